@@ -1,0 +1,46 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The patch set: a pinned upstream wheel, a short series of patches, and the tree that they make.
+
+`pin` reads the pin, `wheel` gets and reads the upstream wheel, `diff` parses and places unified diffs, `series` reads and
+writes patch files, `check` holds the series against the rules, `swap` writes all or nothing, `tree` applies, reverts and
+reports, `refresh` turns edits back into patches. Standard library only: `check` runs anywhere, and one strictness holds for
+all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "ultralytics"
+OVERLAY = f"{PACKAGE}/distill"  # our own package inside upstream's; no patch and no wheel may reach into it
+
+
+class PatchError(Exception):
+    """A failure that a user can act on: one sentence that says what, which value, and what would do."""
+
+
+@dataclass(frozen=True)
+class Repo:
+    """Where a patch repository keeps its parts.
+
+    Attributes:
+        root (Path): Folder that holds `patches/` and our own package.
+    """
+
+    root: Path
+
+    @property
+    def patches(self) -> Path:
+        """(Path): Folder of the pin, the series and the patch files."""
+        return self.root / "patches"
+
+    @property
+    def cache(self) -> Path:
+        """(Path): Git-ignored folder of downloaded wheels."""
+        return self.root / ".upstream"
+
+    @property
+    def overlay(self) -> Path:
+        """(Path): Our own package."""
+        return self.root / OVERLAY

@@ -1,0 +1,217 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Applies the series to a tree, takes it back, and says how a tree stands.
+
+Two kinds of tree: the repository's own, whose upstream files we unpack, and a user's checkout of exactly the pinned version,
+where only the touched files change and our package is copied beside. A file counts as ours to write when it is pristine,
+patched, or what this tool itself wrote last (its hash stands in the record); anything else is somebody's edit, and stops us.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from . import OVERLAY, PACKAGE, PatchError, Repo
+from .pin import Pin, read_pin
+from .series import Patch, read_series, stages, touched
+from .swap import inside, swap
+from .wheel import sha256, upstream
+
+RECORD = f"{PACKAGE}/.patchset.json"
+VERSION = re.compile(rb'^__version__ = "([^"\n]+)"', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A tree beside what the series makes of it; every path is relative to the target.
+
+    Attributes:
+        target (Path): Folder that holds the tree.
+        own (bool): Whether this is the repository's own tree.
+        pin (Pin): The pin.
+        patches (list[Patch]): The series.
+        stages (dict[str, list[bytes]]): For each touched file, its content before the series and after each patch.
+        pristine (dict[str, bytes]): The files that belong there without the series.
+        patched (dict[str, bytes]): The files that belong there with it, our package in a user's tree included.
+        record (dict[str, str]): Hash of each file as this tool wrote it last.
+    """
+
+    target: Path
+    own: bool
+    pin: Pin
+    patches: list[Patch]
+    stages: dict[str, list[bytes]]
+    pristine: dict[str, bytes]
+    patched: dict[str, bytes]
+    record: dict[str, str]
+
+    def found(self, path: str) -> bytes | None:
+        """Return a file's content in the tree, None if there is none."""
+        place = inside(self.target, path)
+        return place.read_bytes() if place.is_file() else None
+
+    def is_ours(self, path: str, data: bytes) -> bool:
+        """Return whether a content is upstream's, the series', or what this tool wrote last."""
+        known = [*self.stages.get(path, []), self.pristine.get(path), self.patched.get(path)]
+        return data in known or self.record.get(path) == sha256(data)
+
+
+def make_plan(repo: Repo, target: Path) -> Plan:
+    """Work out in memory what the series makes of a tree; nothing is written.
+
+    Args:
+        repo (Repo): The patch repository.
+        target (Path): Folder that holds an `ultralytics/` tree.
+
+    Returns:
+        (Plan): The plan.
+
+    Raises:
+        PatchError: If the tree is not the pinned upstream, or a patch does not fit it.
+    """
+    pin, patches = read_pin(repo.patches / "upstream.toml"), read_series(repo)
+    own = target.resolve() == repo.root.resolve()
+    if not own:
+        require_pinned(target, pin)
+    files = upstream(repo, pin)
+    steps: dict[str, list[bytes]] = {}
+    for path in touched(patches):
+        if path not in files:
+            raise PatchError(f"{path} is not in {pin.wheel}: the patch that touches it needs another file or must go.")
+        if pin.files.get(path) != sha256(files[path]):
+            raise PatchError(f"upstream.toml gives another sha256 for {path} than {pin.wheel} holds: run `check`.")
+        steps[path] = stages(patches, path, files[path])
+    record = read_record(target)
+    patched = {path: contents[-1] for path, contents in steps.items()}
+    if own:
+        return Plan(target, own, pin, patches, steps, files, {**files, **patched}, record)
+    pristine = {path: files[path] for path in {*steps, *record} if path in files}
+    return Plan(target, own, pin, patches, steps, pristine, {**pristine, **patched, **_overlay_files(repo)}, record)
+
+
+def apply(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
+    """Put the series into a tree, all of it or nothing; a second time changes nothing.
+
+    Args:
+        repo (Repo): The patch repository.
+        target (Path): Folder that holds an `ultralytics/` tree; our own may still be empty.
+        log (Callable[[str], None]): Takes one line a patch.
+    """
+    plan = make_plan(repo, target)
+    gone = [path for path in plan.stages if not plan.own and plan.found(path) is None]
+    if gone:
+        raise PatchError(f"{target / gone[0]} is gone: restore it from your checkout, then apply again.")
+    wanted = _differing(plan, plan.patched)
+    reasons = [f"  {path}: {_reason(plan, path)}" for path in wanted if path in plan.stages or path in plan.record]
+    _write(plan, wanted, {path: sha256(data) for path, data in plan.patched.items()})
+    if wanted:
+        for line in reasons:
+            log(line)
+        for number, patch in enumerate(plan.patches, 1):
+            log(f"* applying {patch.title} ({number}/{len(plan.patches)})")
+    else:
+        log(f"nothing to do: all {len(plan.patches)} patches are in place, neither they nor upstream changed")
+
+
+def revert(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
+    """Take the series out of a tree again: upstream's bytes come back, what was copied goes.
+
+    Args:
+        repo (Repo): The patch repository.
+        target (Path): Folder that holds an `ultralytics/` tree.
+        log (Callable[[str], None]): Takes one line a patch.
+    """
+    plan = make_plan(repo, target)
+    wanted = _differing(plan, plan.pristine)
+    _write(plan, wanted, {path: sha256(data) for path, data in plan.pristine.items()} if plan.own else {})
+    if wanted:
+        for number, patch in reversed(list(enumerate(plan.patches, 1))):
+            log(f"* reverting {patch.title} ({number}/{len(plan.patches)})")
+    else:
+        log("nothing to do: the tree is upstream's")
+    if not plan.own and any(path.startswith(OVERLAY) for path in wanted):
+        _sweep(target / OVERLAY)
+
+
+def unpack(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
+    """Lay upstream's files that are missing into the repository's own tree; files that are there stay as they are."""
+    pin = read_pin(repo.patches / "upstream.toml")
+    files = upstream(repo, pin)
+    missing = {path: data for path, data in files.items() if not inside(target, path).exists()}
+    swap(target, dict(missing))
+    log(f"{pin.wheel}: sha256 is right, {len(missing)} of {len(files)} files were missing and are unpacked")
+
+
+def require_pinned(target: Path, pin: Pin) -> None:
+    """Refuse a folder that does not hold exactly the pinned upstream, patched or not."""
+    face = target / PACKAGE / "__init__.py"
+    match = VERSION.search(face.read_bytes()) if face.is_file() else None
+    if not match:
+        raise PatchError(f"{target} holds no {PACKAGE}/__init__.py with a version: give the folder above an Ultralytics tree.")
+    found = match[1].decode("utf-8", "replace")
+    if found.split("+")[0] != pin.version:
+        raise PatchError(f"{target} holds Ultralytics {found}, the series is for {pin.version}: check that version out.")
+
+
+def read_record(target: Path) -> dict[str, str]:
+    """Read what this tool wrote last; a broken record is no record, then bytes alone decide."""
+    with suppress(OSError, ValueError):
+        record = json.loads(inside(target, RECORD).read_text(encoding="utf-8"))
+        if isinstance(record, dict) and all(isinstance(x, str) for pair in record.items() for x in pair):
+            return {path: digest for path, digest in record.items() if path.startswith(f"{PACKAGE}/")}
+    return {}
+
+
+def _overlay_files(repo: Repo) -> dict[str, bytes]:
+    """Return the files of our own package."""
+    files = (path for path in sorted(repo.overlay.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(repo.root).as_posix(): path.read_bytes() for path in files}
+
+
+def _differing(plan: Plan, wanted: dict[str, bytes]) -> dict[str, bytes | None]:
+    """Return the files to write (None: to remove); refuse when one of them holds somebody's edit."""
+    result: dict[str, bytes | None] = {}
+    for path in sorted({*wanted, *plan.record, *plan.patched}):
+        data = plan.found(path)
+        if data == wanted.get(path):
+            continue
+        if data is not None and not plan.is_ours(path, data):
+            remedy = "`patchset.py refresh` records the edit, deleting the file drops it" if plan.own else "undo that"
+            raise PatchError(f"{plan.target / path} was edited (neither pristine nor patched): {remedy}; nothing was done.")
+        result[path] = wanted.get(path)
+    return result
+
+
+def _reason(plan: Plan, path: str) -> str:
+    """Say why a file has to be written."""
+    data = plan.found(path)
+    if data is None:
+        return "was not there"
+    if path not in plan.patched:
+        return "no longer part of it"
+    return "was pristine" if data == plan.pristine.get(path) else "its patches or its source changed"
+
+
+def _write(plan: Plan, wanted: dict[str, bytes | None], record: dict[str, str]) -> None:
+    """Swap the files in together with the new record."""
+    data = (json.dumps(record, indent=0, sort_keys=True) + "\n").encode() if record else None
+    if plan.found(RECORD) != data:
+        wanted = {**wanted, RECORD: data}
+    swap(plan.target, wanted)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove bytecode and empty folders left of our package: a bare folder would still import as a namespace."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.name == "__pycache__":
+            shutil.rmtree(path)
+        elif path.is_dir():
+            with suppress(OSError):
+                path.rmdir()
+    with suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,128 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The upstream wheel: fetched once, checked by its hash at every use, read without trust."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+from . import PACKAGE, PatchError, Repo
+from .diff import safe_path
+from .pin import Pin
+
+MOST = 512 * 2**20  # bytes unpacked; upstream needs about 10 MB, a bomb would need far more
+
+
+def sha256(data: bytes) -> str:
+    """Return the hash of some bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def obtain(repo: Repo, pin: Pin, source: Path | None = None) -> Path:
+    """Return the pinned wheel in the cache, downloading or copying it there if needed.
+
+    Args:
+        repo (Repo): The patch repository.
+        pin (Pin): The pin.
+        source (Path, optional): A local wheel to take instead of a download.
+
+    Returns:
+        (Path): The wheel, its hash checked.
+
+    Raises:
+        PatchError: If it cannot be had, or is not the pinned one; a cached wheel stays as it was.
+    """
+    cached = repo.cache / pin.wheel
+    if source is None and cached.is_file() and sha256(cached.read_bytes()) == pin.sha256:
+        return cached
+    with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
+        found = source or _download(pin, Path(folder))
+        if not found.is_file():
+            raise PatchError(f"{found} is not a file: give the path of {pin.wheel}.")
+        data = found.read_bytes()
+    digest = sha256(data)
+    if digest != pin.sha256:
+        raise PatchError(
+            f"{found.name} has sha256 {digest}, pinned is {pin.sha256}: it is cut short or another file; fetch it again."
+        )
+    repo.cache.mkdir(parents=True, exist_ok=True)
+    beside = cached.with_name(f".{cached.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, cached)
+    finally:
+        beside.unlink() if beside.exists() else None
+    return cached
+
+
+def _download(pin: Pin, folder: Path) -> Path:
+    """Download the wheel with pip, or where this Python has none, with the pip that uv brings."""
+    if importlib.util.find_spec("pip"):
+        command = [sys.executable, "-m", "pip"]
+    elif shutil.which("uv"):
+        command = ["uv", "tool", "run", "pip"]
+    else:
+        raise PatchError(
+            f"{pin.wheel} cannot be downloaded, {sys.executable} has no pip and there is no uv: "
+            f"install pip, or give the file with `fetch --wheel FILE`."
+        )
+    requirement = f"{PACKAGE}=={pin.version}"
+    options = ["--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
+    done = subprocess.run([*command, "download", *options, requirement], capture_output=True, text=True)
+    if done.returncode or not (folder / pin.wheel).is_file():
+        reason = (done.stderr.strip().splitlines() or ["no such file came"])[-1]
+        raise PatchError(f"{pin.wheel} cannot be downloaded ({reason}): try again, or use `fetch --wheel FILE`.")
+    return folder / pin.wheel
+
+
+def read_wheel(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Read a wheel whose hash was checked, trusting none of its names.
+
+    Args:
+        path (Path): The wheel.
+
+    Returns:
+        files (dict[str, bytes]): Upstream's files by path, all inside the package and none inside our own.
+        facts (dict[str, bytes]): Files of its metadata, by path inside `.dist-info`.
+
+    Raises:
+        PatchError: If a name could leave the target, is a link, comes twice, or all is too large.
+    """
+    files: dict[str, bytes] = {}
+    facts: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if sum(entry.file_size for entry in entries) > MOST:
+                raise PatchError(f"{path.name} unpacks to more than {MOST} bytes: that is no {PACKAGE} wheel.")
+            for entry in entries:
+                name = entry.filename
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    raise PatchError(f"{path.name} holds a link, {name!r}: only plain files are taken.")
+                if name.endswith("/"):
+                    continue
+                top, _, rest = name.partition("/")
+                kind = facts if top.endswith(".dist-info") else files
+                key = rest if kind is facts else safe_path(name, path.name)
+                if key in kind or ".." in key.split("/"):
+                    raise PatchError(f"{path.name} names {name!r} twice or upwards: that is no sound wheel.")
+                kind[key] = archive.read(entry)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise PatchError(f"{path.name} cannot be read as a wheel ({error}): fetch it again.") from error
+    if f"{PACKAGE}/__init__.py" not in files:
+        raise PatchError(f"{path.name} holds no {PACKAGE}/__init__.py: that is no {PACKAGE} wheel.")
+    return files, facts
+
+
+def upstream(repo: Repo, pin: Pin) -> dict[str, bytes]:
+    """Return upstream's pristine files by path, fetching the wheel if needed."""
+    return read_wheel(obtain(repo, pin))[0]

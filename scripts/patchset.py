@@ -1,0 +1,114 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Fetches the pinned upstream wheel, applies our patches to a tree, takes them back, checks them, and refreshes them.
+
+Usage:
+    python scripts/patchset.py status
+    python scripts/patchset.py COMMAND --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from patching import PatchError, Repo, tree
+from patching.check import check
+from patching.pin import read_pin
+from patching.refresh import parse_pick, refresh
+from patching.status import status
+from patching.wheel import obtain
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = {
+    "fetch": "get the pinned wheel, check its sha256, and unpack the upstream files that are missing",
+    "apply": "apply the whole series to a tree, strictly, all of it or nothing",
+    "revert": "take the series out of a tree again, byte for byte",
+    "status": "say whether a tree is clean, applied, partly, drifted, foreign or empty, patch by patch",
+    "check": "hold the series against the patch rules; needs no download and no installed package",
+    "refresh": "turn edits of upstream files in this repository's tree into the patches they belong to",
+}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    made = {name: commands.add_parser(name, help=text, description=f"{text}.") for name, text in COMMANDS.items()}
+    for name in ("apply", "revert", "status"):
+        made[name].add_argument(
+            "--target",
+            type=Path,
+            default=ROOT,
+            metavar="DIR",
+            help="folder that holds an ultralytics/ tree of the pinned version (default: this repository)",
+        )
+    for name in ("fetch", "apply"):
+        made[name].add_argument(
+            "--wheel", type=Path, metavar="FILE", help="take this local wheel instead of a download; its sha256 must match"
+        )
+    made["refresh"].add_argument(
+        "--patch",
+        metavar="NAME",
+        help="patch that takes the edits near no other patch; a new name makes a new patch at the end of the series",
+    )
+    made["refresh"].add_argument(
+        "--file",
+        action="append",
+        default=[],
+        metavar="PATH[:FIRST[-LAST]]",
+        help="with --patch: take only the edits in this file, or in these of its lines as they are now; may be repeated",
+    )
+    made["refresh"].add_argument("--dry-run", action="store_true", help="say which edit goes where, write nothing")
+    return parser
+
+
+def run(args: argparse.Namespace, repo: Repo) -> int:
+    """Carry out one command.
+
+    Args:
+        args (argparse.Namespace): The parsed command line.
+        repo (Repo): The patch repository.
+
+    Returns:
+        (int): Exit code.
+    """
+    if getattr(args, "wheel", None):
+        obtain(repo, read_pin(repo.patches / "upstream.toml"), args.wheel)
+    if args.command == "fetch":
+        tree.unpack(repo, repo.root)
+    elif args.command == "apply":
+        tree.apply(repo, args.target)
+    elif args.command == "revert":
+        tree.revert(repo, args.target)
+    elif args.command == "refresh":
+        refresh(repo, args.patch, tuple(parse_pick(text) for text in args.file), write=not args.dry_run)
+    elif args.command == "status":
+        word, lines = status(repo, args.target)
+        print(word, *(f"  {line}" for line in lines), sep="\n")
+    else:
+        failures, summary = check(repo)
+        print(*(f"error: {failure}" for failure in failures), summary, sep="\n")
+        return 1 if failures else 0
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; a failure is one sentence and exit code 1.
+
+    Args:
+        argv (list[str], optional): Arguments without the program's name.
+
+    Returns:
+        (int): Exit code.
+    """
+    args = make_parser().parse_args(argv)
+    try:
+        return run(args, Repo(ROOT))
+    except PatchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
