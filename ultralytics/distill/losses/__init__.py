@@ -1,0 +1,78 @@
+"""Distillation losses: pure modules, tensors in, scalar out, found by name in three plain dicts.
+
+Feature and relation losses take maps (N, C, H, W) of one layer pair, response losses take dicts of raw predictions.
+"""
+
+from __future__ import annotations
+
+from .at import AT
+from .base import Loss
+from .bce import BCE
+from .bckd import BCKD
+from .cosine import Cosine
+from .crd import CRD
+from .crosskd import CrossKD
+from .cwd import CWD
+from .dist import DIST
+from .fgd import FGD
+from .giou import GIoU
+from .gram import Gram
+from .kl import KL
+from .ld import LD
+from .mgd import MGD
+from .mimic import Mimic
+from .mse import MSE
+from .pkd import PKD
+from .rkd import RKD
+from .sl2 import SL2
+from .sp import SP
+
+FEATURE: dict[str, type[Loss]] = {
+    "cwd": CWD,
+    "mgd": MGD,
+    "mimic": Mimic,
+    "cosine": Cosine,
+    "pkd": PKD,
+    "fgd": FGD,
+    "at": AT,
+    "gram": Gram,
+    "sl2": SL2,
+}
+RESPONSE: dict[str, type[Loss]] = {
+    "bckd": BCKD,
+    "bce": BCE,
+    "kl": KL,
+    "dist": DIST,
+    "mse": MSE,
+    "ld": LD,
+    "giou": GIoU,
+    "crosskd": CrossKD,
+}
+RELATION: dict[str, type[Loss]] = {"sp": SP, "rkd": RKD, "crd": CRD}
+
+__all__ = (
+    "AT",
+    "BCE",
+    "BCKD",
+    "CRD",
+    "CWD",
+    "DIST",
+    "FEATURE",
+    "FGD",
+    "KL",
+    "LD",
+    "MGD",
+    "MSE",
+    "PKD",
+    "RELATION",
+    "RESPONSE",
+    "RKD",
+    "SL2",
+    "SP",
+    "Cosine",
+    "CrossKD",
+    "GIoU",
+    "Gram",
+    "Loss",
+    "Mimic",
+)

@@ -1,0 +1,85 @@
+"""Two sums whose gradients are written out, so that one tensor is kept for backward instead of up to six."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+
+class _Known(torch.autograd.Function):
+    """A value whose gradient was computed along with it."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        """Keep the gradient and hand on the value."""
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """Scale the kept gradient; not in place, the graph may be walked twice."""
+        return ctx.saved_tensors[0] * grad, None, None
+
+
+def softmax_kl(
+    student: torch.Tensor, teacher: torch.Tensor, tau: float, dim: int, weight: torch.Tensor | float
+) -> torch.Tensor:
+    """Return sum(weight * tau^2 * KL(softmax(teacher / tau) || softmax(student / tau))) with softmax over `dim`.
+
+    Its gradient is weight * tau * (softmax(student / tau) - softmax(teacher / tau)).
+
+    Args:
+        student (torch.Tensor): Logits; the gradient goes here.
+        teacher (torch.Tensor): Logits of the same shape, without gradient.
+        tau (float): Temperature.
+        dim (int): The softmax's dimension.
+        weight (torch.Tensor | float): Weight of each distribution, with size 1 at `dim`, without gradient.
+
+    Returns:
+        (torch.Tensor): Scalar.
+    """
+    wanted = student.requires_grad and torch.is_grad_enabled()
+    with torch.no_grad():
+        log_t = F.log_softmax(teacher / tau if tau != 1 else teacher, dim)
+        log_s = F.log_softmax(student / tau if tau != 1 else student, dim)
+        p_t = log_t.exp()
+        value = (log_t.sub_(log_s).mul_(p_t).sum(dim, keepdim=True) * weight).sum() * tau**2
+        if not wanted:
+            return value
+        gradient = log_s.exp_().sub_(p_t).mul_(weight).mul_(tau)
+    return _Known.apply(student, value, gradient)
+
+
+def focal_bce(student: torch.Tensor, target: torch.Tensor, beta: float) -> torch.Tensor:
+    """Return sum(|q - p|^beta * BCE(p, q)), p = sigmoid(student), q = target.
+
+    Its gradient, also through the factor in front, is with e = p - q
+
+        sign(e) * (|e|^(beta + 1) + beta * |e|^(beta - 1) * p * (1 - p) * BCE(p, q)).
+
+    Args:
+        student (torch.Tensor): Logits; the gradient goes here.
+        target (torch.Tensor): Probabilities of the same shape, without gradient.
+        beta (float): Exponent, at least 1.
+
+    Returns:
+        (torch.Tensor): Scalar.
+    """
+    wanted = student.requires_grad and torch.is_grad_enabled()
+    with torch.no_grad():
+        bce = F.binary_cross_entropy_with_logits(student, target, reduction="none")
+        p = student.sigmoid()
+        error = p - target
+        size = error.abs()
+        value = ((size if beta == 1 else size**beta) * bce).sum()
+        if not wanted:
+            return value
+        gradient = p.addcmul_(p, p, value=-1).mul_(bce)  # p (1 - p) BCE
+        if beta == 1:
+            gradient.addcmul_(size, size)
+        else:
+            gradient.mul_(beta).mul_(size ** (beta - 1)).add_(size ** (beta + 1))
+        gradient.mul_(error.sign_())
+    return _Known.apply(student, value, gradient)

@@ -1,0 +1,56 @@
+"""Binary classification distillation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .analytic import focal_bce
+from .base import choice, number
+from .response import ClassLoss, confidence, total
+
+
+class BCKD(ClassLoss):
+    """Binary classification distillation: every class of every anchor is a yes or no, weighted by the disagreement.
+
+    Yang, Zhou, Li, Chen, Zhang, "Bridging Cross-task Protocol Inconsistency for Distillation in Dense Object
+    Detection", ICCV 2023, arXiv 2308.14286, equations 4 to 6. With p = sigmoid of the student, q of the teacher:
+
+        L = 1 / Z * sum over anchors and classes of |q - p|^beta * BCE(p, q),
+
+    zero where p = q. The gradient goes through |q - p| too, as in the authors' code. Here Z is the sum over the batch's
+    anchors of the teacher's confidence max_c q, at least 1, which needs no labels; the paper's Z, the number of
+    positive anchors, is `norm='npos'`. Z is a statistic of the (local) batch, so a batch's value is not the mean of
+    its images'; for classification, scores (N, nc), Z is N and it is. One tensor of the scores' size is kept for
+    backward.
+
+    Args:
+        beta (float): Exponent of the disagreement, at least 1.
+        norm (str): 'conf' or 'npos', what the sum is divided by.
+        alpha (float): Share of the teacher in the target; the rest are the assigner's target scores.
+    """
+
+    def __init__(self, beta: float = 1.0, norm: str = "conf", alpha: float = 1.0):
+        """Check and keep the parameters."""
+        super().__init__(alpha)
+        self.beta = number("beta", beta, 1)
+        self.norm = choice("norm", norm, ("conf", "npos"))
+
+    @property
+    def needs_targets(self) -> bool:
+        """Return whether the assigner's results take part."""
+        return self.alpha < 1 or self.norm == "npos"
+
+    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return the disagreement of two dicts with `scores` (N, nc, A)."""
+        s, t = self.scores(student, teacher)
+        return focal_bce(s, self.mix(t.sigmoid(), student, batch), self.beta) / self.count(t, student)
+
+    def count(self, scores: torch.Tensor, student: dict[str, Any]) -> torch.Tensor | int:
+        """Return Z for the teacher's logits."""
+        if scores.ndim == 2:
+            return len(scores)
+        if self.norm == "npos":
+            return total(self.need(student, "fg_mask", "student's dict"))
+        return total(confidence(scores))

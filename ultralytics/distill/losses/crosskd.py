@@ -1,0 +1,64 @@
+"""Cross-head distillation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .analytic import focal_bce
+from .bckd import BCKD
+
+
+class CrossKD(BCKD):
+    """Cross-head distillation: the student's class features go through the rest of the teacher's class branch.
+
+    Wang, Chen, Zheng, Li, Cheng, Hou, "CrossKD: Cross-Head Knowledge Distillation for Object Detection", CVPR 2024,
+    arXiv 2306.11369, equations 4 and 5. The predictions that the frozen branch makes of them are compared with the
+    teacher's own, so the student is spared the conflict between the teacher and its labels. With p the sigmoid of these
+    cross predictions, q of the teacher's:
+
+        L = 1 / Z * sum over anchors and classes of |q - p|^beta * BCE(p, q),
+
+    Z as in `bckd`. Before, each channel of the student's features gets the teacher's mean and standard deviation, as
+    in the authors' code; features of another width come through a 1x1 convolution of the align room. Boxes have `ld`
+    and `giou`. Uses batch statistics (the channels' and Z's): a batch's value is not the mean of its images'. For
+    backward it keeps what the frozen branch needs for the gradient of its input.
+
+    Args:
+        beta (float): Exponent of the disagreement, at least 1.
+        norm (str): 'conf' or 'npos', what the sum is divided by.
+        alpha (float): Share of the teacher in the target; the rest are the assigner's target scores.
+    """
+
+    needs_head = True
+    reads = ("scores", "target_scores", "head")
+
+    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return the disagreement of the cross predictions with the teacher's.
+
+        Args:
+            student (dict): `head`, a list over levels of class features (N, C, H, W) in the teacher's width.
+            teacher (dict): `head`, the same of the teacher, `tail`, a list of the frozen modules that follow, and
+                `scores` (N, nc, A).
+            batch (dict, optional): Not used.
+
+        Returns:
+            (torch.Tensor): Scalar.
+        """
+        t = self.need(teacher, "scores", "teacher's dict")
+        heads = self.need(student, "head", "student's dict"), self.need(teacher, "head", "teacher's dict")
+        tails = self.need(teacher, "tail", "teacher's dict")
+        cross = torch.cat([self.cross(a, b, m).flatten(2) for a, b, m in zip(*heads, tails, strict=True)], 2)
+        self.same_shape(cross, t)
+        return focal_bce(cross, self.mix(t.sigmoid(), student, batch), self.beta) / self.count(t, student)
+
+    def cross(self, student: torch.Tensor, teacher: torch.Tensor, tail: nn.Module) -> torch.Tensor:
+        """Return the class logits (N, nc, H, W) that the teacher's branch makes of the student's features."""
+        self.same_shape(student, teacher)
+        var, mean = torch.var_mean(teacher, (0, 2, 3), correction=0)
+        # batch normalisation with the teacher's numbers as its affine part keeps nothing but its input for backward
+        x = torch.batch_norm(student, var.sqrt(), mean, None, None, True, 0.0, 1e-12, False)
+        weight = next(tail.parameters(), x)  # a teacher in 16 bits has its branch in 16 bits
+        return tail(x.to(weight.dtype)).to(x.dtype)

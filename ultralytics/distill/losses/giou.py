@@ -1,0 +1,63 @@
+"""Overlap of decoded boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .base import Loss
+from .response import confidence, total
+
+EPS = 1e-7
+
+
+class GIoU(Loss):
+    """Generalised overlap of the two models' boxes at each anchor.
+
+    Rezatofighi, Tsoi, Gwak, Sadeghian, Reid, Savarese, "Generalized Intersection over Union", CVPR 2019,
+    arXiv 1902.09630, algorithm 1, used between teacher and student as in BCKD, arXiv 2308.14286, equation 7:
+
+        L = 1 / Z * sum over anchors of w_a * (1 - GIoU(box_S, box_T)),
+
+    w_a = max_c sigmoid(scores_T) and Z = max(sum of w_a over the batch, 1), where BCKD takes the classes' disagreement
+    and the positive anchors. Both boxes are given from the same anchor, so their four distances in grid units decide,
+    whatever the anchor and stride. With reg_max = 1 the head's outputs are the distances, otherwise they are the
+    expectation over the bins. A box turned inside out counts as empty. Z is a statistic of the (local) batch, so a
+    batch's value is not the mean of its images'.
+    """
+
+    reads = ("scores", "boxes")
+
+    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A)."""
+        s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
+        self.same_shape(s, t)
+        s, t = distances(s), distances(t)
+        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
+        return ((1 - giou(s, t)) * w).sum() / total(w)
+
+
+def distances(boxes: torch.Tensor) -> torch.Tensor:
+    """Return left, top, right, bottom (N, 4, A), in grid units, of a head's output (N, 4 * reg_max, A)."""
+    n, c, a = boxes.shape
+    if c == 4:
+        return boxes
+    bins = torch.arange(c // 4, device=boxes.device, dtype=boxes.dtype)
+    return torch.einsum("nsra,r->nsa", boxes.view(n, 4, c // 4, a).softmax(2), bins)
+
+
+def giou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return the generalised overlap (N, A) of boxes given as distances (N, 4, A) from common points."""
+    (aw, ah), (bw, bh) = sides(a), sides(b)
+    iw, ih = sides(torch.minimum(a, b))
+    cw, ch = sides(torch.maximum(a, b))
+    inter, hull = iw * ih, cw * ch
+    union = aw * ah + bw * bh - inter
+    # epsilon above and below: two empty boxes are equal, and a box always equals itself
+    return (inter + EPS) / (union + EPS) - (hull - union) / (hull + EPS)
+
+
+def sides(box: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return width and height (N, A) of boxes given as left, top, right, bottom (N, 4, A)."""
+    return (box[:, :2] + box[:, 2:]).clamp(min=0).unbind(1)

@@ -1,0 +1,41 @@
+"""Kullback-Leibler divergence of class distributions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .base import number
+from .response import ClassLoss
+
+
+class KL(ClassLoss):
+    """Divergence of the class distributions at a temperature, for classes that exclude each other.
+
+    Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531, section 2:
+
+        L = tau^2 * mean over images (and positions) of KL(softmax(t / tau) || softmax(s / tau)),
+
+    softmax over the classes. tau^2 keeps the gradient's size when tau changes. Not for sigmoid detectors, where it is
+    zero for one class and blind to a shift of all logits: `bckd` and `bce` are. Per-image mean: a batch's value is the
+    mean of its images'.
+
+    Args:
+        tau (float): Temperature.
+        alpha (float): Share of the teacher in the target; the rest are the labels.
+    """
+
+    def __init__(self, tau: float = 4.0, alpha: float = 1.0):
+        """Check and keep the parameters."""
+        super().__init__(alpha)
+        self.tau = number("tau", tau, 0, open_low=True)
+
+    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return the divergence of two dicts with `scores` (N, nc) or (N, nc, H, W)."""
+        self.exclusive(student)
+        s, t = self.scores(student, teacher)
+        q = self.mix((t / self.tau).softmax(1), student, batch)
+        count = s.numel() // s.shape[1]
+        return F.kl_div((s / self.tau).log_softmax(1), q, reduction="sum") * (self.tau**2 / count)

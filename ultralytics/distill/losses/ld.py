@@ -1,0 +1,47 @@
+"""Localisation distillation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .analytic import softmax_kl
+from .base import Loss, number
+from .response import confidence, total
+
+
+class LD(Loss):
+    """Localisation distillation: the bins of each box side are a distribution over distances.
+
+    Zheng, Ye, Wang, Ren, Zuo, Hou, Cheng, "Localization Distillation for Dense Object Detection", CVPR 2022,
+    arXiv 2102.12252, equation 4. With z the logits of one side's bins:
+
+        L = 1 / Z * sum over anchors of w_a * mean over 4 sides of tau^2 * KL(softmax(z_T / tau) || softmax(z_S / tau)),
+
+    the divergence summed over bins. Where the paper takes the positive anchors and tau = 10, here every anchor counts
+    with the teacher's confidence w_a = max_c sigmoid(scores_T), Z = max(sum of w_a over the batch, 1), and tau = 1.
+    Z is a statistic of the (local) batch, so a batch's value is not the mean of its images'. One tensor of the boxes'
+    size is kept for backward.
+
+    Args:
+        tau (float): Temperature.
+    """
+
+    reads = ("scores", "boxes")
+
+    def __init__(self, tau: float = 1.0):
+        """Check and keep the temperature."""
+        super().__init__()
+        self.tau = number("tau", tau, 0, open_low=True)
+
+    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return the divergence of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A)."""
+        s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
+        self.same_shape(s, t)
+        n, c, a = s.shape
+        if c == 4:
+            raise ValueError("ld compares the bins of box sides and these heads have reg_max=1, use giou instead")
+        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
+        weight = (w / (4 * total(w))).view(n, 1, 1, a)
+        return softmax_kl(s.view(n, 4, c // 4, a), t.view(n, 4, c // 4, a), self.tau, 2, weight)

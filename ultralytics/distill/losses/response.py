@@ -1,0 +1,69 @@
+"""What response losses share: the teacher's confidence, the normaliser, and the mix of soft and hard targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .base import Loss, number
+
+
+def confidence(scores: torch.Tensor) -> torch.Tensor:
+    """Return w_a, the largest class probability at each anchor: (N, nc, A) logits to (N, A)."""
+    return scores.amax(1).sigmoid()
+
+
+def total(weight: torch.Tensor) -> torch.Tensor:
+    """Return Z, the sum over the batch's anchors of their weight, at least 1."""
+    return weight.sum().clamp(min=1)
+
+
+class ClassLoss(Loss):
+    """A response loss on class logits, whose target is alpha * teacher + (1 - alpha) * label.
+
+    Args:
+        alpha (float): Share of the teacher in the target, in [0, 1].
+    """
+
+    def __init__(self, alpha: float = 1.0):
+        """Check and keep the share."""
+        super().__init__()
+        self.alpha = number("alpha", alpha, 0, 1)
+
+    @property
+    def needs_targets(self) -> bool:
+        """Return whether labels take part."""
+        return self.alpha < 1
+
+    def exclusive(self, student: dict[str, Any]) -> None:
+        """Raise for a detector's predictions: its classes do not exclude each other."""
+        if "boxes" in student:
+            raise ValueError(f"{self.label} is a softmax over classes, which detectors do not have, use bckd or bce")
+
+    def scores(self, student: dict[str, Any], teacher: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both models' class logits, (N, nc), (N, nc, A) or (N, nc, H, W)."""
+        s, t = self.need(student, "scores", "student's dict"), self.need(teacher, "scores", "teacher's dict")
+        self.same_shape(s, t)
+        return s, t
+
+    def mix(self, soft: torch.Tensor, student: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Mix the teacher's probabilities with the labels.
+
+        Args:
+            soft (torch.Tensor): The teacher's probabilities (N, nc) or (N, nc, ...).
+            student (dict): The student's dict; its `target_scores`, in the shape of `soft`, are the labels.
+            batch (dict, optional): For classification, its `cls` (N,) are the labels.
+
+        Returns:
+            (torch.Tensor): alpha * soft + (1 - alpha) * label.
+        """
+        if self.alpha == 1:
+            return soft
+        if soft.ndim == 2 and "target_scores" not in student:
+            hard = F.one_hot(self.need(batch, "cls", "batch").view(-1).long(), soft.shape[1])
+        else:
+            hard = self.need(student, "target_scores", "student's dict")
+        self.same_shape(hard, soft)
+        return torch.lerp(hard.to(soft), soft, self.alpha)
