@@ -1,0 +1,144 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The module that trains: student, distiller and an online teacher under one roof, one forward a step, one DDP."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.distiller import Distiller
+from ultralytics.distill.graph import tap
+from ultralytics.distill.online import OnlineTeacher
+from ultralytics.distill.predictions import watch_assigner
+from ultralytics.distill.report import name_pairs
+from ultralytics.distill.teacher import Teacher
+from ultralytics.utils.torch_utils import unwrap_model
+
+
+class Composite(nn.Module):
+    """Student, distiller and teacher.
+
+    The student is kept as `_orig_mod`, which upstream's `unwrap_model` peels: EMA, criterion, validator, checkpoint and
+    resume see the plain student. Attributes read and written here are the student's.
+
+    Args:
+        student (nn.Module): The student as the trainer holds it.
+        distiller (Distiller): The terms.
+        teacher (Teacher | OnlineTeacher): A frozen teacher stays outside the registries; one that learns is registered.
+
+    Attributes:
+        weight (float): Weight of the distillation terms at this step; 0 leaves a frozen teacher out.
+        columns (list[str]): Loss columns, e.g. `dfea_loss`.
+    """
+
+    OWN = frozenset({"training", "weight", "checked", "sums", "steps"})  # what is written after the start
+
+    def __init__(self, student: nn.Module, distiller: Distiller, teacher: Teacher | OnlineTeacher):
+        """Keep all three; nothing is copied."""
+        super().__init__()
+        self.distiller = distiller
+        self.teacher = teacher  # a frozen one is a plain object, so no registry sees it
+        self.online = isinstance(teacher, OnlineTeacher)
+        self.columns = distiller.columns + ["dline_loss"] * self.online
+        self.weight, self.checked = 1.0, False
+        self.sums, self.steps = None, 0
+        self._orig_mod = student  # last: from here on, unknown attributes are the student's
+
+    def __getattr__(self, name: str) -> Any:
+        """Look an unknown attribute up in the student."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_orig_mod"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Write an attribute that is not this module's own to the student, e.g. a classifier's `transforms`."""
+        if name in self.OWN or "_orig_mod" not in self.__dict__.get("_modules", {}):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._orig_mod, name, value)
+
+    def forward(self, x: torch.Tensor | dict, *args: Any, **kwargs: Any) -> Any:
+        """Return the loss of a batch, or the student's predictions for images.
+
+        Args:
+            x (torch.Tensor | dict): Images (N, C, H, W), or a training batch.
+            *args (Any): Passed to the student.
+            **kwargs (Any): Passed to the student.
+
+        Returns:
+            (Any): For a batch the student's loss vector with one entry more for each distillation column, and the
+                items to log; otherwise what the student returns.
+        """
+        if isinstance(x, dict) and self.training:
+            return self.loss(x)
+        return self._orig_mod(x, *args, **kwargs)
+
+    def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Run the student once, the teacher once, and add the terms to the task loss."""
+        distiller, student = self.distiller, unwrap_model(self._orig_mod)
+        if getattr(student, "criterion", None) is None:
+            student.criterion = student.init_criterion()
+        if self.online:
+            shown, own = self.teacher(batch)
+        elif self.weight:
+            shown = self.teacher(batch["img"])
+        targets = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
+        with tap(student, distiller.layers[0]) as seen, targets as assigned:
+            task, items = self._orig_mod(batch)
+        columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
+        if self.weight:
+            columns, parts = distiller(seen, shown, batch, assigned)
+            self._record(parts)
+            columns = {k: v * self.weight for k, v in columns.items()}
+        if self.online:
+            columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
+        loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * batch_factor(student, batch)])
+        return loss, {**items, **{k: v.detach() for k, v in columns.items()}}
+
+    def _record(self, parts: list[torch.Tensor]) -> None:
+        """Add the unweighted values to the epoch's sums; look at them closely the first time."""
+        if not self.checked:
+            check_terms(self.distiller, parts)
+            self.checked = True
+        values = torch.stack([p.detach() for p in parts])
+        self.sums = values if self.sums is None else self.sums + values
+        self.steps += 1
+
+    def take_means(self) -> dict[str, float]:
+        """Return each part's unweighted mean since the last call, and start anew."""
+        means = (self.sums / self.steps).tolist() if self.steps else [0.0] * len(self.distiller.parts)
+        self.sums, self.steps = None, 0
+        return {f"distill/{k}": v for k, v in zip(self.distiller.parts, means)}
+
+
+def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:
+    """Return what the student's criterion multiplies its own means by: the batch size, or 1."""
+    from ultralytics.nn.tasks import ClassificationModel, RTDETRDetectionModel
+
+    return 1 if isinstance(student, (ClassificationModel, RTDETRDetectionModel)) else len(batch["img"])
+
+
+def check_terms(distiller: Distiller, parts: list[torch.Tensor]) -> None:
+    """Raise if a term of the first batch could not teach anything.
+
+    Args:
+        distiller (Distiller): For the names of the terms and their layers.
+        parts (list[torch.Tensor]): The unweighted values.
+
+    Raises:
+        RuntimeError: If a value is no scalar tensor, is not finite, is zero, or is detached from the student.
+    """
+    for name, value in zip(distiller.parts, parts):
+        where = f"the distillation term '{name}'{name_pairs(distiller, name)}"
+        if not isinstance(value, torch.Tensor) or value.ndim != 0:
+            raise RuntimeError(f"{where} is not a scalar tensor but {value!r:.80}; return one number a batch.")
+        if not torch.isfinite(value):
+            raise RuntimeError(f"{where} is {value.item()} on the first batch; try another 'norm' or a smaller size.")
+        if value == 0:
+            raise RuntimeError(f"{where} is exactly zero on the first batch; student and teacher are equal there.")
+        if not value.requires_grad:
+            raise RuntimeError(f"{where} is detached from the student and would train nothing.")

@@ -1,0 +1,185 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The arguments of a distilled run: read once from the trainer's namespace, checked, and made plain again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from ultralytics.distill import losses
+from ultralytics.distill.schedule import SCHEDULES
+from ultralytics.distill.spelling import Spelled, parse, split_list
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+KINDS = {  # kind of term: (its argument, the names it may have, its gain)
+    "feat": ("distill_feat", losses.FEATURE, "dfea"),
+    "logit": ("distill_logit", losses.RESPONSE, "dlogit"),
+    "rel": ("distill_rel", losses.RELATION, "drel"),
+}
+
+
+@dataclass
+class Term:
+    """A loss and its gain.
+
+    Attributes:
+        kind (str): `feat`, `logit` or `rel`.
+        spelled (Spelled): What to build.
+        gain (float): Multiplier on the loss's own scale.
+        auto (bool): Whether the recipe chose it; such a term is left out, with a line, where it cannot be used.
+    """
+
+    kind: str
+    spelled: Spelled
+    gain: float = 1.0
+    auto: bool = False
+
+
+@dataclass
+class Config:
+    """What a run distils, read from the trainer's arguments.
+
+    Attributes:
+        terms (list[Term]): Feature, response and relation terms in that order.
+        layers (str | list): `auto`, or (student, teacher) index pairs.
+        tau (float | None): Temperature for the terms that have one; None keeps each loss's own.
+        alpha (float): Share of soft against hard targets in response terms, 0 to 1.
+        schedule (Spelled): The weight over the run.
+        stop (int): Epochs from the end without distillation.
+        online (bool): Whether the teacher trains too.
+        dline (float): Gain of the online teacher's own task loss.
+        precision (str): `auto`, `fp32`, `bf16` or `fp16` for the teacher's forward.
+    """
+
+    terms: list[Term] = field(default_factory=list)
+    layers: str | list = "auto"
+    tau: float | None = None
+    alpha: float = 1.0
+    schedule: Spelled | None = None
+    stop: int = 0
+    precision: str = "auto"
+    online: bool = False
+    dline: float = 1.0
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the loss columns in use, e.g. `["dfea_loss", "dlogit_loss"]`."""
+        names = [KINDS[k][2] for k in KINDS if any(t.kind == k for t in self.terms)]
+        return [f"{name}_loss" for name in names + ["dline"] * self.online]
+
+    @property
+    def responds(self) -> bool:
+        """Whether any term compares predictions."""
+        return any(t.kind == "logit" for t in self.terms)
+
+
+def read(args: SimpleNamespace) -> Config:
+    """Read and check the distillation arguments; leaves plain, reloadable values in `args`.
+
+    Args:
+        args (SimpleNamespace): The trainer's arguments.
+
+    Returns:
+        (Config): The checked configuration.
+
+    Raises:
+        ValueError: With one sentence that names the argument, the value and what would do.
+    """
+    terms = [t for kind in KINDS for t in _terms(args, kind)]
+    if not terms:
+        raise ValueError(
+            f"'model_t={args.model_t}' is given, but 'distill_feat', 'distill_logit' and 'distill_rel' are all 'none'; "
+            f"leave one of them at 'auto' or name a loss."
+        )
+    schedule = parse("distill_schedule", args.distill_schedule, SCHEDULES)
+    return Config(
+        terms=terms,
+        layers=_layers(args.distill_layers),
+        tau=None if _auto(args.distill_tau) else _number("distill_tau", args.distill_tau, above=0),
+        alpha=_number("distill_alpha", args.distill_alpha, least=0, most=1),
+        schedule=schedule,
+        stop=_whole("distill_stop", args.distill_stop),
+        precision=_choice("distill_precision", args.distill_precision, PRECISIONS),
+        online=_choice("distill_online", args.distill_online, (False, True)),
+        dline=_number("dline", args.dline, least=0),
+    )
+
+
+def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
+    """Read one kind of term with its gains."""
+    argument, names, gain_name = KINDS[kind]
+    value = getattr(args, argument)
+    auto = _auto(value)
+    recipe = {"feat": ["cwd"], "logit": ["bckd", "ld"], "rel": []}
+    spelled = [parse(argument, x, names) for x in (recipe[kind] if auto else split_list(value))]
+    if not auto and any(not isinstance(x, str) for x in split_list(value)):
+        texts = [s.text for s in spelled]
+        setattr(args, argument, texts if isinstance(value, (list, tuple)) else texts[0])  # no live object in args
+    gains = getattr(args, gain_name)
+    many = split_list(gains) if isinstance(gains, str) else gains
+    if isinstance(many, (list, tuple)):
+        if auto or len(many) != len(spelled):
+            raise ValueError(
+                f"'{gain_name}={gains}' has {len(many)} gains for {len(spelled)} term(s) of "
+                f"'{argument}={value}'; give one number, or one for each named term."
+            )
+    else:
+        many = [many] * len(spelled)
+    return [Term(kind, s, _number(gain_name, g, least=0), auto) for s, g in zip(spelled, many)]
+
+
+def _layers(value: Any) -> str | list[tuple[int, int]]:
+    """Read `distill_layers`: auto, an index, a list of indices, or a list of (student, teacher) pairs."""
+    if _auto(value):
+        return "auto"
+    pairs = []
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        pair = item if isinstance(item, (list, tuple)) else (item, item)
+        if len(pair) != 2 or not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in pair):
+            raise ValueError(
+                f"'distill_layers={value}' is not 'auto', a layer index, a list of indices, or a list of "
+                f"[student, teacher] index pairs."
+            )
+        pairs.append(tuple(pair))
+    if not pairs:
+        raise ValueError("'distill_layers=[]' names no layer; use 'auto' or a list of layer indices.")
+    return pairs
+
+
+def _auto(value: Any) -> bool:
+    """Whether a value is the word `auto`."""
+    return isinstance(value, str) and value.strip().lower() == "auto"
+
+
+def _number(
+    name: str, value: Any, above: float | None = None, least: float | None = None, most: float | None = None
+) -> float:
+    """Return a float in range, or raise."""
+    try:
+        number = float(value) if not isinstance(value, bool) else None
+    except (TypeError, ValueError):
+        number = None
+    bounds = [f"above {above}"] if above is not None else []
+    bounds += [f"at least {least}"] if least is not None else []
+    bounds += [f"at most {most}"] if most is not None else []
+    wrong = number is None or number != number or number == float("inf")
+    wrong = wrong or (above is not None and number <= above) or (least is not None and number < least)
+    if wrong or (most is not None and number > most):
+        raise ValueError(f"'{name}={value}' must be a finite number {' and '.join(bounds)}.")
+    return number
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a whole number of at least zero, or raise."""
+    number = _number(name, value, least=0)
+    if number != int(number):
+        raise ValueError(f"'{name}={value}' must be a whole number of epochs.")
+    return int(number)
+
+
+def _choice(name: str, value: Any, valid: tuple) -> Any:
+    """Return one of the valid values, or raise."""
+    if value not in valid:
+        raise ValueError(f"'{name}={value}' is unknown; choose from {', '.join(map(str, valid))}.")
+    return value

@@ -1,0 +1,171 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Aligns and losses together: what both models showed goes in, named terms come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ultralytics.distill.config import KINDS, Config, Term
+from ultralytics.distill.graph import Tapped, head_inputs, pair
+from ultralytics.distill.losses import LD
+from ultralytics.distill.predictions import branches, class_map
+from ultralytics.distill.terms import MapTerm, ResponseTerm
+from ultralytics.utils import LOGGER
+
+
+class Distiller(nn.Module):
+    """Compares what a student and a teacher show.
+
+    Its parameters are the aligns' and the losses' own; neither model is among them.
+
+    Attributes:
+        terms (nn.ModuleList): The terms in use.
+        columns (list[str]): Loss columns, e.g. `dfea_loss`.
+        parts (list[str]): Names of the unweighted values, e.g. `cwd/P3`.
+        layers (tuple[list[int], list[int]]): Student and teacher layers whose maps are compared.
+        needs_head (bool): Whether the teacher's raw predictions are compared too.
+
+    Args:
+        config (Config): What to distil.
+        student (nn.Module): The student, unwrapped, on its device.
+        teacher (nn.Module): The teacher, unwrapped.
+
+    Raises:
+        ValueError: If layers cannot be paired, or a term that the user named cannot be used with these two models.
+    """
+
+    def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
+        """Pair the layers and build the terms."""
+        super().__init__()
+        maps = [t for t in config.terms if t.kind != "logit"]
+        responses = [t for t in config.terms if t.kind == "logit"]
+        self.pairs = pair(student, teacher, config.layers) if maps else []
+        built = [MapTerm(t, config, self.pairs) for t in maps]
+        built += self._build_responses(responses, config, student, teacher)
+        if not built:
+            raise ValueError(
+                "'model_t' fits none of the terms of the recipe; name one in 'distill_feat', 'distill_logit' or "
+                "'distill_rel'."
+            )
+        self.terms = nn.ModuleList(built).to(next(student.parameters()).device)
+        used = {t.kind for t in built}
+        self.columns = [c for c in config.columns if c in {f"{KINDS[k][2]}_loss" for k in used}]
+        self.parts = self._name_parts(built)
+        self.layers = sorted({p.student for p in self.pairs}), sorted({p.teacher for p in self.pairs})
+        self.needs_head = "logit" in used or any(getattr(t, "needs_scores", False) for t in built)
+        self.strides = head_strides(student), head_strides(teacher)  # read once: on a GPU every read waits for it
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether a term mixes in the labels, so that the student's assigner has to be watched."""
+        return any(getattr(t, "needs_targets", False) for t in self.terms)
+
+    def forward(
+        self, student: Tapped, teacher: Tapped, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
+    ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+        """Compare what both models showed on a batch.
+
+        Args:
+            student (Tapped): Maps and raw predictions of the student, with gradient.
+            teacher (Tapped): The same of the teacher, without.
+            batch (dict): Upstream's batch.
+            targets (dict): The student's assigned targets for each branch, where a term needs them.
+
+        Returns:
+            columns (dict[str, torch.Tensor]): For each loss column the sum of its terms times their gains.
+            parts (list[torch.Tensor]): The unweighted values, in the order of `self.parts`.
+        """
+        s, t = branches(student.output, self.strides[0]), branches(teacher.output, self.strides[1])
+        s = {k: {**v, **targets.get(k, {})} for k, v in s.items()}
+        if any(getattr(x, "needs_scores", False) for x in self.terms):
+            batch = {**batch, "scores_at": lambda stride, size: scores_at(t, stride, size)}
+        sums, parts = dict.fromkeys(self.columns, 0.0), []
+        with torch.autocast(batch["img"].device.type, enabled=False):
+            for term in self.terms:
+                values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
+                sums[f"{KINDS[term.kind][2]}_loss"] += term.gain * sum(values)
+                parts += values
+        return sums, parts
+
+    def _build_responses(
+        self, terms: list[Term], config: Config, student: nn.Module, teacher: nn.Module
+    ) -> list[ResponseTerm]:
+        """Build the response terms that fit both heads; complain about those the user named, leave out the recipe's."""
+        built = []
+        for term in terms:
+            try:
+                names, classes = self._fit_response(term, student, teacher)
+            except ValueError as e:
+                if not term.auto:
+                    raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
+                LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {e}")
+                continue
+            built.append(ResponseTerm(term, config, names, classes))
+        return built
+
+    @staticmethod
+    def _fit_response(term: Term, student: nn.Module, teacher: nn.Module) -> tuple[list[str], list | None]:
+        """Return the common branches and classes of two heads, or raise a ValueError that says what does not fit."""
+        heads = student.model[-1], teacher.model[-1]
+        kinds = ["anchors" if hasattr(h, "cv2") and hasattr(h, "nc") else type(h).__name__ for h in heads]
+        if kinds[0] != kinds[1] or kinds[0] not in {"anchors", "Classify"}:
+            raise ValueError(f"predictions of {type(heads[0]).__name__} and {type(heads[1]).__name__} do not compare.")
+        if kinds[0] == "anchors":
+            bins = [h.reg_max for h in heads]
+            if issubclass(term.spelled.cls, LD) and (bins[0] != bins[1] or bins[0] < 2):
+                raise ValueError(f"it needs equal DFL bins, the student has {bins[0]} and the teacher {bins[1]}.")
+        common = class_map(student.names, teacher.names)
+        if not common:
+            raise ValueError(
+                f"no class name is shared: the student has {list(student.names.values())[:8]}, the teacher "
+                f"{list(teacher.names.values())[:8]}."
+            )
+        same = len(student.names) == len(teacher.names) and all(i == j for i, j in common) and len(common) == len(
+            student.names
+        )
+        if not same:
+            LOGGER.info(
+                f"Distillation: {term.spelled.name} compares {len(common)} of {len(student.names)} classes by name: "
+                + ", ".join(str(student.names[i]) for i, _ in common[:12])
+            )
+        both = all(getattr(h, "one2one_cv2", None) is not None for h in heads)
+        return ["one2many", "one2one"] if both else ["one2many"], None if same else common
+
+    @staticmethod
+    def _name_parts(built: list[nn.Module]) -> list[str]:
+        """Name each unweighted value; no name contains "loss", which upstream's plot would take for a loss column."""
+        names, seen = [], {}
+        for term in built:
+            name = term.name.replace("loss", "term")
+            seen[name] = seen.get(name, 0) + 1
+            label = name if seen[name] == 1 else f"{name}{seen[name]}"
+            names += [f"{label}/{p}" if p else label for p in term.parts]
+        return names
+
+
+def head_strides(model: nn.Module) -> list[float]:
+    """Return the pixels a cell of each level of a head, or nothing for a head without levels."""
+    return [float(v) for v in getattr(model.model[-1], "stride", ())]
+
+
+def scores_at(teacher: dict[str, dict[str, Any]], stride: float, size: tuple[int, int]) -> torch.Tensor:
+    """Return the teacher's class logits at one level as a map, the mean of its branches.
+
+    Args:
+        teacher (dict[str, dict]): The teacher's branches.
+        stride (float): Pixels a cell of the level.
+        size (tuple[int, int]): Height and width wanted, in cells.
+
+    Returns:
+        (torch.Tensor): Logits (N, nc, H, W).
+    """
+    maps = []
+    for b in teacher.values():
+        i = b["strides"].index(stride)
+        level = b["scores"].split([h * w for h, w in b["shapes"]], dim=2)[i].unflatten(2, b["shapes"][i]).float()
+        maps.append(level if tuple(level.shape[2:]) == tuple(size) else F.interpolate(level, size, mode="bilinear"))
+    return sum(maps) / len(maps)

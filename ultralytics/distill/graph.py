@@ -1,0 +1,209 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Reads a model's layer graph: taps a forward that runs anyway, replays one up to a layer, probes and pairs layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+PROBE = 128  # (pixels) side of the probe image: two cells at stride 64
+
+
+@dataclass
+class Tapped:
+    """What one forward showed.
+
+    Attributes:
+        maps (dict[int, torch.Tensor]): Output of each tapped layer, (N, C, H, W).
+        inputs (list[torch.Tensor]): The maps that entered the head.
+        output (Any): What the head returned.
+    """
+
+    maps: dict[int, torch.Tensor] = field(default_factory=dict)
+    inputs: list[torch.Tensor] = field(default_factory=list)
+    output: Any = None
+
+
+@contextmanager
+def tap(model: nn.Module, layers: Sequence[int] = ()) -> Iterator[Tapped]:
+    """Watch the forward that runs inside the block: chosen layers, the head's inputs and its raw output.
+
+    The hooks live only as long as the block, so none is copied into an EMA or pickled into a checkpoint.
+
+    Args:
+        model (nn.Module): An Ultralytics model, unwrapped.
+        layers (Sequence[int]): Layer indices whose outputs are wanted.
+
+    Yields:
+        (Tapped): Filled while the forward runs.
+    """
+    seen = Tapped()
+
+    def keep(index: int):
+        return lambda module, args, out: seen.maps.__setitem__(index, out)
+
+    def enter(module: nn.Module, args: tuple) -> None:
+        first = args[0] if isinstance(args[0], (list, tuple)) else [args[0]]
+        seen.inputs = [x for x in first if isinstance(x, torch.Tensor) and x.ndim == 4]  # YOLOE adds text embeddings
+
+    def leave(module: nn.Module, args: tuple, out: Any) -> None:
+        seen.output = out
+
+    head = model.model[-1]
+    handles = [head.register_forward_pre_hook(enter), head.register_forward_hook(leave)]
+    handles += [model.model[i].register_forward_hook(keep(i)) for i in layers]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def replay(model: nn.Module, x: torch.Tensor, layers: Sequence[int], head: bool = False) -> Tapped:
+    """Run a model layer by layer, as its own forward does, and stop after the last layer asked for.
+
+    Args:
+        model (nn.Module): An Ultralytics model, unwrapped.
+        x (torch.Tensor): Images (N, C, H, W).
+        layers (Sequence[int]): Layer indices whose outputs are wanted.
+        head (bool): Whether to run the head too.
+
+    Returns:
+        (Tapped): The maps asked for and, with the head, its inputs and output.
+    """
+    seen, outputs, wanted = Tapped(), [], set(layers)
+    last = len(model.model) - 1
+    stop = last if head else max(wanted)
+    for m in model.model:
+        if m.f != -1:
+            x = outputs[m.f] if isinstance(m.f, int) else [x if j == -1 else outputs[j] for j in m.f]
+        if m.i == last:
+            seen.inputs = list(x) if isinstance(x, (list, tuple)) else [x]
+        x = m(x)
+        outputs.append(x if m.i in model.save else None)
+        if m.i in wanted:
+            seen.maps[m.i] = x
+        if m.i == stop:
+            break
+    seen.output = x if head else None
+    return seen
+
+
+def head_inputs(model: nn.Module) -> list[int]:
+    """Return the indices of the layers that feed the head."""
+    head = model.model[-1]
+    sources = [head.f] if isinstance(head.f, int) else list(head.f)
+    return [head.i + j if j < 0 else j for j in sources]
+
+
+def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float]]:
+    """Find the width and stride of layers' outputs with a blank image; leaves no trace in the model.
+
+    BatchNorm statistics, training modes and the random state are as before, so that a seed still gives the same run.
+
+    Args:
+        model (nn.Module): An Ultralytics model, unwrapped.
+        layers (Sequence[int]): Layer indices.
+
+    Returns:
+        (dict[int, tuple[int, float]]): Channels and stride in pixels a cell for each layer; layers whose output is no
+            (N, C, H, W) map are left out.
+    """
+    parameter = next(model.parameters())
+    channels = first_convolution(model).in_channels
+    blank = torch.zeros(1, channels, PROBE, PROBE, device=parameter.device, dtype=parameter.dtype)
+    modes = {m: m.training for m in model.modules()}
+    devices = [parameter.device] if parameter.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices), torch.no_grad(), tap(model, layers) as seen:
+            model.eval()
+            model(blank)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    maps = {i: m for i, m in seen.maps.items() if isinstance(m, torch.Tensor) and m.ndim == 4}
+    return {i: (m.shape[1], PROBE / m.shape[2]) for i, m in maps.items()}
+
+
+def first_convolution(model: nn.Module) -> nn.Conv2d:
+    """Return the convolution that sees the image."""
+    return next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+
+
+@dataclass
+class Pair:
+    """A student layer and the teacher layer it learns from.
+
+    Attributes:
+        student (int): Student layer index.
+        teacher (int): Teacher layer index.
+        channels (tuple[int, int]): Widths of both maps.
+        strides (tuple[float, float]): Pixels a cell of both maps.
+        name (str): `P3` for stride 8 and so on when paired by stride, else `15-18`.
+    """
+
+    student: int
+    teacher: int
+    channels: tuple[int, int]
+    strides: tuple[float, float]
+    name: str
+
+
+def pair(student: nn.Module, teacher: nn.Module, layers: str | Sequence[tuple[int, int]] = "auto") -> list[Pair]:
+    """Pair layers of two models.
+
+    Args:
+        student (nn.Module): The student, unwrapped.
+        teacher (nn.Module): The teacher, unwrapped.
+        layers (str | Sequence[tuple[int, int]]): `auto` pairs the inputs of the two heads by stride; otherwise
+            (student, teacher) index pairs, taken as they are.
+
+    Returns:
+        (list[Pair]): At least one pair.
+
+    Raises:
+        ValueError: If a layer is out of range or yields no map, or if no stride is shared.
+    """
+    if layers != "auto":
+        return _pair_by_hand(student, teacher, layers)
+    s, t = (probe(m, head_inputs(m)) for m in (student, teacher))
+    of_stride = {stride: i for i, (_, stride) in t.items()}
+    pairs = [
+        Pair(i, of_stride[v], (c, t[of_stride[v]][0]), (v, v), f"P{v:g}" if v % 1 else f"P{int(v).bit_length() - 1}")
+        for i, (c, v) in s.items()
+        if v in of_stride
+    ]
+    if not pairs:
+        raise ValueError(
+            f"'distill_layers=auto' finds no common stride: the student's head sees strides "
+            f"{[v for _, v in s.values()]}, the teacher's {[v for _, v in t.values()]}; "
+            f"give [[student, teacher], ...] layer indices."
+        )
+    return pairs
+
+
+def _pair_by_hand(student: nn.Module, teacher: nn.Module, layers: Sequence[tuple[int, int]]) -> list[Pair]:
+    """Pair the layers that the user named, which may have any strides."""
+    found = []
+    for role, model, indices in zip(("student", "teacher"), (student, teacher), zip(*layers)):
+        count = len(model.model)
+        if bad := [i for i in indices if i >= count - 1]:
+            raise ValueError(
+                f"'distill_layers={[list(p) for p in layers]}': the {role} has layers 0 to {count - 2} before its "
+                f"head, {bad[0]} is out of range."
+            )
+        probed = probe(model, sorted(set(indices)))
+        if bad := [i for i in indices if i not in probed]:
+            raise ValueError(
+                f"'distill_layers={[list(p) for p in layers]}': layer {bad[0]} of the {role} yields no (N, C, H, W) map."
+            )
+        found.append(probed)
+    s, t = found
+    return [
+        Pair(i, j, (s[i][0], t[j][0]), (s[i][1], t[j][1]), f"{i}" if i == j else f"{i}-{j}") for i, j in layers
+    ]

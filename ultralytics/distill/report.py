@@ -1,0 +1,52 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What a distilled run tells its user: the formula in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+
+
+if TYPE_CHECKING:
+    from ultralytics.distill.config import Config
+    from ultralytics.distill.distiller import Distiller
+    from ultralytics.distill.online import OnlineTeacher
+    from ultralytics.distill.teacher import Teacher
+
+
+def name_pairs(distiller: Distiller, part: str) -> str:
+    """Return ` (student layer 15, teacher layer 15)` for a part of a feature term, else nothing."""
+    name = part.rpartition("/")[2]
+    return next(
+        (f" (student layer {p.student}, teacher layer {p.teacher})" for p in distiller.pairs if p.name == name), ""
+    )
+
+
+def formula(distiller: Distiller, teacher: Teacher | OnlineTeacher, config: Config, path: Path, imgsz: int) -> str:
+    """Describe what is about to be trained.
+
+    Args:
+        distiller (Distiller): The built terms.
+        teacher (Teacher | OnlineTeacher): The teacher, frozen or learning.
+        config (Config): Schedule and stop.
+        path (Path): The teacher's checkpoint.
+        imgsz (int): Image size in pixels, for the shapes of the maps.
+
+    Returns:
+        (str): The teacher, the loss's formula, and the layer pairs with their shapes at that image size.
+    """
+    lines = [f"teacher {path.name}, {teacher.describe()}"]
+    schedule = config.schedule.text
+    weight = "" if schedule == "constant" else f"{schedule} x "
+    stop = f", off in the last {config.stop} epochs" if config.stop else ""
+    own = f" + {config.dline:g} x the teacher's own task loss" if config.online else ""
+    lines.append("loss = task + " + weight + f" + {weight}".join(t.formula for t in distiller.terms) + stop + own)
+    for p in distiller.pairs:
+        s, t = ("x".join(str(round(v)) for v in (c, imgsz / d, imgsz / d)) for c, d in zip(p.channels, p.strides))
+        lines.append(f"{p.name}: student layer {p.student} ({s}) <- teacher layer {p.teacher} ({t})")
+    own = sum(p.numel() for p in distiller.parameters())
+    lines.append(f"{own:,} parameters of the distiller's own are trained along and left out of the checkpoint's model")
+    return "\n".join(f"{'Distillation:' if not i else '':>13} {x}" for i, x in enumerate(lines))
+
+

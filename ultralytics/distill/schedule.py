@@ -1,0 +1,69 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The weight of the distillation terms over a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass
+class Constant:
+    """Weight 1 from beginning to end."""
+
+    def __call__(self, run: float, epoch: float) -> float:
+        """Return the weight.
+
+        Args:
+            run (float): Progress of the whole run, 0 to 1.
+            epoch (float): Progress within the epoch, 0 to 1.
+
+        Returns:
+            (float): Multiplier of every distillation term.
+        """
+        return 1.0
+
+
+@dataclass
+class Cosine(Constant):
+    """Half a cosine from 1 to `end` over the run, as DAMO-YOLO (arXiv 2211.15444) uses it with `end` 0.1."""
+
+    end: float = 0.1
+
+    def __call__(self, run: float, epoch: float) -> float:
+        """Return the weight at a progress of the run."""
+        return 1 + (1 - math.cos(math.pi * run)) / 2 * (self.end - 1)
+
+
+@dataclass
+class Linear(Constant):
+    """A straight line from 1 to `end` over the run."""
+
+    end: float = 0.1
+
+    def __call__(self, run: float, epoch: float) -> float:
+        """Return the weight at a progress of the run."""
+        return 1 + run * (self.end - 1)
+
+
+@dataclass
+class Warmup(Constant):
+    """From 0 to 1 over the first `share` of the run, then 1."""
+
+    share: float = 0.1
+
+    def __call__(self, run: float, epoch: float) -> float:
+        """Return the weight at a progress of the run."""
+        return min(run / self.share, 1.0) if self.share > 0 else 1.0
+
+
+@dataclass
+class Sawtooth(Cosine):
+    """The tutorials' form: the cosine from 1 to `end` that begins anew with every epoch."""
+
+    def __call__(self, run: float, epoch: float) -> float:
+        """Return the weight at a progress of the epoch."""
+        return super().__call__(epoch, epoch)
+
+
+SCHEDULES = {"constant": Constant, "cosine": Cosine, "linear": Linear, "warmup": Warmup, "sawtooth": Sawtooth}

@@ -1,0 +1,196 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""How terms are spelled: names with parameters, lists of them, a user's own classes, and the older argument names."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+OLD_NAMES = {
+    "Distillation": "model_t",
+    "teacher": "model_t",
+    "loss_type": "distill_feat",
+    "distill_feat_type": "distill_feat",
+    "distillation_loss": "distill_feat",
+    "distillonline": "distill_online",
+    "logit_loss": "distill_logit",
+}
+
+
+@dataclass
+class Spelled:
+    """One term as the user spelled it.
+
+    Attributes:
+        name (str): Short name for columns and messages, e.g. `cwd` or `MyLoss`.
+        cls (type | None): The class to build; None for the bare words `auto` and for schedules.
+        params (dict): Keyword parameters given in brackets.
+        instance (nn.Module | None): A live module given instead of a class; copied for each layer pair.
+        text (str): The plain spelling that goes into `args.yaml`, checkpoints and spawned workers.
+    """
+
+    name: str
+    cls: type | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    instance: nn.Module | None = None
+    text: str = ""
+
+
+def accept_old_names(custom: dict) -> dict:
+    """Replace the tutorials' argument names by today's, in place, with one deprecation line each.
+
+    Args:
+        custom (dict): Arguments as the user gave them.
+
+    Returns:
+        (dict): The same dictionary.
+    """
+    from ultralytics.utils import deprecation_warn
+
+    for old, new in OLD_NAMES.items():
+        if old in custom:
+            value = custom.pop(old)
+            if old == "logit_loss":
+                value = "mse" if value is True else value or None
+            deprecation_warn(old, new)
+            custom.setdefault(new, value)
+    return custom
+
+
+def split_list(value: Any) -> list:
+    """Split what stands for one or several terms into a list of single ones.
+
+    Args:
+        value (Any): None, a name, a `[a,b(c=1)]` string as the command line gives it, an object, or a list of these.
+
+    Returns:
+        (list): Single items; strings are stripped. An empty list for None, `none`, False and an empty list.
+    """
+    if value is None or value is False:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [x for item in value for x in split_list(item)]
+    if not isinstance(value, str):
+        return [value]
+    text = value.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    items, depth, start = [], 0, 0
+    for i, char in enumerate(text + ","):
+        depth += (char in "([{") - (char in ")]}")
+        if char == "," and depth == 0:
+            items.append(text[start:i].strip().strip("'\""))
+            start = i + 1
+    return [x for x in items if x and x.lower() != "none"]
+
+
+def parse(argument: str, item: Any, names: dict[str, type] | None) -> Spelled:
+    """Read one term.
+
+    Args:
+        argument (str): The argument's name, for messages.
+        item (Any): `name`, `name(k=v)`, `package.module:Class(k=v)`, a class, or an instance.
+        names (dict[str, type] | None): The known names; None where any bare word with parameters is accepted.
+
+    Returns:
+        (Spelled): The term.
+
+    Raises:
+        ValueError: If the text cannot be read, the name is unknown, or the object has no spelling that can be reloaded.
+    """
+    if isinstance(item, type) or isinstance(item, nn.Module):
+        return _spell_object(argument, item)
+    if not isinstance(item, str):
+        raise ValueError(f"'{argument}={item!r}' is not a name, a 'package.module:Class', a class or a module.")
+    head, _, tail = item.partition("(")
+    head, params = head.strip(), _parameters(argument, item, tail)
+    if ":" in head:
+        return Spelled(head.rsplit(":", 1)[1], _load_class(argument, head), params, text=item)
+    if names is not None and head not in names:
+        raise ValueError(
+            f"'{argument}={item}' is unknown; choose from {', '.join(names)}, or give 'package.module:Class'."
+        )
+    spelled = Spelled(head, names[head] if names is not None else None, params, text=item)
+    if spelled.cls is not None:
+        check_parameters(argument, spelled)
+    return spelled
+
+
+def check_parameters(argument: str, spelled: Spelled) -> None:
+    """Raise a ValueError that lists the valid ones if a class does not take a parameter given in brackets."""
+    valid = parameters_of(spelled.cls)
+    if valid is not None and (bad := [k for k in spelled.params if k not in valid]):
+        raise ValueError(
+            f"'{argument}={spelled.text}': {spelled.name} has no parameter '{bad[0]}'; "
+            f"valid ones: {', '.join(x for x in valid if not x.startswith('channels_')) or 'none'}."
+        )
+
+
+def parameters_of(cls: type) -> list[str] | None:
+    """Return the names of a constructor's parameters, or None if it takes any keyword."""
+    signature = inspect.signature(cls.__init__).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in signature) and cls.__init__ is not nn.Module.__init__:
+        return None
+    return [p.name for p in signature if p.name != "self" and p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
+
+
+def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
+    """Read the `k=v, ...)` after a name; bare words as values are strings."""
+    if not tail:
+        return {}
+    try:
+        call = ast.parse(f"f({tail}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise SyntaxError
+        return {k.arg: k.value.id if isinstance(k.value, ast.Name) else ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError, TypeError):
+        raise ValueError(
+            f"'{argument}={item}' cannot be read; write parameters as 'name(key=value, key=value)'."
+        ) from None
+
+
+def _load_class(argument: str, path: str) -> type:
+    """Import `package.module:Class`."""
+    module, _, name = path.partition(":")
+    try:
+        cls = importlib.import_module(module)
+        for part in name.split("."):
+            cls = getattr(cls, part)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise ValueError(
+            f"'{argument}={path}' cannot be imported ({e}); give 'package.module:Class' with its folder on PYTHONPATH."
+        ) from e
+    if not isinstance(cls, type):
+        raise ValueError(f"'{argument}={path}' is a {type(cls).__name__}, not a class.")
+    return cls
+
+
+def _spell_object(argument: str, item: Any) -> Spelled:
+    """Give a live class or module the `package.module:Class(k=v)` text from which it can be built again."""
+    cls = item if isinstance(item, type) else type(item)
+    if "<locals>" in cls.__qualname__:
+        raise ValueError(
+            f"'{argument}={cls.__qualname__}' is defined inside a function; move it to a module's top level, "
+            f"so that resume and spawned workers can import it."
+        )
+    text, params = f"{cls.__module__}:{cls.__qualname__}", {}
+    if not isinstance(item, type):
+        for name in parameters_of(cls) or []:
+            value = getattr(item, name, inspect.Parameter.empty)
+            if not isinstance(value, (bool, int, float, str, list, tuple, type(None))):
+                if name in {"channels_s", "channels_t"}:
+                    continue
+                raise ValueError(
+                    f"'{argument}={cls.__qualname__}(...)': keep the constructor's '{name}' as a plain attribute of "
+                    f"that name, so that resume and spawned workers can build it again, or give "
+                    f"'{text}({name}=...)' instead."
+                )
+            params[name] = value
+        if params:
+            text += "(" + ", ".join(f"{k}={v!r}" for k, v in params.items()) + ")"
+    return Spelled(cls.__name__, cls, params, None if isinstance(item, type) else item, text)

@@ -1,0 +1,208 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Finds, checks, freezes and speeds up the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.graph import Tapped, replay
+from ultralytics.utils import LOGGER
+
+
+@dataclass
+class Source:
+    """Where the teacher comes from.
+
+    Attributes:
+        module (nn.Module): The teacher as given or loaded; never changed.
+        path (Path): Its checkpoint, or where it will be saved.
+        save (bool): Whether it still has to be saved there.
+        live (bool): Whether the user gave an object, which stays theirs.
+    """
+
+    module: nn.Module
+    path: Path
+    save: bool = False
+    live: bool = False
+
+    def write(self) -> None:
+        """Save a teacher that was given as an object, once, as a checkpoint that upstream loads."""
+        if not self.save:
+            return
+        from ultralytics.utils.patches import torch_save
+
+        module = deepcopy(self.module).float()
+        module.criterion = None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        args = getattr(module, "args", {})
+        args = args if isinstance(args, dict) else vars(args)
+        torch_save({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
+        LOGGER.info(f"Distillation: teacher saved to {self.path}, for resume and spawned workers")
+
+
+def resolve(value: Any, weights: Path) -> Source:
+    """Find the teacher and load it, before anything is written.
+
+    Args:
+        value (Any): `model_t`: a path, a `YOLO` or an `nn.Module`.
+        weights (Path): The run's weights folder, where an object without a file will be saved as `teacher.pt`.
+
+    Returns:
+        (Source): The teacher.
+
+    Raises:
+        FileNotFoundError: If the path does not exist.
+        ValueError: If the file is no Ultralytics checkpoint or the value is something else.
+    """
+    from ultralytics.engine.model import Model
+
+    if isinstance(value, (str, Path)):
+        source = Source(*_load(str(value)))
+    else:
+        module = value.model if isinstance(value, Model) else value
+        if not isinstance(module, nn.Module):
+            raise ValueError(f"'model_t={value!r}' is not a path, a YOLO or an nn.Module.")
+        file = Path(getattr(module, "pt_path", None) or "teacher.pt")
+        if file.is_file() and _equals_file(module, file):
+            source = Source(module, file.resolve(), live=True)
+        else:
+            source = Source(module, weights / "teacher.pt", save=True, live=True)
+    if not isinstance(getattr(source.module, "model", None), nn.Sequential):
+        raise ValueError(
+            f"'model_t' is a {type(source.module).__name__}, which has no list of layers; give an Ultralytics model."
+        )
+    if _untrained(source.module):
+        LOGGER.warning(f"'model_t={source.path}' is an untrained teacher: it has random weights and teaches noise.")
+    return source
+
+
+def _load(text: str) -> tuple[nn.Module, Path]:
+    """Load a teacher from a checkpoint, or build an untrained one from a YAML."""
+    from ultralytics import YOLO
+    from ultralytics.nn.tasks import load_checkpoint
+    from ultralytics.utils.checks import check_model_file_from_stem
+
+    if text.endswith((".yaml", ".yml")):
+        return YOLO(text).model, Path(text)
+    path = str(check_model_file_from_stem(text))
+    try:
+        module, _ = load_checkpoint(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"'model_t={text}' does not exist; give the path of a trained model (.pt).") from None
+    except Exception as e:
+        raise ValueError(f"'model_t={text}' cannot be read as an Ultralytics checkpoint ({e}).") from e
+    return module, Path(getattr(module, "pt_path", path)).resolve()
+
+
+def _equals_file(module: nn.Module, file: Path) -> bool:
+    """Whether a live teacher still holds the weights of the file it came from."""
+    from ultralytics.nn.tasks import load_checkpoint
+
+    try:
+        saved = load_checkpoint(file)[0].state_dict()
+    except Exception:
+        return False
+    live = module.state_dict()
+    return live.keys() == saved.keys() and all(torch.equal(v.cpu().float(), saved[k].float()) for k, v in live.items())
+
+
+def _untrained(module: nn.Module) -> bool:
+    """Whether no BatchNorm has ever seen a batch."""
+    counters = [m.num_batches_tracked for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.affine]
+    return bool(counters) and all(int(c) == 0 for c in counters if c is not None)
+
+
+class Teacher:
+    """A frozen, fused copy of the teacher that yields maps and raw predictions.
+
+    It is a plain object, so that neither an optimizer, an EMA, DDP, a deepcopy nor a checkpoint ever sees it.
+
+    Args:
+        source (Source): The teacher; its own module is left as it is.
+        layers (Sequence[int]): Layers whose maps are wanted.
+        head (bool): Whether raw predictions are wanted; without, the graph is cut after the last layer.
+        device (torch.device): Where it runs.
+        dtype (torch.dtype): Precision of its weights and maps.
+    """
+
+    def __init__(self, source: Source, layers: Sequence[int], head: bool, device: torch.device, dtype: torch.dtype):
+        """Copy, fuse, cast and freeze the teacher."""
+        self.layers, self.head, self.dtype = sorted(set(layers)), head, dtype
+        model = source.module if not source.live else deepcopy(source.module)
+        model.criterion = None
+        fuse(model.float().eval())
+        model.model[-1].training = True  # the head alone: raw predictions of every branch, no box decode
+        self.model = model.to(device, dtype, memory_format=torch.channels_last).requires_grad_(False)
+
+    def __call__(self, images: torch.Tensor) -> Tapped:
+        """Look at a batch.
+
+        Args:
+            images (torch.Tensor): Images (N, C, H, W), 0 to 1.
+
+        Returns:
+            (Tapped): Maps, head inputs and raw predictions, without gradient.
+        """
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            images = images.to(self.dtype, memory_format=torch.channels_last)
+            return replay(self.model, images, self.layers, self.head)
+
+    def describe(self) -> str:
+        """Return its size, its precision and where its graph ends, in a few words."""
+        size = sum(p.numel() for p in self.model.parameters()) / 1e6
+        cut = "whole graph" if self.head else f"cut after layer {self.layers[-1]}"
+        return f"frozen, {size:.1f}M parameters, {str(self.dtype).removeprefix('torch.')}, fused, channels-last, {cut}"
+
+    def __deepcopy__(self, memo: dict) -> Teacher:
+        """Return itself: a frozen teacher needs no second copy."""
+        return self
+
+
+def fuse(model: nn.Module) -> None:
+    """Fold BatchNorms into convolutions in place, keeping both branches of an end-to-end head.
+
+    Upstream's own `fuse` would drop one branch of YOLOv10 and YOLO26 heads; it asks the head to do so, and is told no.
+    """
+    head = model.model[-1]
+    head.fuse = lambda: None
+    try:
+        model.fuse(verbose=False)
+    finally:
+        del head.fuse
+
+
+def choose_dtype(precision: str, device: torch.device, amp: bool, bf16: bool) -> torch.dtype:
+    """Choose the precision of the teacher's forward.
+
+    Args:
+        precision (str): `auto`, `fp32`, `bf16` or `fp16`.
+        device (torch.device): Where the teacher runs.
+        amp (bool): Whether the student trains with mixed precision.
+        bf16 (bool): Whether that is bfloat16.
+
+    Returns:
+        (torch.dtype): `auto` is bfloat16 on CPUs that multiply it natively, what AMP uses on CUDA, float32 elsewhere.
+    """
+    forced = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision != "auto":
+        return forced[precision]
+    if device.type == "cpu":
+        return torch.bfloat16 if native_bf16() else torch.float32
+    if device.type == "cuda" and amp:
+        return torch.bfloat16 if bf16 else torch.float16
+    return torch.float32
+
+
+def native_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively (AVX512-BF16 or AMX)."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return any(getattr(torch.cpu, f"_is_{x}_supported", bool)() for x in ("avx512_bf16", "amx_tile"))

@@ -1,0 +1,129 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""One term of the distillation loss: the losses of its layer pairs or head branches, built from a spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.align import Align
+from ultralytics.distill.config import KINDS, Config, Term
+from ultralytics.distill.graph import Pair, Tapped
+from ultralytics.distill.predictions import match_levels, select_classes
+from ultralytics.distill.spelling import parameters_of
+
+
+def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = None) -> nn.Module:
+    """Build one loss of a term.
+
+    Args:
+        term (Term): What to build.
+        config (Config): The run's temperature and share of soft targets, for losses that have them.
+        channels (tuple[int, int], optional): Widths of the layer pair, for losses that want them.
+
+    Returns:
+        (nn.Module): The loss, with `forward(student, teacher, batch)`.
+
+    Raises:
+        ValueError: If the constructor refuses its parameters; the message names the argument.
+    """
+    spelled, argument = term.spelled, KINDS[term.kind][0]
+    if spelled.instance is not None:
+        return deepcopy(spelled.instance)
+    defaults: dict[str, Any] = {"alpha": config.alpha}
+    if config.tau is not None:
+        defaults["tau"] = config.tau
+    if channels is not None:
+        defaults["channels_s"], defaults["channels_t"] = channels
+    wanted = parameters_of(spelled.cls) or []
+    try:
+        loss = spelled.cls(**{**{k: v for k, v in defaults.items() if k in wanted}, **spelled.params})
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"'{argument}={spelled.text}' cannot be built: {e}") from e
+    if not isinstance(loss, nn.Module):
+        raise ValueError(f"'{argument}={spelled.text}' builds a {type(loss).__name__}; a loss must be an nn.Module.")
+    return loss
+
+
+class MapTerm(nn.Module):
+    """A feature or relation term: one loss, and one align where it wants it, for each layer pair.
+
+    Args:
+        term (Term): The loss and its gain.
+        config (Config): The run's configuration.
+        pairs (Sequence[Pair]): The layer pairs.
+    """
+
+    def __init__(self, term: Term, config: Config, pairs: Sequence[Pair]):
+        """Build the losses and aligns."""
+        super().__init__()
+        self.kind, self.name, self.gain, self.pairs = term.kind, term.spelled.name, term.gain, list(pairs)
+        fits = term.kind == "feat"
+        self.losses = nn.ModuleList()
+        self.aligns = nn.ModuleList()
+        for p in pairs:
+            project = fits and bool(getattr(term.spelled.cls, "align", True))
+            width = p.channels[1] if project else p.channels[0]
+            loss = build_loss(term, config, (width if project else p.channels[0], p.channels[1]))
+            self.losses.append(loss)
+            self.aligns.append(Align(*p.channels, project=project, norm=getattr(loss, "norm", "none")))
+        self.needs_scores = bool(getattr(term.spelled.cls, "needs_scores", False))
+        self.parts = [p.name for p in pairs]
+        self.formula = describe(term, self.losses[0])
+
+    def forward(self, student: Tapped, teacher: Tapped, batch: dict[str, Any]) -> list[torch.Tensor]:
+        """Return the loss of each pair, unweighted."""
+        values = []
+        for p, align, loss in zip(self.pairs, self.aligns, self.losses):
+            s, t = align(student.maps[p.student], teacher.maps[p.teacher])
+            if self.needs_scores:
+                batch = {**batch, "teacher_scores": batch["scores_at"](p.strides[1], t.shape[2:])}
+            values.append(loss(s, t, batch))
+        return values
+
+
+class ResponseTerm(nn.Module):
+    """A response term: one loss for each branch that both heads have.
+
+    Args:
+        term (Term): The loss and its gain.
+        config (Config): The run's configuration.
+        names (Sequence[str]): Branches, `one2many` and perhaps `one2one`.
+        classes (Sequence[tuple[int, int]] | None): Common (student, teacher) classes; None where all agree in order.
+    """
+
+    def __init__(
+        self, term: Term, config: Config, names: Sequence[str], classes: Sequence[tuple[int, int]] | None = None
+    ):
+        """Build the losses."""
+        super().__init__()
+        self.kind, self.name, self.gain, self.names = term.kind, term.spelled.name, term.gain, list(names)
+        self.losses = nn.ModuleList(build_loss(term, config) for _ in names)
+        self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
+        index = torch.tensor(classes).T if classes else None
+        self.register_buffer("index_s", None if index is None else index[0].contiguous(), persistent=False)
+        self.register_buffer("index_t", None if index is None else index[1].contiguous(), persistent=False)
+        self.parts = list(names) if len(names) > 1 else [""]
+        self.formula = describe(term, self.losses[0])
+
+    def forward(self, student: dict[str, dict], teacher: dict[str, dict], batch: dict[str, Any]) -> list[torch.Tensor]:
+        """Return the loss of each branch, unweighted."""
+        values = []
+        for name, loss in zip(self.names, self.losses):
+            s, t = match_levels(student[name], teacher[name])
+            values.append(loss(select_classes(s, self.index_s), select_classes(t, self.index_t), batch))
+        return values
+
+
+def describe(term: Term, loss: nn.Module) -> str:
+    """Return a term as it stands in the printed formula, e.g. `1 x cwd(tau=1.0, norm=batch)`."""
+    shown = []
+    for name in parameters_of(type(loss)) or []:
+        value = getattr(loss, name, None)
+        if isinstance(value, (bool, int, float, str)) and name not in {"channels_s", "channels_t"}:
+            shown.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
+    return f"{term.gain:g} x {term.spelled.name}({', '.join(shown)})"
