@@ -1,0 +1,216 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What the tests share: small models, a teacher that looks trained, batches, arguments and a tiny detection set."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.cfg import get_cfg
+from ultralytics.distill import config as configuration
+from ultralytics.distill.composite import Composite
+from ultralytics.distill.distiller import Distiller
+from ultralytics.distill.teacher import Source, Teacher
+from ultralytics.nn import tasks
+from ultralytics.utils import LOGGER, YAML
+
+NAMES = {0: "circle", 1: "square", 2: "stripe"}
+OFF = {"distill_feat": "none", "distill_logit": "none", "distill_rel": "none"}
+MODELS = {
+    "detect": tasks.DetectionModel,
+    "segment": tasks.SegmentationModel,
+    "pose": tasks.PoseModel,
+    "classify": tasks.ClassificationModel,
+}
+
+
+def shrink(name: str, width: float | None) -> dict:
+    """Return one of upstream's YAMLs at depth 0.33 and a width of one's own, or at its own scale for None."""
+    cfg = tasks.yaml_model_load(name)
+    if width is not None:
+        del cfg["scales"], cfg["scale"]
+        cfg.update(depth_multiple=0.33, width_multiple=width)
+    return cfg
+
+
+def move_statistics(model: nn.Module) -> nn.Module:
+    """Give every BatchNorm weights, biases and running statistics that are far from fresh, as training would."""
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            for x, low, high in ((m.weight, 0.7, 1.3), (m.bias, -0.3, 0.3), (m.running_var, 0.5, 1.5)):
+                nn.init.uniform_(x, low, high)
+            nn.init.normal_(m.running_mean, std=0.2)
+            m.num_batches_tracked += 100
+    return model
+
+
+def build_model(name: str = "yolov8n.yaml", nc: int = 3, width: float | None = 0.125, seed: int = 0, trained=False):
+    """Build a model of any task from one of upstream's YAMLs, small, seeded, with `names` and `args`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        cfg = shrink(name, width)
+        task = tasks.guess_model_task(cfg)
+        kind = tasks.RTDETRDetectionModel if "rtdetr" in name else MODELS[task]
+        model = kind(cfg, nc=nc, verbose=False)
+        model = move_statistics(model) if trained else model
+    model.args, model.task = get_cfg(), task
+    model.names = dict(list(NAMES.items())[:nc]) if nc <= len(NAMES) else {i: f"thing {i}" for i in range(nc)}
+    return model
+
+
+def save_model(model: nn.Module, path: Path) -> Path:
+    """Write a checkpoint in the form of upstream's stripped `best.pt`."""
+    ckpt = {"epoch": -1, "model": model.half(), "train_args": {"task": model.task, "imgsz": 64}, "ema": None}
+    torch.save(ckpt, path)
+    model.float()
+    return path
+
+
+def relative_error(x: torch.Tensor, reference: torch.Tensor) -> float:
+    """Return the norm of the difference over the norm of the reference."""
+    return ((x.float() - reference.float()).norm() / reference.float().norm()).item()
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random state."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    """`make_model("yolo26n-seg.yaml", nc=3, width=0.125, seed=0, trained=False)`: a fresh small model of any task."""
+    return build_model
+
+
+@pytest.fixture(scope="session")
+def make_detect_model():
+    """`make_detect_model(width=0.125, ...)`: a fresh small YOLOv8, or another detector by the name of its YAML."""
+    return build_model
+
+
+@pytest.fixture(scope="session")
+def make_batch():
+    """`make_batch(n=2, size=64, nc=3, labels=True)`: a training batch with one box an image, or none."""
+
+    def make(n: int = 2, size: int = 64, nc: int = 3, labels: bool = True, seed: int = 0) -> dict:
+        g = torch.Generator().manual_seed(seed)
+        m = n if labels else 0
+        return {
+            "img": torch.rand(n, 3, size, size, generator=g),
+            "cls": torch.randint(0, nc, (m, 1), generator=g).float(),
+            "bboxes": 0.3 + 0.4 * torch.rand(m, 4, generator=g),
+            "batch_idx": torch.arange(m).float(),
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_args():
+    """`make_args(distill_feat="mgd")`: the trainer's namespace, checked by upstream, with a teacher's name in it."""
+
+    def make(**overrides):
+        return get_cfg(overrides={"model_t": "teacher.pt", **overrides})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_distiller(make_args):
+    """`make_distiller(student, teacher, distill_feat="cwd", ...)`: a Distiller; terms that are not named are off."""
+
+    def make(student: nn.Module, teacher: nn.Module, **overrides) -> Distiller:
+        return Distiller(configuration.read(make_args(**{**OFF, **overrides})), student, teacher)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_composite(make_distiller):
+    """`make_composite(student, teacher, distill_feat="cwd", ...)`: a Composite in train mode with an fp32 teacher."""
+
+    def make(student: nn.Module, teacher: nn.Module, **overrides) -> Composite:
+        distiller, source = make_distiller(student, teacher, **overrides), Source(teacher, Path("teacher.pt"), live=True)
+        frozen = Teacher(source, distiller.layers[1], distiller.needs_head, torch.device("cpu"), torch.float32)
+        return Composite(student, distiller, frozen).train()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def teacher_pt(tmp_path_factory) -> Path:
+    """A YOLOv8 checkpoint, wider than the students, whose BatchNorm statistics are not fresh."""
+    folder = tmp_path_factory.mktemp("teacher")
+    return save_model(build_model(width=0.25, seed=1, trained=True), folder / "teacher.pt")
+
+
+@pytest.fixture(scope="session")
+def wide_teacher_pt(tmp_path_factory) -> Path:
+    """Another teacher of other widths."""
+    folder = tmp_path_factory.mktemp("wide")
+    return save_model(build_model(width=0.375, seed=2, trained=True), folder / "wide.pt")
+
+
+@pytest.fixture(scope="session")
+def student_pt(tmp_path_factory) -> Path:
+    """A student's own checkpoint, of the same architecture as `student_yaml`."""
+    folder = tmp_path_factory.mktemp("student")
+    return save_model(build_model(seed=3, trained=True), folder / "student.pt")
+
+
+@pytest.fixture(scope="session")
+def student_yaml(tmp_path_factory) -> Path:
+    """The YAML of a YOLOv8 at depth 0.33 and width 0.125."""
+    path = tmp_path_factory.mktemp("student") / "student.yaml"
+    cfg = shrink("yolov8n.yaml", 0.125)
+    YAML.save(path, {k: v for k, v in cfg.items() if k != "yaml_file"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def data_yaml(tmp_path_factory) -> Path:
+    """A detection set: eight training and four validation images of 64x64 with one or two shapes each."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4)):
+        images, labels = root / "images" / split, root / "labels" / split
+        images.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for i in range(count):
+            image = rng.integers(90, 120, (64, 64, 3), dtype=np.uint8)
+            rows = [_draw(image, rng, kind=(i + j) % 3) for j in range(1 + i % 2)]
+            cv2.imwrite(str(images / f"{i}.png"), image)
+            (labels / f"{i}.txt").write_text("\n".join(rows) + "\n")
+    path = root / "shapes.yaml"
+    YAML.save(path, {"path": str(root), "train": "images/train", "val": "images/val", "names": NAMES})
+    return path
+
+
+def _draw(image: np.ndarray, rng: np.random.Generator, kind: int) -> str:
+    """Draw a shape of a kind and return its label."""
+    r = int(rng.integers(7, 14))
+    x, y = (int(v) for v in rng.integers(r, 64 - r, 2))
+    color = [int(v) for v in rng.integers(150, 256, 3)]
+    if kind == 0:
+        cv2.circle(image, (x, y), r, color, -1)
+    elif kind == 1:
+        cv2.rectangle(image, (x - r, y - r), (x + r, y + r), color, -1)
+    else:
+        for d in range(-r, r + 1, 4):
+            cv2.line(image, (x - r, y + d), (x + r, y + d), color, 1)
+    return f"{kind} {x / 64:.6f} {y / 64:.6f} {2 * r / 64:.6f} {2 * r / 64:.6f}"
+
+
+@pytest.fixture
+def log(caplog):
+    """What the program says, as a list of lines; upstream's logger does not pass its messages on by itself."""
+    LOGGER.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO, logger=LOGGER.name)
+    yield lambda: [r.getMessage() for r in caplog.records]
+    LOGGER.removeHandler(caplog.handler)

@@ -1,0 +1,97 @@
+"""Held against stock Ultralytics, unpatched, on another path."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from short_run import options
+
+import ultralytics
+from ultralytics import YOLO
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory):
+    """A folder with the pristine upstream tree, made by taking the patches out of a copy of the running one."""
+    folder = tmp_path_factory.mktemp("stock")
+    ignore = shutil.ignore_patterns("distill", "__pycache__")
+    shutil.copytree(Path(ultralytics.__file__).parent, folder / "ultralytics", ignore=ignore)
+    tool = [sys.executable, str(ROOT / "scripts/patchset.py"), "revert", "--target", str(folder)]
+    done = subprocess.run(tool, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "distill.1" not in (folder / "ultralytics/__init__.py").read_text()
+    return folder
+
+
+def run_in(folder, code, *args):
+    """Run Python code against the package in a folder; return what it prints last, read as JSON."""
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, env=env, cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+TRAIN = """
+import hashlib, json, sys
+import ultralytics
+from ultralytics import YOLO
+model = YOLO(sys.argv[1])
+model.train(**json.loads(sys.argv[2]))
+state = YOLO(sys.argv[3]).model.state_dict()
+digest = hashlib.sha256(b"".join(v.contiguous().numpy().tobytes() for v in state.values())).hexdigest()
+print(json.dumps([ultralytics.__version__, digest]))
+"""
+
+USE = """
+import json, sys
+import numpy as np
+import ultralytics
+from ultralytics import YOLO
+path, data, folder = sys.argv[1:]
+assert not hasattr(ultralytics, "distill")
+model = YOLO(path)
+image = np.full((64, 64, 3), 120, np.uint8)
+said = {"version": ultralytics.__version__, "class": type(model.model).__name__}
+model.predict(image, imgsz=64, verbose=False)
+said["map"] = float(model.val(data=data, imgsz=64, batch=4, plots=False, project=folder, name="val").box.map)
+said["export"] = str(YOLO(path).export(format="torchscript", imgsz=64))
+tuned = YOLO(path)
+tuned.train(data=data, imgsz=64, batch=4, epochs=1, plots=False, val=False, project=folder, name="tune", workers=0)
+said["tuned"] = str(tuned.trainer.last)
+print(json.dumps(said))
+"""
+
+
+def test_plain_training_is_bit_identical(stock, data_yaml, student_yaml, tmp_path):
+    """Without `model_t` the patched tree trains the very weights that stock trains."""
+    digests = {}
+    for name, folder in (("stock", stock), ("fork", Path(ultralytics.__file__).parents[1])):
+        args = options(data_yaml, tmp_path / name, optimizer="SGD", nbs=4, val=True)
+        last = tmp_path / name / "run/weights/last.pt"
+        version, digests[name] = run_in(folder, TRAIN, student_yaml, json.dumps(args), last)
+        assert ("+distill" in version) == (name == "fork")
+    assert digests["stock"] == digests["fork"]
+
+
+def test_checkpoints_open_in_stock(stock, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """`best.pt`, and the `last.pt` of an interrupted run, load, predict, validate, export and fine-tune in stock."""
+    model = YOLO(student_yaml)
+    interrupted = tmp_path / "interrupted.pt"
+
+    def keep(trainer):
+        shutil.copy(trainer.last, interrupted)
+
+    model.add_callback("on_model_save", keep)
+    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), val=True))
+    assert "distill" in torch.load(interrupted, weights_only=False)
+    for path in (tmp_path / "run/weights/best.pt", interrupted):
+        said = run_in(stock, USE, path, data_yaml, tmp_path / path.stem)
+        assert said["version"] == "8.4.190" and said["class"] == "DetectionModel"
+        assert Path(said["export"]).exists() and Path(said["tuned"]).exists()

@@ -1,0 +1,224 @@
+"""Short real runs through the public API."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from short_run import columns, equal, options, rows, weights
+
+from ultralytics import YOLO
+from ultralytics.distill.graph import tap
+
+def test_recipe_alone(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """`model_t` and nothing else: the recipe trains, its columns stand everywhere, the files are plain."""
+    before = Path(teacher_pt).read_bytes()
+    model = YOLO(student_yaml)
+    model.train(**options(data_yaml, tmp_path, epochs=2, val=True, plots=True, model_t=str(teacher_pt)))
+    header = columns(tmp_path)
+    assert {"train/dfea_loss", "train/dlogit_loss", "distill/cwd/P3", "distill/bckd", "distill/ld"} <= set(header)
+    assert not [c for c in header if c.startswith("val/d") and "dfl" not in c]  # no column that is always zero
+    for row in rows(tmp_path):
+        assert row["train/dfea_loss"] == pytest.approx(sum(row[f"distill/cwd/P{i}"] for i in (3, 4, 5)), rel=1e-3)
+        assert row["train/dlogit_loss"] == pytest.approx(row["distill/bckd"] + row["distill/ld"], rel=1e-3)
+    assert "dlogit_loss" in model.trainer.progress_string()
+    assert (tmp_path / "run/results.png").stat().st_size > 10_000
+    args = yaml.safe_load((tmp_path / "run/args.yaml").read_text())
+    assert args["model_t"] == str(Path(teacher_pt).resolve()) and args["distill_feat"] == "auto"
+    ckpt = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)
+    assert "distill" not in ckpt and type(ckpt["model"]).__name__ == "DetectionModel"
+    assert not [k for k in ckpt["model"].state_dict() if "distill" in k or "teacher" in k]
+    assert Path(teacher_pt).read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["yolo", "module", "changed"])
+def test_live_teacher(kind, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """A live teacher stays bit-identical and becomes a path; only one that differs from its file is saved."""
+    teacher = YOLO(teacher_pt)
+    if kind == "changed":
+        with torch.no_grad():
+            teacher.model.model[0].conv.weight.add_(0.01)
+    before = copy.deepcopy(teacher.model.state_dict())
+    modes = [m.training for m in teacher.model.modules()]
+    given = teacher if kind == "yolo" else teacher.model
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=given))
+    assert equal(before, teacher.model.state_dict()) and modes == [m.training for m in teacher.model.modules()]
+    saved = tmp_path / "run/weights/teacher.pt"
+    args = yaml.safe_load((tmp_path / "run/args.yaml").read_text())
+    assert saved.exists() == (kind == "changed")
+    assert args["model_t"] == str(saved if kind == "changed" else Path(teacher_pt).resolve())
+    if kind == "changed":
+        assert equal(before, YOLO(saved).model.state_dict())
+
+
+def test_one_student_forward_a_step(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """The student's head runs once for each batch of training, whatever terms are on; no hook is left behind."""
+    calls = []
+    model = YOLO(student_yaml)
+
+    def count(trainer):
+        head = trainer.model._orig_mod.model[-1]
+        trainer.handle = head.register_forward_hook(lambda m, a, o: calls.append(m.training) if m.training else None)
+
+    def done(trainer):
+        trainer.handle.remove()
+        assert not [m for m in trainer.model._orig_mod.modules() if m._forward_hooks or m._forward_pre_hooks]
+        trainer.batches = len(trainer.train_loader)
+
+    model.add_callback("on_train_start", count)
+    model.add_callback("on_train_epoch_end", done)
+    terms = {"distill_feat": "[cwd,mgd,mimic]", "distill_logit": "[bckd,ld,mse]", "distill_layers": [[4, 6], [15, 15]]}
+    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), **terms))
+    assert len(calls) == model.trainer.batches > 0
+
+
+def test_gain_matters_and_seed_repeats(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """`dfea=2` trains other weights than `dfea=1`; the same arguments train the same ones."""
+    made = []
+    for i, gain in enumerate((1, 2, 1)):
+        folder = tmp_path / str(i)
+        more = {"model_t": str(teacher_pt), "distill_logit": None, "dfea": gain, "optimizer": "SGD", "nbs": 4}
+        YOLO(student_yaml).train(**options(data_yaml, folder, warmup_epochs=0, **more))
+        made.append(weights(folder))
+    assert equal(made[0], made[2]) and not equal(made[0], made[1])
+
+
+def test_own_layers_train_and_teacher_does_not(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """Aligns and generators change in the optimizer; the teacher is in no group, average or copy."""
+    seen = {}
+    model = YOLO(student_yaml)
+
+    def start(trainer):
+        composite = trainer.model
+        seen["own"] = copy.deepcopy(composite.distiller.state_dict())
+        seen["teacher"] = copy.deepcopy(composite.teacher.model.state_dict())
+        ids = {id(p) for g in trainer.optimizer.param_groups for p in g["params"]}
+        assert {id(p) for p in composite.distiller.parameters()} <= ids
+        others = [*trainer.ema.ema.modules(), *copy.deepcopy(composite).modules(), *composite.modules()]
+        held = {id(p) for m in others for p in m.parameters(recurse=False)} | ids
+        assert not held & {id(p) for p in composite.teacher.model.parameters()}
+        rates = {g["initial_lr"] for g in trainer.optimizer.param_groups}
+        assert len(rates) == 1
+
+    def end(trainer):
+        after = trainer.model.distiller.state_dict()
+        assert all(not torch.equal(v, after[k]) for k, v in seen["own"].items())
+        assert equal(seen["teacher"], trainer.model.teacher.model.state_dict())
+
+    model.add_callback("on_train_start", start)
+    model.add_callback("on_train_epoch_end", end)
+    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_feat=["cwd", "mgd"], nbs=4))
+
+
+def test_clipping_is_apart(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """A huge gradient of the distiller's own layers does not shrink the student's step."""
+    norms = []
+    model = YOLO(student_yaml)
+
+    def blow_up(trainer):
+        inner = trainer.optimizer_step
+
+        def step():
+            for p in trainer.model.distiller.parameters():
+                p.grad.fill_(1e6)
+            for p in trainer.model._orig_mod.parameters():
+                if p.grad is not None:
+                    p.grad.mul_(1e-3)
+            before = [p.grad.clone() for p in trainer.model._orig_mod.parameters() if p.grad is not None]
+            trainer.optimizer.zero_grad, keep = (lambda: None), trainer.optimizer.zero_grad
+            inner()
+            after = [p.grad for p in trainer.model._orig_mod.parameters() if p.grad is not None]
+            norms.append(all(torch.equal(a, b) for a, b in zip(before, after)))
+            trainer.optimizer.zero_grad = keep
+            trainer.optimizer.zero_grad()
+
+        trainer.optimizer_step = step
+
+    model.add_callback("on_train_start", blow_up)
+    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), nbs=4))
+    assert norms and all(norms)
+
+
+def test_stop_and_schedule(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """The last `distill_stop` epochs train plainly; a schedule scales the column, not the unweighted values."""
+    more = {"model_t": str(teacher_pt), "distill_stop": 1, "distill_schedule": "linear(end=0)", "distill_logit": None}
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, epochs=3, **more))
+    first, second, last = rows(tmp_path)
+    assert 0 < second["train/dfea_loss"] < first["train/dfea_loss"] < first["distill/cwd/P3"] * 4
+    assert second["distill/cwd/P3"] > 0.5 * first["distill/cwd/P3"]
+    assert last["train/dfea_loss"] == last["distill/cwd/P3"] == 0
+
+
+def test_tutorial_script(data_yaml, teacher_pt, tmp_path, student_yaml, caplog):
+    """The tutorials' script runs as their readers have it, with a list of image sizes and models from v5 YAMLs."""
+    model_t = YOLO("yolov5n.yaml")
+    model_t.model.model[-1].set_Distillation = True
+    model_s = YOLO("yolov5n.yaml")
+    args = options(data_yaml, tmp_path, imgsz=[32, 64], optimizer="SGD")
+    model_s.train(**args, model_t=model_t.model)
+    assert rows(tmp_path)[0]["train/dfea_loss"] > 0
+
+
+def test_djdll_script(data_yaml, teacher_pt, student_pt, tmp_path):
+    """The other fork's call: a trained student, `Distillation=` and `loss_type=`."""
+    model_t, model_s = YOLO(teacher_pt), YOLO(student_pt)
+    model_s.train(**options(data_yaml, tmp_path, Distillation=model_t.model, loss_type="mgd", amp=False, lr0=0.001))
+    assert {"distill/mgd/P3", "distill/mgd/P4", "distill/mgd/P5"} <= set(columns(tmp_path))
+
+
+def test_command_line_and_cfg(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """Lists, parameters in brackets and layer pairs on the command line and in a YAML give the same run as in Python."""
+    more = {"distill_feat": "[cwd(tau=2),mimic]", "dfea": [1, 0.5], "distill_layers": [[15, 15], [18, 18]]}
+    more |= {"model_t": str(teacher_pt), "distill_logit": "none"}
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path / "python", **more))
+    cfg = tmp_path / "run.yaml"
+    cfg.write_text(yaml.safe_dump({**options(data_yaml, tmp_path / "cfg", **more), "model": str(student_yaml)}))
+    words = [f"{k}={v}" for k, v in options(data_yaml, tmp_path / "cli", model=student_yaml, **more).items()]
+    for line in ([f"cfg={cfg}"], words):
+        code = "import sys; from ultralytics.cfg import entrypoint; sys.argv[0] = 'yolo'; entrypoint()"
+        done = subprocess.run([sys.executable, "-c", code, "train", *line], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert "cwd(tau=2, norm=batch)" in done.stdout + done.stderr
+    for other in ("cfg", "cli"):
+        assert equal(weights(tmp_path / "python"), weights(tmp_path / other))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"model_t": "nowhere.pt"}, "'model_t=nowhere.pt' does not exist"),
+        ({"distill_feat": "cwdd"}, "choose from .*cwd"),
+        ({"distill_feat": "mgd(lamda=1)"}, "no parameter 'lamda'; valid ones: .*lambda_mgd"),
+        ({"distill_layers": [99]}, "out of range"),
+        ({"distill_tau": 0}, "'distill_tau=0'"),
+        ({"dfea": -1}, "'dfea=-1'"),
+        ({"dfea": [1, 2]}, "2 gains for 1 term"),
+        ({"distill_schedule": "sinus"}, "choose from constant"),
+        ({"distill_precision": "fp8"}, "choose from auto"),
+        ({"distill_model": "x.pt"}, "two teachers"),
+        ({"distill_feat": None, "distill_logit": None}, "leave one of them"),
+    ],
+)
+def test_bad_arguments_leave_nothing(more, message, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """One sentence before the first batch; a folder that looks like a run is not left behind."""
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        YOLO(student_yaml).train(**options(data_yaml, tmp_path, **{"model_t": str(teacher_pt), **more}))
+    assert not (tmp_path / "run/weights/last.pt").exists()
+
+
+def test_untrained_teacher_warns(data_yaml, student_yaml, tmp_path, log):
+    """A teacher from a YAML is allowed, and loudly called untrained."""
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t="yolov8n.yaml"))
+    assert any("untrained teacher" in line for line in log())
+
+
+def test_tap_sees_what_upstream_computed(student_yaml):
+    """The tapped maps carry gradient to the first layer."""
+    model = YOLO(student_yaml).model.train()
+    with tap(model, [15]) as seen:
+        model(torch.rand(2, 3, 64, 64))
+    seen.maps[15].sum().backward()
+    assert model.model[0].conv.weight.grad.abs().sum() > 0
