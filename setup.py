@@ -1,8 +1,8 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Builds the distribution `ultralytics` from the pinned upstream wheel, our patches, and our own package.
 
-What upstream says about itself (requirements, extras, console scripts, supported Python) is read from its wheel, so that a
-new pin brings its own and nothing here repeats it.
+What upstream says about itself (requirements, extras, console scripts, supported Python) is read from its wheel, so
+that a new pin brings its own and nothing here repeats it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def split_requirements(facts: Message) -> tuple[list[str], dict[str, list[str]]]
         if match:
             extras[match["extra"]].append(match["name"] + (f"; {match['marker']}" if match["marker"] else ""))
         elif "extra" in line.partition(";")[2]:
-            raise PatchError(f"The wheel's requirement {line!r} has an extra in an unknown form: teach setup.py to read it.")
+            raise PatchError(
+                f"The wheel's requirement {line!r} names its extra in an unknown form: setup.py has to learn it."
+            )
         else:
             needed.append(line)
     return needed, {**extras, "test": TEST}
@@ -96,8 +98,8 @@ def main() -> None:
             package_dir={"": "."},  # with this an editable install is one plain path, not an import hook
             package_data={PACKAGE: data},
             include_package_data=False,
-            # Leftovers of an earlier build would go into the next wheel, and an egg-info in this folder, which an editable
-            # install puts on the path, would stand beside the installed metadata.
+            # Leftovers of an earlier build would go into the next wheel, and an egg-info in this folder, which an
+            # editable install puts on the path, would stand beside the installed metadata.
             options={"build": {"build_base": scratch}, "egg_info": {"egg_base": scratch}},
         )
 

@@ -45,7 +45,10 @@ def make_parser() -> argparse.ArgumentParser:
         )
     for name in ("fetch", "apply"):
         made[name].add_argument(
-            "--wheel", type=Path, metavar="FILE", help="take this local wheel instead of a download; its sha256 must match"
+            "--wheel",
+            type=Path,
+            metavar="FILE",
+            help="take this local wheel, its sha256 checked, instead of a download",
         )
     made["refresh"].add_argument(
         "--patch",
@@ -57,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATH[:FIRST[-LAST]]",
-        help="with --patch: take only the edits in this file, or in these of its lines as they are now; may be repeated",
+        help="with --patch: take only the edits in this file, or in these of its present lines; may be repeated",
     )
     made["refresh"].add_argument("--dry-run", action="store_true", help="say which edit goes where, write nothing")
     return parser

@@ -1,10 +1,10 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """The patch set: a pinned upstream wheel, a short series of patches, and the tree that they make.
 
-`pin` reads the pin, `wheel` gets and reads the upstream wheel, `diff` parses and places unified diffs, `series` reads and
-writes patch files, `check` holds the series against the rules, `swap` writes all or nothing, `tree` applies, reverts and
-reports, `refresh` turns edits back into patches. Standard library only: `check` runs anywhere, and one strictness holds for
-all of them.
+`pin` reads the pin, `wheel` gets and reads the upstream wheel, `diff` parses unified diffs, `place` puts them on a file
+and makes them, `series` reads patch files, `check` holds them against the rules, `swap` writes all or nothing, `tree`
+applies and reverts, `status` reports, `owners` and `refresh` turn edits back into patches. Standard library only, so
+that `check` runs anywhere, and one strictness holds for all of them.
 """
 
 from __future__ import annotations

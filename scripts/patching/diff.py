@@ -1,16 +1,15 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Unified diffs, read and placed without any leniency: what does not fit exactly is refused.
+"""Unified diffs, read without any leniency: what is not exactly as it should be is refused.
 
-The parser is our own because the static check must run without any installed package, and because apply and check have to
-share one strictness; patch libraries repair line ends, skip trailing text and ignore the new file's line numbers. Tests hold
-it against two programs that nobody here wrote.
+The parser is our own because the static check must run without any installed package, and because apply and check have
+to share one strictness; patch libraries repair line ends, skip trailing text and ignore the new file's line numbers.
+Tests hold it against two programs that nobody here wrote.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from . import OVERLAY, PACKAGE, PatchError
 
@@ -44,15 +43,6 @@ class FileDiff:
     def changed(self) -> int:
         """(int): Added plus removed lines."""
         return sum(kind != " " for hunk in self.hunks for kind, _ in hunk.lines)
-
-
-@dataclass(frozen=True)
-class Change:
-    """Lines `start` to `stop` (from 0, stop excluded) of a file give way to `lines`."""
-
-    start: int
-    stop: int
-    lines: tuple[bytes, ...]
 
 
 def split_lines(data: bytes) -> list[bytes]:
@@ -110,7 +100,7 @@ def parse_diffs(lines: list[bytes], name: str, first: int) -> list[FileDiff]:
 def _parse_names(lines: list[bytes], at: int, where: str) -> str:
     """Read the two lines that name a file; files are neither added nor deleted nor renamed by a patch."""
     if not lines[at].startswith(b"--- ") or at + 1 >= len(lines) or not lines[at + 1].startswith(b"+++ "):
-        raise PatchError(f"{where} has {_show(lines[at])}: expected `--- a/PATH` and `+++ b/PATH`, or a hunk.")
+        raise PatchError(f"{where} has {show(lines[at])}: expected `--- a/PATH` and `+++ b/PATH`, or a hunk.")
     try:
         old, new = (line[4:].rstrip(b"\n").decode() for line in lines[at : at + 2])
     except UnicodeDecodeError as error:
@@ -127,7 +117,7 @@ def _parse_hunk(lines: list[bytes], at: int, name: str, first: int) -> tuple[Hun
     where = f"{name}:{first + at}"
     header = HUNK_HEADER.fullmatch(lines[at])
     if not header:
-        raise PatchError(f"{where} has {_show(lines[at])}: expected `@@ -START,COUNT +START,COUNT @@` and nothing more.")
+        raise PatchError(f"{where} has {show(lines[at])}: expected `@@ -START,COUNT +START,COUNT @@` alone.")
     start, old_count, new_start, new_count = (1 if x is None else int(x) for x in header.groups())
     body: list[tuple[str, bytes]] = []
     old = new = 0
@@ -135,7 +125,7 @@ def _parse_hunk(lines: list[bytes], at: int, name: str, first: int) -> tuple[Hun
     while at < len(lines) and (old < old_count or new < new_count):
         mark, text = lines[at][:1].decode("latin-1"), lines[at][1:]
         if mark not in (" ", "-", "+") or not text.endswith(b"\n"):
-            raise PatchError(f"{name}:{first + at} has {_show(lines[at])}: a hunk line starts with ' ', '-' or '+'.")
+            raise PatchError(f"{name}:{first + at} has {show(lines[at])}: a hunk line starts with ' ', '-' or '+'.")
         old, new, at = old + (mark != "+"), new + (mark != "-"), at + 1
         if at < len(lines) and lines[at] == NO_NEWLINE:
             text, at = text[:-1], at + 1
@@ -158,103 +148,6 @@ def _check_context(hunk: Hunk) -> None:
         raise PatchError(f"{hunk.where} has {max(longest, inner)} lines of context: at most {CONTEXT} on a side.")
 
 
-def changes(diff: FileDiff, lines: list[bytes]) -> list[Change]:
-    """Place a diff on a file's lines, exactly where it says and nowhere else.
-
-    Args:
-        diff (FileDiff): The diff.
-        lines (list[bytes]): The file as it stands before.
-
-    Returns:
-        (list[Change]): The changes alone, without context, in order.
-
-    Raises:
-        PatchError: If a hunk does not fit.
-    """
-    result: list[Change] = []
-    shift = end = 0
-    for hunk in diff.hunks:
-        old, new = hunk.side("-"), hunk.side("+")
-        at = hunk.start - 1 if old else hunk.start
-        if at < end or hunk.new_start != at + shift + (1 if new else 0):
-            raise PatchError(f"{hunk.where} has line numbers that do not follow from the hunks before it.")
-        for offset, text in enumerate(old):
-            found = lines[at + offset] if at + offset < len(lines) else b"the end of the file"
-            if found != text:
-                raise PatchError(
-                    f"{hunk.where} does not fit {diff.path}:{at + offset + 1}: it expects {_show(text)}, "
-                    f"there is {_show(found)}."
-                )
-        result += _runs(hunk, at)
-        end, shift = at + len(old), shift + len(new) - len(old)
-    return result
-
-
-def _runs(hunk: Hunk, at: int) -> list[Change]:
-    """Group a hunk's changed lines into changes, counted from line `at`."""
-    runs: list[Change] = []
-    start, added = at, []
-    for kind, text in (*hunk.lines, (" ", b"")):
-        if kind == "+":
-            added.append(text)
-        elif kind == "-":
-            at += 1
-        else:
-            if added or at > start:
-                runs.append(Change(start, at, tuple(added)))
-            at += 1
-            start, added = at, []
-    return runs
-
-
-def splice(lines: list[bytes], edits: list[Change]) -> list[bytes]:
-    """Return the lines with the changes made."""
-    result = list(lines)
-    for edit in reversed(edits):
-        result[edit.start : edit.stop] = edit.lines
-    return result
-
-
-def compare(old: list[bytes], new: list[bytes]) -> list[Change]:
-    """Return the changes that turn old into new, the same ones every time."""
-    matcher = SequenceMatcher(None, old, new, autojunk=False)  # autojunk blurs diffs of files with many equal lines
-    return [Change(i, j, tuple(new[k:m])) for tag, i, j, k, m in matcher.get_opcodes() if tag != "equal"]
-
-
-def format_diff(path: str, old: list[bytes], new: list[bytes]) -> bytes:
-    """Write the diff of one file, with three lines of context.
-
-    Args:
-        path (str): Path of the file, from the folder that holds the package.
-        old (list[bytes]): Lines before.
-        new (list[bytes]): Lines after.
-
-    Returns:
-        (bytes): The unified diff, empty when nothing differs.
-    """
-    body: list[bytes] = []
-    for group in SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(CONTEXT):
-        i1, i2, j1, j2 = group[0][1], group[-1][2], group[0][3], group[-1][4]
-        body.append(b"@@ -%s +%s @@\n" % (_span(i1, i2), _span(j1, j2)))
-        for tag, i, j, k, m in group:
-            if tag == "equal":
-                body += [_mark(b" ", text) for text in old[i:j]]
-            else:
-                body += [_mark(b"-", text) for text in old[i:j]] + [_mark(b"+", text) for text in new[k:m]]
-    return b"--- a/%s\n+++ b/%s\n" % (path.encode(), path.encode()) + b"".join(body) if body else b""
-
-
-def _span(start: int, stop: int) -> bytes:
-    """Write a hunk's range; an empty one is named by the line before it."""
-    count = stop - start
-    return b"%d" % (start + 1) if count == 1 else b"%d,%d" % (start + bool(count), count)
-
-
-def _mark(mark: bytes, text: bytes) -> bytes:
-    """Write one hunk line."""
-    return mark + text if text.endswith(b"\n") else mark + text + b"\n" + NO_NEWLINE
-
-
-def _show(line: bytes) -> str:
+def show(line: bytes) -> str:
     """Show a line in a message, cut to a readable length."""
     return repr(line.rstrip(b"\n").decode("utf-8", "replace")[:80])

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .diff import CONTEXT, Change, FileDiff, changes, compare, split_lines
+from .diff import CONTEXT, FileDiff, split_lines
+from .place import Change, changes, compare
 
 
 class Line:
@@ -33,7 +34,7 @@ class Edit:
         change (Change): The change, in lines of the patched file.
         start (int): Its first line in the tree's file, from 1.
         stop (int): Its last line there; `start` - 1 when lines only went.
-        owners (tuple[int, ...]): Indices of the patches that it may belong to: none, one, or several where it is ambiguous.
+        owners (tuple[int, ...]): Indices of the patches that it may belong to; several are ambiguous.
     """
 
     path: str
@@ -69,7 +70,9 @@ class History:
                 if change.stop > change.start:
                     removed.append((owner, lines[: change.start]))
             self.stages.append(after)
-        self.places = [(owner, index, index + 1) for index, line in enumerate(self.final) if (owner := line.owner) is not None]
+        self.places = [
+            (owner, index, index + 1) for index, line in enumerate(self.final) if (owner := line.owner) is not None
+        ]
         index_of = {line: index for index, line in enumerate(self.final)}
         for owner, before in removed:
             at = next((index_of[line] + 1 for line in reversed(before) if line in index_of), 0)
@@ -81,7 +84,7 @@ class History:
         return self.stages[-1]
 
     def edits(self, data: bytes) -> list[Edit]:
-        """Return the edits that lead from the patched file to the tree's, each with the patches that it may belong to."""
+        """Return the edits that lead from the patched file to the tree's, with the patches they may belong to."""
         result, shift = [], 0
         for change in compare([line.text for line in self.final], split_lines(data)):
             start = change.start + shift + 1
@@ -90,7 +93,7 @@ class History:
         return result
 
     def _owners(self, change: Change) -> tuple[int, ...]:
-        """Return the patches whose lines the change takes away, else those whose place is nearest within the context."""
+        """Return the patches whose lines the change takes away, else those nearest within the context."""
         within = {line.owner for line in self.final[change.start : change.stop] if line.owner is not None}
         if within:
             return tuple(sorted(within))

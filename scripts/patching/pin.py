@@ -10,9 +10,9 @@ from pathlib import Path
 
 from . import PatchError
 
-# The file is flat TOML: two tables of strings and integers. `tomllib` exists from Python 3.11 only, upstream supports 3.8,
-# and `check` must run on a bare interpreter; in this subset every key and value is also JSON, so the standard library's INI
-# reader (which refuses doubles) is enough. A test holds it against `tomllib`.
+# The file is flat TOML: two tables of strings and integers. `tomllib` exists from Python 3.11 only, upstream supports
+# 3.8, and `check` must run on a bare interpreter; in this subset every value is also JSON, so the standard library's
+# INI reader (which refuses doubles) is enough. A test holds it against `tomllib`.
 TEMPLATE = """# The only place where the upstream version stands; every script reads it.
 [upstream]
 version = {version}

@@ -1,25 +1,35 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Turns edits of upstream's files in the tree into the patches that they belong to: the exact inverse of applying.
 
-Every patch is made anew from the stages of its files, so a refresh without an edit must give the same bytes again, and it
-does for every patch that this tool wrote. Edits are held against the patched file; each goes to the patch whose lines it
-changes or stands next to, and from that patch's stage on through all later ones.
+Every patch is made anew from the stages of its files, so a refresh without an edit must give the same bytes again, and
+it does for every patch that this tool wrote. Edits are held against the patched file; each goes to the patch whose
+lines it changes or stands next to, and from that patch's stage on through all later ones.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from . import PACKAGE, PatchError, Repo
-from .diff import FileDiff, format_diff, safe_path
+from . import PatchError, Repo
+from .diff import FileDiff, safe_path
 from .owners import Edit, History, cut
 from .pin import Pin, pin_text, read_pin
-from .series import NAME, SERIES, Patch, header_template, parse_patch, patch_bytes, read_names, read_series, stages, touched
+from .place import format_diff
+from .series import (
+    NAME,
+    SERIES,
+    Patch,
+    header_template,
+    parse_patch,
+    patch_bytes,
+    read_series,
+    stages,
+    touched,
+)
 from .swap import inside, swap
-from .tree import RECORD, read_record
+from .tree import RECORD, read_record, record_bytes
 from .wheel import sha256, upstream
 
 PICK = re.compile(r"(?P<path>[^:]+?)(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?")
@@ -59,13 +69,13 @@ def refresh(
 
     Args:
         repo (Repo): The patch repository, whose own tree was edited.
-        name (str, optional): Patch that takes the edits that belong to no other; made anew if there is none of that name.
+        name (str, optional): Patch that takes the edits that belong to no other; a new name makes one.
         picks (tuple[Pick, ...]): Take only these edits, whoever they stand next to; the others stay unrecorded.
         log (Callable[[str], None]): Takes one line an edit and one a patch.
         write (bool): Whether to write the result, or only tell it.
 
     Raises:
-        PatchError: If an edit belongs to no patch or to several, or a patch would become empty; nothing is written then.
+        PatchError: If an edit belongs to no patch or to several, or a patch would become empty.
     """
     pin, patches = read_pin(repo.patches / "upstream.toml"), read_series(repo)
     names = [patch.name for patch in patches]
@@ -100,10 +110,8 @@ def _read(repo: Repo, path: str) -> bytes | None:
     return place.read_bytes() if place.is_file() else None
 
 
-def _read_edits(
-    repo: Repo, patches: list[Patch], pristine: dict[str, bytes]
-) -> tuple[dict[str, History], list[Edit]]:
-    """Return the history of each file that is touched or edited, and the tree's edits in the order of files and lines."""
+def _read_edits(repo: Repo, patches: list[Patch], pristine: dict[str, bytes]) -> tuple[dict[str, History], list[Edit]]:
+    """Return the history of each file that is touched or edited, and the tree's edits in order."""
     histories: dict[str, History] = {}
     edits: list[Edit] = []
     known = set(touched(patches))
@@ -125,12 +133,16 @@ def _diff_of(patch: Patch, path: str) -> FileDiff | None:
     return next((diff for diff in patch.diffs if diff.path == path), None)
 
 
-def _attribute(edits: list[Edit], names: list[str], name: str | None, picks: tuple[Pick, ...]) -> list[tuple[int, Edit]]:
+def _attribute(
+    edits: list[Edit], names: list[str], name: str | None, picks: tuple[Pick, ...]
+) -> list[tuple[int, Edit]]:
     """Give each edit its patch; with picks, only the picked ones."""
     chosen = names.index(name) if name else None
     if picks:
         for pick in picks:
-            edits = [piece for edit in edits for piece in (cut(edit, pick.first, pick.last) if pick.takes(edit) else [edit])]
+            edits = [
+                piece for edit in edits for piece in (cut(edit, pick.first, pick.last) if pick.takes(edit) else [edit])
+            ]
             if not any(pick.takes(edit) for edit in edits):
                 raise PatchError(f"--file {pick.path} picks no edit: it is as its patches have it, at least there.")
         return [(chosen, edit) for edit in edits if any(pick.takes(edit) for pick in picks)]
@@ -145,9 +157,8 @@ def _attribute(edits: list[Edit], names: list[str], name: str | None, picks: tup
             choices = " or ".join(names[owner] for owner in edit.owners)
             homeless.append(f"{edit} ({choices})" if choices else str(edit))
     if homeless:
-        raise PatchError(
-            f"{', '.join(homeless)}: no single patch is near; name one with --patch NAME, and some of the edits with --file PATH:FIRST-LAST."
-        )
+        remedy = "name one with --patch NAME, and only some of the edits with --file PATH:FIRST-LAST"
+        raise PatchError(f"{', '.join(homeless)}: no single patch is near; {remedy}.")
     return owned
 
 
@@ -170,9 +181,7 @@ def _make_files(
     contents: dict[str, bytes] = {}
     for number, name in enumerate(names):
         if not diffs[number]:
-            raise PatchError(
-                f"{name} would become empty: keep a change of it in the tree, or remove the file and its line in the series."
-            )
+            raise PatchError(f"{name} would become empty: keep a change of it in the tree, or drop the patch.")
         header = patches[number].header if number < len(patches) else header_template(name)
         touches = {path: sha256(pristine[path]) for path in diffs[number]}
         contents[f"patches/{name}"] = patch_bytes(header, touches, b"".join(diffs[number].values()))
@@ -199,7 +208,9 @@ def _prove(
     for path, history in histories.items():
         wanted = history.carry([(owner, edit) for owner, edit in owned if edit.path == path], len(names))[-1]
         if stages(patches, path, pristine[path])[-1] != b"".join(wanted):
-            raise PatchError(f"{path} would not come out of its patches again: please report this; nothing was written.")
+            raise PatchError(
+                f"{path} would not come out of its patches again: please report this; nothing was written."
+            )
 
 
 def _updated_record(
@@ -212,4 +223,4 @@ def _updated_record(
     patches = _parsed(contents, names)
     for path in touched(patches):
         record[path] = sha256(stages(patches, path, pristine[path])[-1])
-    return {RECORD: (json.dumps(record, indent=0, sort_keys=True) + "\n").encode()}
+    return {RECORD: record_bytes(record)}

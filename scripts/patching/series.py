@@ -1,7 +1,7 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """The series: which patches there are, in which order, and what each says about itself.
 
-A patch file is a header of `Field: value` lines (a value goes on in indented lines), an empty line, and the unified diffs.
+A patch file is a header of `Field: value` lines (a value goes on in indented lines), an empty line, and unified diffs.
 The `Touches:` lines are the header's last, since `patchset.py refresh` writes them.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from . import PatchError, Repo
-from .diff import FileDiff, changes, parse_diffs, splice, split_lines
+from .diff import FileDiff, parse_diffs, split_lines
+from .place import changes, splice
 
 TODO = "TODO"
 FIELDS = {
@@ -167,7 +167,7 @@ def stages(patches: list[Patch], path: str, pristine: bytes) -> list[bytes]:
         pristine (bytes): Upstream's content.
 
     Returns:
-        (list[bytes]): One more than there are patches; a patch that leaves the file alone repeats the content before it.
+        (list[bytes]): One more than there are patches; one that leaves the file alone repeats the content.
     """
     contents = [pristine]
     for patch in patches:

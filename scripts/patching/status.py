@@ -6,8 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import OVERLAY, PACKAGE, PatchError, Repo
-from .diff import compare, split_lines
+from .diff import split_lines
 from .pin import read_pin
+from .place import compare
 from .series import Patch
 from .tree import Plan, make_plan, require_pinned
 from .wheel import sha256
@@ -35,7 +36,9 @@ def status(repo: Repo, target: Path) -> tuple[str, list[str]]:
     plan = make_plan(repo, target)
     words = {path: _file_word(plan, path) for path in plan.patched}
     lines = [f"{patch.title}: {_patch_word(plan, patch, number)}" for number, patch in enumerate(plan.patches, 1)]
-    lines += [f"{path}: {word}" for path, word in words.items() if path not in plan.stages and word in ("drifted", "gone")]
+    lines += [
+        f"{path}: {word}" for path, word in words.items() if path not in plan.stages and word in ("drifted", "gone")
+    ]
     return _overall(plan, words), lines
 
 
@@ -64,7 +67,9 @@ def _patch_word(plan: Plan, patch: Patch, number: int) -> str:
             words.append(f"drifted: {diff.path}:{edits[0].start + 1} and after" if edits else f"drifted: {diff.path}")
         else:
             words.append("applied" if data in steps[number:] else "clean")
-    return next((word for word in words if word[:4] in ("gone", "drif")), "applied" if set(words) == {"applied"} else words[0])
+    return next(
+        (word for word in words if word[:4] in ("gone", "drif")), "applied" if set(words) == {"applied"} else words[0]
+    )
 
 
 def _overall(plan: Plan, words: dict[str, str]) -> str:

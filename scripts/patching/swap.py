@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Writes several files or none: everything is laid beside its place first, then swapped in, and undone on any failure."""
+"""Writes several files or none: all is laid beside its place first, then swapped in, and undone on any failure."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Applies the series to a tree, takes it back, and says how a tree stands.
 
-Two kinds of tree: the repository's own, whose upstream files we unpack, and a user's checkout of exactly the pinned version,
-where only the touched files change and our package is copied beside. A file counts as ours to write when it is pristine,
-patched, or what this tool itself wrote last (its hash stands in the record); anything else is somebody's edit, and stops us.
+Two kinds of tree: the repository's own, whose upstream files we unpack, and a user's checkout of exactly the pinned
+version, where only the touched files change and our package is copied beside. A file counts as ours to write when it is
+pristine, patched, or what this tool itself wrote last (its hash stands in the record); anything else is somebody's
+edit, and stops us.
 """
 
 from __future__ import annotations
@@ -152,19 +153,33 @@ def require_pinned(target: Path, pin: Pin) -> None:
     face = target / PACKAGE / "__init__.py"
     match = VERSION.search(face.read_bytes()) if face.is_file() else None
     if not match:
-        raise PatchError(f"{target} holds no {PACKAGE}/__init__.py with a version: give the folder above an Ultralytics tree.")
+        raise PatchError(
+            f"{target} has no {PACKAGE}/__init__.py with a version: give the folder above an Ultralytics tree."
+        )
     found = match[1].decode("utf-8", "replace")
     if found.split("+")[0] != pin.version:
-        raise PatchError(f"{target} holds Ultralytics {found}, the series is for {pin.version}: check that version out.")
+        raise PatchError(f"{target} has Ultralytics {found}, the series is for {pin.version}: check that out.")
 
 
 def read_record(target: Path) -> dict[str, str]:
-    """Read what this tool wrote last; a broken record is no record, then bytes alone decide."""
+    """Read what this tool wrote last.
+
+    Args:
+        target (Path): Folder that holds the tree.
+
+    Returns:
+        (dict[str, str]): Hash of each file; empty for a broken record, then bytes alone decide.
+    """
     with suppress(OSError, ValueError):
         record = json.loads(inside(target, RECORD).read_text(encoding="utf-8"))
         if isinstance(record, dict) and all(isinstance(x, str) for pair in record.items() for x in pair):
             return {path: digest for path, digest in record.items() if path.startswith(f"{PACKAGE}/")}
     return {}
+
+
+def record_bytes(record: dict[str, str]) -> bytes:
+    """Write a record as its file's content."""
+    return (json.dumps(record, indent=0, sort_keys=True) + "\n").encode()
 
 
 def _overlay_files(repo: Repo) -> dict[str, bytes]:
@@ -182,7 +197,7 @@ def _differing(plan: Plan, wanted: dict[str, bytes]) -> dict[str, bytes | None]:
             continue
         if data is not None and not plan.is_ours(path, data):
             remedy = "`patchset.py refresh` records the edit, deleting the file drops it" if plan.own else "undo that"
-            raise PatchError(f"{plan.target / path} was edited (neither pristine nor patched): {remedy}; nothing was done.")
+            raise PatchError(f"{plan.target / path} was edited (neither pristine nor patched): {remedy}.")
         result[path] = wanted.get(path)
     return result
 
@@ -199,7 +214,7 @@ def _reason(plan: Plan, path: str) -> str:
 
 def _write(plan: Plan, wanted: dict[str, bytes | None], record: dict[str, str]) -> None:
     """Swap the files in together with the new record."""
-    data = (json.dumps(record, indent=0, sort_keys=True) + "\n").encode() if record else None
+    data = record_bytes(record) if record else None
     if plan.found(RECORD) != data:
         wanted = {**wanted, RECORD: data}
     swap(plan.target, wanted)

@@ -52,7 +52,7 @@ def obtain(repo: Repo, pin: Pin, source: Path | None = None) -> Path:
     digest = sha256(data)
     if digest != pin.sha256:
         raise PatchError(
-            f"{found.name} has sha256 {digest}, pinned is {pin.sha256}: it is cut short or another file; fetch it again."
+            f"{found.name} has sha256 {digest}, pinned is {pin.sha256}: cut short or another file, fetch it again."
         )
     repo.cache.mkdir(parents=True, exist_ok=True)
     beside = cached.with_name(f".{cached.name}.{os.getpid()}")

@@ -103,7 +103,7 @@ def test_name_with_parameters():
     """Parameters are numbers, booleans, lists or words; words need no quotes."""
     spelled = parse("distill_feat", "mgd( lambda_mgd=0.5, norm=batch )", FEATURE)
     assert (spelled.cls, spelled.name, spelled.params) == (MGD, "mgd", {"lambda_mgd": 0.5, "norm": "batch"})
-    other = parse("x", "torch.nn:Module(a=-1, b=[1, 2], c='d e', e=None, f=True)", FEATURE)
+    other = parse("x", "builtins:dict(a=-1, b=[1, 2], c='d e', e=None, f=True)", FEATURE)
     assert other.params == {"a": -1, "b": [1, 2], "c": "d e", "e": None, "f": True}
 
 

@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 _FACE = {
+    "BaseDistiller": "distiller",
     "CWDLoss": "tutorial",
     "Distiller": "distiller",
     "FeatureLoss": "tutorial",

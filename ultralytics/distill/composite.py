@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.distiller import Distiller
+from ultralytics.distill.distiller import BaseDistiller
 from ultralytics.distill.graph import tap
 from ultralytics.distill.online import OnlineTeacher
 from ultralytics.distill.predictions import watch_assigner
@@ -26,7 +26,7 @@ class Composite(nn.Module):
 
     Args:
         student (nn.Module): The student as the trainer holds it.
-        distiller (Distiller): The terms.
+        distiller (BaseDistiller): The terms.
         teacher (Teacher | OnlineTeacher): A frozen teacher stays outside the registries; one that learns is registered.
 
     Attributes:
@@ -36,13 +36,13 @@ class Composite(nn.Module):
 
     OWN = frozenset({"training", "weight", "checked", "sums", "steps"})  # what is written after the start
 
-    def __init__(self, student: nn.Module, distiller: Distiller, teacher: Teacher | OnlineTeacher):
+    def __init__(self, student: nn.Module, distiller: BaseDistiller, teacher: Teacher | OnlineTeacher):
         """Keep all three; nothing is copied."""
         super().__init__()
         self.distiller = distiller
         self.teacher = teacher  # a frozen one is a plain object, so no registry sees it
         self.online = isinstance(teacher, OnlineTeacher)
-        self.columns = distiller.columns + ["dline_loss"] * self.online
+        self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
         self.sums, self.steps = None, 0
         self._orig_mod = student  # last: from here on, unknown attributes are the student's
@@ -85,9 +85,9 @@ class Composite(nn.Module):
         if self.online:
             shown, own = self.teacher(batch)
         elif self.weight:
-            shown = self.teacher(batch["img"])
+            shown = self.teacher(distiller.prepare(batch["img"]))
         targets = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
-        with tap(student, distiller.layers[0]) as seen, targets as assigned:
+        with tap(student, distiller.layers[0], distiller.needs_features) as seen, targets as assigned:
             task, items = self._orig_mod(batch)
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         if self.weight:
@@ -122,11 +122,11 @@ def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:
     return 1 if isinstance(student, (ClassificationModel, RTDETRDetectionModel)) else len(batch["img"])
 
 
-def check_terms(distiller: Distiller, parts: list[torch.Tensor]) -> None:
+def check_terms(distiller: BaseDistiller, parts: list[torch.Tensor]) -> None:
     """Raise if a term of the first batch could not teach anything.
 
     Args:
-        distiller (Distiller): For the names of the terms and their layers.
+        distiller (BaseDistiller): For the names of the terms and their layers.
         parts (list[torch.Tensor]): The unweighted values.
 
     Raises:

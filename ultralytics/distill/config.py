@@ -47,6 +47,7 @@ class Config:
         alpha (float): Share of soft against hard targets in response terms, 0 to 1.
         schedule (Spelled): The weight over the run.
         stop (int): Epochs from the end without distillation.
+        module (Spelled | None): A user's own distiller in place of the terms.
         online (bool): Whether the teacher trains too.
         dline (float): Gain of the online teacher's own task loss.
         precision (str): `auto`, `fp32`, `bf16` or `fp16` for the teacher's forward.
@@ -59,6 +60,7 @@ class Config:
     schedule: Spelled | None = None
     stop: int = 0
     precision: str = "auto"
+    module: Spelled | None = None
     online: bool = False
     dline: float = 1.0
 
@@ -86,8 +88,14 @@ def read(args: SimpleNamespace) -> Config:
     Raises:
         ValueError: With one sentence that names the argument, the value and what would do.
     """
+    module = None
+    if args.distill_module is not None:
+        module = parse("distill_module", args.distill_module, {})
+        if module.instance is not None:
+            raise ValueError(f"'distill_module={module.name}(...)' is an instance; give the class or its '{module.text}'.")
+        args.distill_module = module.text
     terms = [t for kind in KINDS for t in _terms(args, kind)]
-    if not terms:
+    if not terms and module is None:
         raise ValueError(
             f"'model_t={args.model_t}' is given, but 'distill_feat', 'distill_logit' and 'distill_rel' are all 'none'; "
             f"leave one of them at 'auto' or name a loss."
@@ -101,6 +109,7 @@ def read(args: SimpleNamespace) -> Config:
         schedule=schedule,
         stop=_whole("distill_stop", args.distill_stop),
         precision=_choice("distill_precision", args.distill_precision, PRECISIONS),
+        module=module,
         online=_choice("distill_online", args.distill_online, (False, True)),
         dline=_number("dline", args.dline, least=0),
     )
@@ -117,7 +126,7 @@ def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
         texts = [s.text for s in spelled]
         setattr(args, argument, texts if isinstance(value, (list, tuple)) else texts[0])  # no live object in args
     gains = getattr(args, gain_name)
-    many = split_list(gains) if isinstance(gains, str) else gains
+    many = split_list(gains) if isinstance(gains, str) and ("[" in gains or "," in gains) else gains
     if isinstance(many, (list, tuple)):
         if auto or len(many) != len(spelled):
             raise ValueError(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,24 +11,68 @@ import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.distill.config import KINDS, Config, Term
-from ultralytics.distill.graph import Tapped, head_inputs, pair
+from ultralytics.distill.graph import Pair, Tapped, class_heads, pair
 from ultralytics.distill.losses import LD
 from ultralytics.distill.predictions import branches, class_map
 from ultralytics.distill.terms import MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
 
-class Distiller(nn.Module):
+class BaseDistiller(nn.Module):
+    """What the trainer asks of a distiller; derive from it for a way of comparing of your own (`distill_module=`).
+
+    A subclass says what it wants to see of both models, and what it makes of it. Its parameters are trained along and
+    kept for resume; the student's checkpoint stays plain.
+
+    Attributes:
+        columns (list[str]): Loss columns that `forward` returns, e.g. `["dlogit_loss"]`.
+        parts (list[str]): Names of the unweighted values that it returns.
+        layers (tuple[list[int], list[int]]): Student and teacher layers whose maps are wanted.
+        pairs (list[Pair]): Layer pairs, for the printed formula.
+        needs_head (bool): Whether the teacher's raw predictions are wanted.
+        needs_features (bool): Whether the class heads' inner features are wanted.
+        needs_targets (bool): Whether the student's assigned targets are wanted.
+
+    Args:
+        config (Config): The run's distillation arguments.
+        student (nn.Module): The student, unwrapped, on its device; not to be kept.
+        teacher (nn.Module): The teacher, unwrapped; not to be kept.
+    """
+
+    columns: Sequence[str] = ()
+    parts: Sequence[str] = ()
+    layers: tuple[list[int], list[int]] = ([], [])
+    pairs: Sequence[Pair] = ()
+    needs_head = False
+    needs_features = False
+    needs_targets = False
+
+    def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
+        """Initialize an empty distiller."""
+        super().__init__()
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the teacher sees of the student's images (N, C, H, W), 0 to 1."""
+        return images
+
+    def forward(
+        self, student: Tapped, teacher: Tapped, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
+    ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+        """Return the value of each column and the unweighted parts; a subclass writes this."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Return the formula that is printed at the start."""
+        return type(self).__name__
+
+
+class Distiller(BaseDistiller):
     """Compares what a student and a teacher show.
 
     Its parameters are the aligns' and the losses' own; neither model is among them.
 
     Attributes:
         terms (nn.ModuleList): The terms in use.
-        columns (list[str]): Loss columns, e.g. `dfea_loss`.
-        parts (list[str]): Names of the unweighted values, e.g. `cwd/P3`.
-        layers (tuple[list[int], list[int]]): Student and teacher layers whose maps are compared.
-        needs_head (bool): Whether the teacher's raw predictions are compared too.
 
     Args:
         config (Config): What to distil.
@@ -40,7 +85,7 @@ class Distiller(nn.Module):
 
     def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
         """Pair the layers and build the terms."""
-        super().__init__()
+        super().__init__(config, student, teacher)
         maps = [t for t in config.terms if t.kind != "logit"]
         responses = [t for t in config.terms if t.kind == "logit"]
         self.pairs = pair(student, teacher, config.layers) if maps else []
@@ -57,12 +102,9 @@ class Distiller(nn.Module):
         self.parts = self._name_parts(built)
         self.layers = sorted({p.student for p in self.pairs}), sorted({p.teacher for p in self.pairs})
         self.needs_head = "logit" in used or any(getattr(t, "needs_scores", False) for t in built)
+        self.needs_targets = any(getattr(t, "needs_targets", False) for t in built)
+        self.needs_features = any(len(getattr(t, "aligns", ())) for t in built if t.kind == "logit")
         self.strides = head_strides(student), head_strides(teacher)  # read once: on a GPU every read waits for it
-
-    @property
-    def needs_targets(self) -> bool:
-        """Whether a term mixes in the labels, so that the student's assigner has to be watched."""
-        return any(getattr(t, "needs_targets", False) for t in self.terms)
 
     def forward(
         self, student: Tapped, teacher: Tapped, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
@@ -80,7 +122,8 @@ class Distiller(nn.Module):
             parts (list[torch.Tensor]): The unweighted values, in the order of `self.parts`.
         """
         s, t = branches(student.output, self.strides[0]), branches(teacher.output, self.strides[1])
-        s = {k: {**v, **targets.get(k, {})} for k, v in s.items()}
+        s = {k: {**v, **targets.get(k, {}), "features": student.features.get(k)} for k, v in s.items()}
+        t = {k: {**v, "features": teacher.features.get(k), "tails": teacher.tails.get(k)} for k, v in t.items()}
         if any(getattr(x, "needs_scores", False) for x in self.terms):
             batch = {**batch, "scores_at": lambda stride, size: scores_at(t, stride, size)}
         sums, parts = dict.fromkeys(self.columns, 0.0), []
@@ -91,6 +134,10 @@ class Distiller(nn.Module):
                 parts += values
         return sums, parts
 
+    def describe(self) -> str:
+        """Return the terms with their gains and parameters."""
+        return " + ".join(t.formula for t in self.terms)
+
     def _build_responses(
         self, terms: list[Term], config: Config, student: nn.Module, teacher: nn.Module
     ) -> list[ResponseTerm]:
@@ -99,13 +146,24 @@ class Distiller(nn.Module):
         for term in terms:
             try:
                 names, classes = self._fit_response(term, student, teacher)
+                widths = self._fit_features(student, teacher) if term.spelled.needs("needs_head") else ()
             except ValueError as e:
                 if not term.auto:
                     raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
                 LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {e}")
                 continue
-            built.append(ResponseTerm(term, config, names, classes))
+            built.append(ResponseTerm(term, config, names, None if widths else classes, widths))
         return built
+
+    @staticmethod
+    def _fit_features(student: nn.Module, teacher: nn.Module) -> list[tuple[int, int]]:
+        """Return the widths of the class heads' inner features at the common levels."""
+        channels = []
+        for model in (student, teacher):
+            levels = class_heads(model.model[-1])["one2many"]
+            widths = [next(m for m in reversed(list(x[0].modules())) if isinstance(m, nn.Conv2d)) for x in levels]
+            channels.append(dict(zip(head_strides(model), (c.out_channels for c in widths))))
+        return [(c, channels[1][v]) for v, c in channels[0].items() if v in channels[1]]
 
     @staticmethod
     def _fit_response(term: Term, student: nn.Module, teacher: nn.Module) -> tuple[list[str], list | None]:

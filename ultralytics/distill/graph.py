@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,15 +23,19 @@ class Tapped:
         maps (dict[int, torch.Tensor]): Output of each tapped layer, (N, C, H, W).
         inputs (list[torch.Tensor]): The maps that entered the head.
         output (Any): What the head returned.
+        features (dict[str, list[torch.Tensor]]): For each branch the inner features of the class head, level by level.
+        tails (dict[str, list[nn.Module]]): For each branch what follows them in the class head, frozen; a teacher's.
     """
 
     maps: dict[int, torch.Tensor] = field(default_factory=dict)
     inputs: list[torch.Tensor] = field(default_factory=list)
     output: Any = None
+    features: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+    tails: dict[str, list[nn.Module]] = field(default_factory=dict)
 
 
 @contextmanager
-def tap(model: nn.Module, layers: Sequence[int] = ()) -> Iterator[Tapped]:
+def tap(model: nn.Module, layers: Sequence[int] = (), features: bool = False) -> Iterator[Tapped]:
     """Watch the forward that runs inside the block: chosen layers, the head's inputs and its raw output.
 
     The hooks live only as long as the block, so none is copied into an EMA or pickled into a checkpoint.
@@ -38,6 +43,7 @@ def tap(model: nn.Module, layers: Sequence[int] = ()) -> Iterator[Tapped]:
     Args:
         model (nn.Module): An Ultralytics model, unwrapped.
         layers (Sequence[int]): Layer indices whose outputs are wanted.
+        features (bool): Whether the class head's inner features are wanted too.
 
     Yields:
         (Tapped): Filled while the forward runs.
@@ -54,9 +60,14 @@ def tap(model: nn.Module, layers: Sequence[int] = ()) -> Iterator[Tapped]:
     def leave(module: nn.Module, args: tuple, out: Any) -> None:
         seen.output = out
 
+    def append(branch: str):
+        return lambda module, args, out: seen.features.setdefault(branch, []).append(out)
+
     head = model.model[-1]
     handles = [head.register_forward_pre_hook(enter), head.register_forward_hook(leave)]
     handles += [model.model[i].register_forward_hook(keep(i)) for i in layers]
+    inner = class_heads(head) if features else {}
+    handles += [m[0].register_forward_hook(append(k)) for k, levels in inner.items() for m in levels]
     try:
         yield seen
     finally:
@@ -92,6 +103,18 @@ def replay(model: nn.Module, x: torch.Tensor, layers: Sequence[int], head: bool 
             break
     seen.output = x if head else None
     return seen
+
+
+def class_heads(head: nn.Module) -> dict[str, nn.ModuleList]:
+    """Return a detection head's class branches, level by level; their first block yields the inner features."""
+    found = {"one2many": getattr(head, "cv3", None), "one2one": getattr(head, "one2one_cv3", None)}
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def frozen_tails(head: nn.Module) -> dict[str, list[nn.Module]]:
+    """Return fp32 copies of what follows the inner features in each class branch, which pass gradient on and take none."""
+    copied = {k: [deepcopy(m[1:]) for m in levels] for k, levels in class_heads(head).items()}
+    return {k: [m.float().eval().requires_grad_(False) for m in levels] for k, levels in copied.items()}
 
 
 def head_inputs(model: nn.Module) -> list[int]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ultralytics import __version__
-from ultralytics.distill.graph import Tapped, tap
+from ultralytics.distill.graph import Tapped, frozen_tails, tap
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
@@ -28,16 +28,17 @@ class OnlineTeacher(nn.Module):
     Args:
         model (nn.Module): The teacher, fitted to the data's classes.
         layers (list[int]): Layers whose maps the student is compared with.
+        features (bool): Whether the class head's inner features are compared too.
         gain (float): Multiplier on the teacher's own task loss.
 
     Attributes:
         ema (ModelEMA): Running average of the teacher; not among its parameters.
     """
 
-    def __init__(self, model: nn.Module, layers: list[int], gain: float):
+    def __init__(self, model: nn.Module, layers: list[int], features: bool, gain: float):
         """Make every weight trainable, but for the fixed bins of DFL."""
         super().__init__()
-        self.net, self.layers, self.gain = model, sorted(set(layers)), gain
+        self.net, self.layers, self.features, self.gain = model, sorted(set(layers)), features, gain
         for name, p in model.named_parameters():
             p.requires_grad = ".dfl" not in name
         object.__setattr__(self, "ema", ModelEMA(model))
@@ -53,9 +54,11 @@ class OnlineTeacher(nn.Module):
             loss (torch.Tensor): The teacher's task loss, as its criterion scales it, times the gain; a scalar.
         """
         self.train()  # upstream's `freeze` matches names and would put these BatchNorms into eval mode too
-        with tap(self.net, self.layers) as seen:
+        with tap(self.net, self.layers, self.features) as seen:
             loss, _ = self.net(batch)
-        return Tapped(*(_detach(x) for x in (seen.maps, seen.inputs, seen.output))), self.gain * loss.sum()
+        shown = Tapped(*(_detach(x) for x in (seen.maps, seen.inputs, seen.output, seen.features)))
+        shown.tails = frozen_tails(self.net.model[-1]) if self.features else {}
+        return shown, self.gain * loss.sum()
 
     def describe(self) -> str:
         """Return its size and what it does, in a few words."""

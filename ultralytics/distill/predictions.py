@@ -94,6 +94,11 @@ def _pick(branch: dict[str, Any], strides: list[float], grids: list[tuple[int, i
         if key in branch:
             levels = branch[key].split(sizes, dim=2)
             picked[key] = torch.cat([_regrid(levels[i], branch["shapes"][i], g) for i, g in zip(index, grids)], dim=2)
+    for key in ("features", "tails"):
+        if branch.get(key):
+            picked[key] = [branch[key][i] for i in index]
+    if branch.get("features"):
+        picked["features"] = [_resize(x, g) for x, g in zip(picked["features"], grids)]
     if "fg_mask" in branch:
         picked["fg_mask"] = torch.cat([branch["fg_mask"].split(sizes, dim=1)[i] for i in index], dim=1)
     return picked
@@ -103,7 +108,14 @@ def _regrid(x: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torc
     """Resample one level (N, C, H * W) to another grid."""
     if tuple(old) == tuple(new):
         return x
-    return F.interpolate(x.unflatten(2, old), new, mode="bilinear", align_corners=False).flatten(2)
+    return _resize(x.unflatten(2, old), new).flatten(2)
+
+
+def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resample a map (N, C, H, W) to another size."""
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    return F.interpolate(x.float(), size, mode="bilinear", align_corners=False)
 
 
 def class_map(student: dict[int, str], teacher: dict[int, str]) -> list[tuple[int, int]]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ultralytics.distill.config import Config
-    from ultralytics.distill.distiller import Distiller
+    from ultralytics.distill.distiller import BaseDistiller
     from ultralytics.distill.online import OnlineTeacher
     from ultralytics.distill.teacher import Teacher
 
 
-def name_pairs(distiller: Distiller, part: str) -> str:
+def name_pairs(distiller: BaseDistiller, part: str) -> str:
     """Return ` (student layer 15, teacher layer 15)` for a part of a feature term, else nothing."""
     name = part.rpartition("/")[2]
     return next(
@@ -23,11 +23,11 @@ def name_pairs(distiller: Distiller, part: str) -> str:
     )
 
 
-def formula(distiller: Distiller, teacher: Teacher | OnlineTeacher, config: Config, path: Path, imgsz: int) -> str:
+def formula(distiller: BaseDistiller, teacher: Teacher | OnlineTeacher, config: Config, path: Path, imgsz: int) -> str:
     """Describe what is about to be trained.
 
     Args:
-        distiller (Distiller): The built terms.
+        distiller (BaseDistiller): The built terms.
         teacher (Teacher | OnlineTeacher): The teacher, frozen or learning.
         config (Config): Schedule and stop.
         path (Path): The teacher's checkpoint.
@@ -41,7 +41,7 @@ def formula(distiller: Distiller, teacher: Teacher | OnlineTeacher, config: Conf
     weight = "" if schedule == "constant" else f"{schedule} x "
     stop = f", off in the last {config.stop} epochs" if config.stop else ""
     own = f" + {config.dline:g} x the teacher's own task loss" if config.online else ""
-    lines.append("loss = task + " + weight + f" + {weight}".join(t.formula for t in distiller.terms) + stop + own)
+    lines.append(f"loss = task + {weight}({distiller.describe()}){stop}{own}")
     for p in distiller.pairs:
         s, t = ("x".join(str(round(v)) for v in (c, imgsz / d, imgsz / d)) for c, d in zip(p.channels, p.strides))
         lines.append(f"{p.name}: student layer {p.student} ({s}) <- teacher layer {p.teacher} ({t})")

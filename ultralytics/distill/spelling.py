@@ -40,6 +40,10 @@ class Spelled:
     instance: nn.Module | None = None
     text: str = ""
 
+    def needs(self, attribute: str) -> bool:
+        """Whether the class declares a need, e.g. `needs_scores`."""
+        return bool(getattr(self.cls, attribute, False))
+
 
 def accept_old_names(custom: dict) -> dict:
     """Replace the tutorials' argument names by today's, in place, with one deprecation line each.
@@ -107,15 +111,16 @@ def parse(argument: str, item: Any, names: dict[str, type] | None) -> Spelled:
         return _spell_object(argument, item)
     if not isinstance(item, str):
         raise ValueError(f"'{argument}={item!r}' is not a name, a 'package.module:Class', a class or a module.")
-    head, _, tail = item.partition("(")
-    head, params = head.strip(), _parameters(argument, item, tail)
+    head, bracket, tail = item.partition("(")
+    head, params = head.strip(), _parameters(argument, item, bracket + tail)
     if ":" in head:
-        return Spelled(head.rsplit(":", 1)[1], _load_class(argument, head), params, text=item)
-    if names is not None and head not in names:
+        spelled = Spelled(head.rsplit(":", 1)[1], _load_class(argument, head), params, text=item)
+    elif names is not None and head not in names:
         raise ValueError(
             f"'{argument}={item}' is unknown; choose from {', '.join(names)}, or give 'package.module:Class'."
         )
-    spelled = Spelled(head, names[head] if names is not None else None, params, text=item)
+    else:
+        spelled = Spelled(head, names[head] if names is not None else None, params, text=item)
     if spelled.cls is not None:
         check_parameters(argument, spelled)
     return spelled
@@ -140,12 +145,12 @@ def parameters_of(cls: type) -> list[str] | None:
 
 
 def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
-    """Read the `k=v, ...)` after a name; bare words as values are strings."""
+    """Read the `(k=v, ...)` after a name; bare words as values are strings."""
     if not tail:
         return {}
     try:
-        call = ast.parse(f"f({tail}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
+        call = ast.parse(f"f{tail}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise SyntaxError
         return {k.arg: k.value.id if isinstance(k.value, ast.Name) else ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError, TypeError):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.graph import Tapped, replay
+from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
 from ultralytics.utils import LOGGER
 
 
@@ -128,16 +128,27 @@ class Teacher:
         source (Source): The teacher; its own module is left as it is.
         layers (Sequence[int]): Layers whose maps are wanted.
         head (bool): Whether raw predictions are wanted; without, the graph is cut after the last layer.
+        features (bool): Whether the class head's inner features are wanted, and what follows them.
         device (torch.device): Where it runs.
         dtype (torch.dtype): Precision of its weights and maps.
     """
 
-    def __init__(self, source: Source, layers: Sequence[int], head: bool, device: torch.device, dtype: torch.dtype):
+    def __init__(
+        self,
+        source: Source,
+        layers: Sequence[int],
+        head: bool,
+        features: bool,
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
         """Copy, fuse, cast and freeze the teacher."""
         self.layers, self.head, self.dtype = sorted(set(layers)), head, dtype
         model = source.module if not source.live else deepcopy(source.module)
         model.criterion = None
         fuse(model.float().eval())
+        self.features = features
+        self.tails = frozen_tails(model.to(device).model[-1]) if features else {}
         model.model[-1].training = True  # the head alone: raw predictions of every branch, no box decode
         self.model = model.to(device, dtype, memory_format=torch.channels_last).requires_grad_(False)
 
@@ -152,7 +163,12 @@ class Teacher:
         """
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             images = images.to(self.dtype, memory_format=torch.channels_last)
-            return replay(self.model, images, self.layers, self.head)
+            if not self.features:
+                return replay(self.model, images, self.layers, self.head)
+            with tap(self.model, features=True) as inner:
+                seen = replay(self.model, images, self.layers, self.head)
+            seen.features, seen.tails = inner.features, self.tails
+            return seen
 
     def describe(self) -> str:
         """Return its size, its precision and where its graph ends, in a few words."""

@@ -71,7 +71,7 @@ class MapTerm(nn.Module):
             loss = build_loss(term, config, (width if project else p.channels[0], p.channels[1]))
             self.losses.append(loss)
             self.aligns.append(Align(*p.channels, project=project, norm=getattr(loss, "norm", "none")))
-        self.needs_scores = bool(getattr(term.spelled.cls, "needs_scores", False))
+        self.needs_scores = term.spelled.needs("needs_scores")
         self.parts = [p.name for p in pairs]
         self.formula = describe(term, self.losses[0])
 
@@ -94,16 +94,24 @@ class ResponseTerm(nn.Module):
         config (Config): The run's configuration.
         names (Sequence[str]): Branches, `one2many` and perhaps `one2one`.
         classes (Sequence[tuple[int, int]] | None): Common (student, teacher) classes; None where all agree in order.
+        widths (Sequence[tuple[int, int]]): Student and teacher width of the class head's inner features, for a loss that
+            compares through them.
     """
 
     def __init__(
-        self, term: Term, config: Config, names: Sequence[str], classes: Sequence[tuple[int, int]] | None = None
+        self,
+        term: Term,
+        config: Config,
+        names: Sequence[str],
+        classes: Sequence[tuple[int, int]] | None = None,
+        widths: Sequence[tuple[int, int]] = (),
     ):
         """Build the losses."""
         super().__init__()
         self.kind, self.name, self.gain, self.names = term.kind, term.spelled.name, term.gain, list(names)
         self.losses = nn.ModuleList(build_loss(term, config) for _ in names)
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
+        self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in names if widths})
         index = torch.tensor(classes).T if classes else None
         self.register_buffer("index_s", None if index is None else index[0].contiguous(), persistent=False)
         self.register_buffer("index_t", None if index is None else index[1].contiguous(), persistent=False)
@@ -115,6 +123,10 @@ class ResponseTerm(nn.Module):
         values = []
         for name, loss in zip(self.names, self.losses):
             s, t = match_levels(student[name], teacher[name])
+            if name in self.aligns:
+                pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["features"], t["features"])]
+                s = {**s, "head": [a for a, _ in pairs]}
+                t = {**t, "head": [b for _, b in pairs], "tail": t["tails"]}
             values.append(loss(select_classes(s, self.index_s), select_classes(t, self.index_t), batch))
         return values
 

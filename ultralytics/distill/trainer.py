@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -99,13 +100,16 @@ def build(trainer: BaseTrainer) -> nn.Module:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):  # new layers draw from the generator, the student's run must not
         module = online.fit(trainer, run.source.module) if config.online else run.source.module
-        distiller = Distiller(config, unwrap_model(trainer.model), module)
+        own = config.module
+        make = partial(own.cls, **own.params) if own else Distiller
+        distiller = make(config, unwrap_model(trainer.model), module).to(device)
     if config.online:
-        teacher = OnlineTeacher(module, distiller.layers[1], config.dline)
+        teacher = OnlineTeacher(module, distiller.layers[1], distiller.needs_features, config.dline)
         trainer.add_callback("on_train_epoch_end", online.end_epoch)
         trainer.add_callback("on_train_end", online.finish)
     else:
-        teacher = Teacher(run.source, distiller.layers[1], distiller.needs_head, device, dtype)
+        wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
+        teacher = Teacher(run.source, *wants, device, dtype)
     run.composite = Composite(trainer.model, distiller, teacher)
     trainer.add_callback("on_train_epoch_start", _start_epoch)
     trainer.add_callback("on_train_batch_start", _start_batch)
@@ -132,10 +136,11 @@ def add_optimizer_groups(trainer: BaseTrainer) -> None:
             groups.append({**options, "params": some, "weight_decay": decay, "param_group": GROUP})
     for group in groups:
         optimizer.add_param_group({**group, GROUP: True})
-    LOGGER.info(
-        f"{colorstr('optimizer:')} distiller's groups with lr={like['lr']}: {len(decayed)} "
-        f"weight(decay={like['weight_decay']}), {len(plain)} weight(decay=0.0)"
-    )
+    if params and RANK in {-1, 0}:
+        LOGGER.info(
+            f"{colorstr('optimizer:')} distiller's groups with lr={like['lr']}: {len(decayed)} "
+            f"weight(decay={like['weight_decay']}), {len(plain)} weight(decay=0.0)"
+        )
 
 
 def clip(trainer: BaseTrainer, max_norm: float = 10.0) -> None:

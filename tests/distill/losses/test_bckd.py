@@ -19,7 +19,7 @@ def scores(*p: float) -> dict:
 def test_by_hand():
     """Two anchors with p = 1/2, q = 3/4: each |q - p| * BCE = 1/4 * ln 2 = 0.1732868, together 0.3465736.
 
-    Z = 3/4 + 3/4 = 1.5: 0.2310491. One anchor alone has Z = max(3/4, 1) = 1: 0.1732868. beta 2: 1/16 * ln 2 = 0.0433217.
+    Z = 3/4 + 3/4 = 1.5: 0.2310491. One anchor has Z = max(3/4, 1) = 1: 0.1732868. beta 2: 1/16 * ln 2 = 0.0433217.
     """
     assert BCKD()(scores(0.5, 0.5), scores(0.75, 0.75)).item() == pytest.approx(0.2310491)
     assert BCKD()(scores(0.5), scores(0.75)).item() == pytest.approx(0.1732868)

@@ -27,7 +27,7 @@ def test_by_hand():
     maps = 5 * torch.eye(2).view(2, 2, 1, 1)
     assert plain()(maps, maps).item() == pytest.approx(0.3132617, abs=1e-6)
     assert plain()(maps.flip(0), maps).item() == pytest.approx(1.3132617, abs=1e-6)
-    assert 0 < plain(temperature=0.07)(maps.double(), maps.double()).item() < 1e-6
+    assert 0 < plain(temperature=0.07).double()(maps.double(), maps.double()).item() < 1e-6
 
 
 def test_nothing_told_apart():
@@ -40,8 +40,7 @@ def test_loop(case):
     """The formula, image by image."""
     c = case("crd", n=4, dim=6)
     z_s, z_t = (
-        F.normalize(e(x.mean((2, 3))), dim=1)
-        for e, x in ((c.loss.embed_s, c.student), (c.loss.embed_t, c.teacher))
+        F.normalize(e(x.mean((2, 3))), dim=1) for e, x in ((c.loss.embed_s, c.student), (c.loss.embed_t, c.teacher))
     )
     total = 0
     for i in range(4):

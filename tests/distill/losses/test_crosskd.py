@@ -65,5 +65,5 @@ def test_levels_must_match(case):
     """A level without its branch is an error, not a shorter sum."""
     c = case("crosskd")
     c.teacher["tail"] = c.teacher["tail"][:2]
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="2 for .3, 3. levels"):
         c()

@@ -26,7 +26,7 @@ def test_by_hand():
 
 
 def test_attention_by_hand():
-    """S / temp = (0, ln 3): spatial attention 2 * (1/4, 3/4) = (0.5, 1.5) against (1, 1): 1. One channel: no difference.
+    """S / temp = (0, ln 3): spatial attention 2 * (1/4, 3/4) = (0.5, 1.5) against (1, 1): 1. One channel: 0.
 
     The same transposed, two channels and one position, is the channels' part. Times gamma 3: 3 each.
     """
@@ -96,8 +96,7 @@ def test_masks(monkeypatch):
     """Overlapping, crossing, tiny and outermost boxes, in several chunks: the smallest box on a cell decides."""
     monkeypatch.setattr(module, "CHUNK", 3)
     g = torch.Generator().manual_seed(0)
-    centre, side = torch.rand(20, 2, generator=g, dtype=torch.float64), torch.rand(20, 2, generator=g, dtype=torch.float64)
-    boxes = torch.cat([centre, side * 0.6], 1)
+    boxes = torch.rand(20, 4, generator=g, dtype=torch.float64) * torch.tensor([1, 1, 0.6, 0.6])
     boxes[0] = torch.tensor([0.5, 0.5, 1.0, 1.0])
     batch = {"bboxes": boxes, "batch_idx": torch.randint(0, 3, (20,), generator=g).float()}
     maps = torch.zeros(4, 2, 7, 11, dtype=torch.float64)  # the last image has no box

@@ -21,7 +21,7 @@ def one(*boxes: tuple[float, ...]) -> dict:
 def test_by_hand():
     """2 x 2 within 4 x 4: GIoU 4 / 16 = 0.25; one anchor, Z = 1: 0.75 * 0.75 = 0.5625.
 
-    x from 1 to 3 against -1 to 0, height 1: no overlap, union 3, hull 4, GIoU -1/4. Both: 0.75 * (0.75 + 1.25) / 1.5 = 1.
+    x from 1 to 3 against -1 to 0, height 1: no overlap, union 3, hull 4, GIoU -1/4. Both: 0.75 * (0.75 + 1.25) / 1.5.
     """
     small, large = (1.0, 1.0, 1.0, 1.0), (2.0, 2.0, 2.0, 2.0)
     assert GIoU()(one(small), one(large)).item() == pytest.approx(0.5625)

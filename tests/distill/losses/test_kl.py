@@ -11,7 +11,7 @@ from ultralytics.distill.losses import KL
 
 
 def test_by_hand():
-    """t / tau = (ln 3, 0), s = 0: KL((3/4, 1/4) || (1/2, 1/2)) = 0.1308120 (the other direction: 0.1438410).
+    """With t / tau = (ln 3, 0) and s = 0: KL((3/4, 1/4) || (1/2, 1/2)) = 0.1308120 (the other direction: 0.1438410).
 
     tau = 2: times 4 is 0.5232480; over two images, one without difference: 0.2616240.
     """
@@ -33,7 +33,7 @@ def test_outside(case, oracle, tau):
     s, t = c.student["scores"], c.teacher["scores"]
     theirs = oracle("mmrazor/models/losses/kl_divergence.py").KLDivergence(tau=tau)
     torch.testing.assert_close(c(), theirs(s, t), rtol=1e-9, atol=0)
-    other = oracle("torchdistill/losses/high_level.py").KDLoss(".", "output", ".", "output", tau)
+    other = oracle("torchdistill/losses/mid_level.py").KDLoss(".", "output", ".", "output", tau, alpha=0)
     got = other({".": {"output": s}}, {".": {"output": t}}, None)
     torch.testing.assert_close(c(), tau**2 * got, rtol=1e-9, atol=0)
 

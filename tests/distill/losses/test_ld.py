@@ -33,7 +33,7 @@ def test_mmdet(case, oracle, tau):
 
 
 def test_sides_are_outer():
-    """Upstream's heads put a side's bins next to each other; swapped logits within one side differ, within two do too."""
+    """Upstream's heads put a side's bins next to each other: the first bin against the second of the same side."""
     one = torch.zeros(1, 8, 1)
     one[0, 0] = 3.0
     other = one.roll(1, 1)  # the other bin of the same side

@@ -13,7 +13,7 @@ from ultralytics.distill.losses import MSE
 def test_by_hand():
     """One class, four box channels; level 1 has two anchors, level 2 one.
 
-    Level 1: class differences 1 and 1, boxes none: 2 / (5 * 2) = 0.2. Level 2: class 2, boxes 1 each: (4 + 4) / 5 = 1.6.
+    Level 1: class differences 1 and 1, boxes none: 2 / (5 * 2) = 0.2. Level 2: class 2, boxes 1: (4 + 4) / 5 = 1.6.
     (0.2 + 1.6) / 4 = 0.45.
     """
     student = {"scores": torch.tensor([[[1.0, 1.0, 2.0]]]), "boxes": torch.zeros(1, 4, 3), "shapes": [(1, 2), (1, 1)]}
@@ -33,7 +33,7 @@ def test_loop(case):
 
 
 def test_mix_by_hand():
-    """q = 1/2 and label 1, half each: 3/4, whose logit is ln 3. One image, class and anchor; boxes equal: ln^2 3 / 5 / 4."""
+    """Half of q = 1/2 and half of label 1: 3/4, with logit ln 3. One class and anchor, boxes equal: ln^2 3 / 5 / 4."""
     boxes = {"boxes": torch.zeros(1, 4, 1), "shapes": [(1, 1)]}
     student = {"scores": torch.zeros(1, 1, 1), "target_scores": torch.ones(1, 1, 1), **boxes}
     value = MSE(alpha=0.5)(student, {"scores": torch.zeros(1, 1, 1), **boxes})

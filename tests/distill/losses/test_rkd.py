@@ -18,7 +18,7 @@ def test_distances_by_hand():
 
 
 def test_angles_by_hand():
-    """S on a line, (0, 0), (1, 0), (2, 0): cosines at its points 1, -1, 1. T = (1, 0), (0, 0), (0, 1): 0.7071, 0, 0.7071.
+    """S on a line, (0, 0), (1, 0), (2, 0): cosines at them 1, -1, 1. T = (1, 0), (0, 0), (0, 1): 0.7071, 0, 0.7071.
 
     Smooth L1 of 0.2928932, -1, 0.2928932: 0.0428932, 0.5, 0.0428932, each triple twice, over 27 entries: 0.0433916;
     times 50: 2.1695790.

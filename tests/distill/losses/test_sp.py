@@ -12,7 +12,7 @@ from ultralytics.distill.losses import SP
 def test_by_hand():
     """S = (1, 0), (0, 1): G = I. T = (1, 0), (3, 4): G = (1, 3), (3, 25); rows of length 1: / sqrt 10, / sqrt 634.
 
-    Rows: (0.316228, 0.948683), (0.119145, 0.992877). Squares 0.467544 + 0.900000 + 0.014196 + 0.000051, over 4: 0.345448.
+    Rows: (0.316228, 0.948683), (0.119145, 0.992877). Squares 0.467544 + 0.9 + 0.014196 + 0.000051, over 4: 0.345448.
     Cosine: off the diagonal 0 against 0.6, 0.36.
     """
     student, teacher = torch.eye(2).view(2, 2, 1, 1), torch.tensor([[1.0, 0.0], [3.0, 4.0]]).view(2, 2, 1, 1)
@@ -20,9 +20,14 @@ def test_by_hand():
     assert SP(form="cosine")(student, teacher).item() == pytest.approx(0.36, abs=1e-6)
 
 
-def test_torchdistill(case, oracle):
-    """The rows form is torchdistill's SPKDLoss."""
-    theirs = oracle("torchdistill/losses/mid_level.py").SPKDLoss(".", ".", "batchmean")
+def test_torchdistill(case, oracle, monkeypatch):
+    """The rows form is torchdistill's SPKDLoss, once its rows have length 1 as in the paper.
+
+    It calls `normalize(G, 1)`, where 1 is not the dimension but the norm's order, so its rows sum to 1 instead.
+    """
+    file = oracle("torchdistill/losses/mid_level.py")
+    monkeypatch.setattr(file, "normalize", lambda g, _: F.normalize(g, dim=1))
+    theirs = file.SPKDLoss(".", ".", "batchmean")
     c = case("sp", n=5)
     got = theirs({".": {"output": c.student}}, {".": {"output": c.teacher}})
     torch.testing.assert_close(c(), got, rtol=1e-9, atol=0)

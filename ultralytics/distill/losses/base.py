@@ -52,7 +52,7 @@ class Loss(nn.Module):
 
     Attributes:
         align (bool): The student's map has to be brought to the teacher's width before the loss sees it.
-        norm (str): Normalisation of both maps before the loss: 'none', 'batch' or 'instance', without affine parameters.
+        norm (str): Normalisation of both maps before the loss, without affine weights: 'none', 'batch' or 'instance'.
         needs_scores (bool): `batch["teacher_scores"]`, the teacher's class logits (N, nc, H, W) of the level, is read.
         needs_targets (bool): The assigner's `target_scores` and `fg_mask` are read from the student's dict.
         needs_head (bool): `head` and `tail` of the class branch are read from the dicts.

@@ -19,7 +19,8 @@ class Cosine(Loss):
 
     in [0, 2], 1 for independent maps. The spatial distance of Ultralytics' and RT-DETRv4's (arXiv 2510.25257)
     distillation from vision transformers. It is computed as half the squared distance of the unit vectors, which is the
-    same, exact near zero, and zero for two all-zero vectors. Per-image mean: a batch's value is the mean of its images'.
+    same, exact near zero, and zero for two all-zero vectors. Per-image mean: a batch's value is the mean of its
+    images'. One map is kept for backward.
 
     Args:
         norm (str): Normalisation of both maps before the loss.

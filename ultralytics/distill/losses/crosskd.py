@@ -50,7 +50,11 @@ class CrossKD(BCKD):
         t = self.need(teacher, "scores", "teacher's dict")
         heads = self.need(student, "head", "student's dict"), self.need(teacher, "head", "teacher's dict")
         tails = self.need(teacher, "tail", "teacher's dict")
-        cross = torch.cat([self.cross(a, b, m).flatten(2) for a, b, m in zip(*heads, tails, strict=True)], 2)
+        if not len(heads[0]) == len(heads[1]) == len(tails):
+            raise ValueError(
+                f"crosskd needs a branch for each level, got {len(tails)} for {[len(x) for x in heads]} levels"
+            )
+        cross = torch.cat([self.cross(a, b, m).flatten(2) for a, b, m in zip(*heads, tails)], 2)
         self.same_shape(cross, t)
         return focal_bce(cross, self.mix(t.sigmoid(), student, batch), self.beta) / self.count(t, student)
 

@@ -17,9 +17,9 @@ class DIST(ClassLoss):
     """Correlation of class probabilities, of the classes within an image and of the images within a class.
 
     Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022, arXiv 2205.10536,
-    equations 7 to 10, with the temperature of the authors' code. y = softmax(logits / tau), rho the Pearson correlation:
+    equations 7 to 10, with the temperature of the authors' code. With y = softmax(logits / tau), rho Pearson's:
 
-        L = tau^2 * (beta * (1 - mean over images of rho(y_S, y_T)) + gamma * (1 - mean over classes of rho(y_S, y_T))).
+        L = tau^2 * (beta * mean over images of (1 - rho(y_S, y_T)) + gamma * mean over classes of (1 - rho(y_S, y_T))).
 
     1 - rho is computed as half the squared distance of the centred unit vectors: the same, exact near zero, and zero
     where neither side varies (a batch of one, one class). For classes that exclude each other. Uses batch statistics

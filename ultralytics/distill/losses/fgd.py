@@ -43,8 +43,10 @@ class FGD(Loss):
     Yang, Li, Jiang, Gong, Yuan, Zhao, Yuan, "Focal and Global Knowledge Distillation for Detectors", CVPR 2022,
     arXiv 2111.11837, equations 2 to 12, in the form of the authors' code:
 
-        A_s(F) = H * W * softmax over positions of mean_c |F| / temp      A_c(F) = C * softmax over channels of mean_hw |F| / temp
-        M_fg = the largest 1 / (h * w) of the objects that cover a cell   M_bg = 1 / (number of cells that none covers) there
+        A_s(F) = H * W * softmax over positions of (mean over channels of |F|) / temp
+        A_c(F) = C * softmax over channels of (mean over positions of |F|) / temp
+        M_fg = the largest 1 / (h * w) of the objects that cover a cell, else 0
+        M_bg = 1 / (number of cells that no object covers) there, else 0
         L_focal = sum of (alpha_fgd * M_fg + beta_fgd * M_bg) * A_s(T) * A_c(T) * (S - T)^2
         L_attention = gamma_fgd * (sum |A_c(S) - A_c(T)| + sum |A_s(S) - A_s(T)|)
         L_relation = lambda_fgd * sum of (R_S(S) - R_T(T))^2

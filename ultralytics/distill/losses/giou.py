@@ -30,7 +30,7 @@ class GIoU(Loss):
     reads = ("scores", "boxes")
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
-        """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A)."""
+        """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A), the teacher's with `scores` (N, nc, A)."""
         s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
         self.same_shape(s, t)
         s, t = distances(s), distances(t)

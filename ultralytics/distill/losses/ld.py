@@ -36,7 +36,7 @@ class LD(Loss):
         self.tau = number("tau", tau, 0, open_low=True)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
-        """Return the divergence of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A)."""
+        """Return the divergence of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` too."""
         s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
         self.same_shape(s, t)
         n, c, a = s.shape

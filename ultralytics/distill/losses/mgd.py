@@ -38,7 +38,9 @@ class MGD(Loss):
             raise ValueError("lambda_mgd=1 masks the whole map, use a share below 1")
         self.norm = choice("norm", norm, NORMS)
         c = width("channels_t", channels_t)
-        self.generator = nn.Sequential(nn.Conv2d(c, c, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(c, c, 3, padding=1))
+        self.generator = nn.Sequential(
+            nn.Conv2d(c, c, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(c, c, 3, padding=1)
+        )
 
     def mask(self, teacher: torch.Tensor) -> torch.Tensor:
         """Draw a mask (N, 1, H, W), 0 where a position is hidden; one mask for all channels."""

@@ -27,7 +27,9 @@ class RelationLoss(Loss):
         if len(student) > 1:
             return self.relation(student, teacher)
         if not self.told:
-            LOGGER.warning(f"{self.label} relates the images of a batch, with one image it has nothing to compare and is 0")
+            LOGGER.warning(
+                f"{self.label} relates the images of a batch: of one image it has nothing to compare and is 0."
+            )
             self.told = True
         # a sum over nothing: zero whatever the values are, yet part of the graph, as DDP and backward want it
         return sum((p.flatten()[:0].sum() for p in self.parameters()), student.flatten()[:0].sum())

@@ -19,7 +19,7 @@ class RKD(RelationLoss):
 
         distance: d_ij = ||x_i - x_j||, divided by the mean of those above zero
         angle:    cos of the angle at x_j between x_i and x_k
-        L = weight_d * mean over pairs of smooth L1 of the distances + weight_a * mean over triples of that of the angles.
+        L = weight_d * mean over pairs of smooth L1(distances) + weight_a * mean over triples of smooth L1(angles).
 
     The means include the pairs and triples of an image with itself, as in the authors' code. Needs N^2 * (C + N)
     numbers, far below a map. Uses batch statistics, each process its own batch's: a batch's value is not the mean of

@@ -16,7 +16,7 @@ class SL2(Loss):
     Ultralytics 8.4's own distillation term (`DistillationModel.loss_sl2`), made for YOLO26. With w the teacher's
     largest class probability at a position, and P = 1x1 conv, ReLU, 1x1 conv, trained along:
 
-        L = sum over images, channels and positions of w * (P(S) - T)^2 / (C * sum over images and positions of w + 1e-9).
+        L = (sum over images, channels, positions of w * (P(S) - T)^2) / (C * sum over images, positions of w + 1e-9).
 
     Upstream multiplies it by `dis`, 6 by default; that is the gain's work. `projector` has the layout of one entry of
     `DistillationModel.projector`, so its weights can be loaded. Divided by the weights of the whole (local) batch: uses

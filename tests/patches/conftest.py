@@ -1,0 +1,36 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The toy repository as fixtures, so that the patch tool is never tested on the real one alone."""
+
+from __future__ import annotations
+
+import pytest
+from patching import tree
+from patching.refresh import Pick
+from toy import ENGINE, FACE, Toy, quiet, snapshot
+
+
+@pytest.fixture
+def bare(tmp_path) -> Toy:
+    """The toy repository with an empty series and an unpacked tree."""
+    toy = Toy(tmp_path / "repo")
+    tree.unpack(toy.repo, toy.repo.root, quiet)
+    return toy
+
+
+@pytest.fixture
+def toy(bare) -> Toy:
+    """The toy repository with two patches, applied: the first touches two files, both touch `engine/run.py`."""
+    bare.edit(FACE, '"1.0.0"', '"1.0.0+distill.3"')
+    bare.edit(ENGINE, "line_10 = 10\n", "line_10 = 10\nfirst = 1\n")
+    bare.refresh("name-fork.patch")
+    bare.edit(ENGINE, "line_14 = 14\n", "second = 2\n")
+    bare.edit(ENGINE, "line_40 = 40\n", "line_40 = 40\nthird = 3\n")
+    bare.refresh("add-call.patch", Pick(ENGINE))
+    bare.apply()
+    return bare
+
+
+@pytest.fixture
+def shot():
+    """The function that takes a picture of a folder."""
+    return snapshot
