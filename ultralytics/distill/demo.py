@@ -94,9 +94,9 @@ def draw_image(rng: np.random.Generator, imgsz: int = 160) -> tuple[np.ndarray, 
     areas: list[int] = []
     labels = []
     light = rng.uniform(0, 2 * np.pi)
-    for _ in range(rng.integers(4, 10)):
+    for _ in range(rng.integers(3, 8)):
         kind = int(rng.integers(len(CLASSES)))
-        radius = unit * float(np.exp(rng.uniform(np.log(5.0), np.log(19.0))))
+        radius = unit * float(np.exp(rng.uniform(np.log(8.0), np.log(24.0))))
         centre = rng.uniform(0.6 * radius, side - 0.6 * radius, 2)
         pose = radius * _pose(rng)
         contours = [c @ pose + centre for c in outline(CLASSES[kind], rng)]

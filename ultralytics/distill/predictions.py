@@ -48,10 +48,12 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]
         criterion (Any): The student's criterion.
 
     Yields:
-        (dict[str, dict]): For each branch `target_scores` (N, nc, A) and `fg_mask` (N, A).
+        (dict[str, dict]): For each branch `target_scores` (N, nc, A) and `fg_mask` (N, A); nothing for a criterion that
+            assigns no labels, such as a classifier's.
     """
     found: dict[str, dict[str, torch.Tensor]] = {}
     parts = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
+    parts = {k: c for k, c in (parts or {"one2many": criterion}).items() if hasattr(c, "assigner")}
 
     def keep(name: str):
         def hook(module: nn.Module, args: tuple, out: tuple) -> None:
@@ -59,7 +61,7 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]
 
         return hook
 
-    handles = [c.assigner.register_forward_hook(keep(k)) for k, c in (parts or {"one2many": criterion}).items()]
+    handles = [c.assigner.register_forward_hook(keep(k)) for k, c in parts.items()]
     try:
         yield found
     finally:

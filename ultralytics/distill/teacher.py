@@ -89,15 +89,18 @@ def _load(text: str) -> tuple[nn.Module, Path]:
     from ultralytics.nn.tasks import load_checkpoint
     from ultralytics.utils.checks import check_model_file_from_stem
 
-    if text.endswith((".yaml", ".yml")):
-        return YOLO(text).model, Path(text)
     path = str(check_model_file_from_stem(text))
     try:
+        if text.endswith((".yaml", ".yml")):
+            return YOLO(text).model, Path(text)
         module, _ = load_checkpoint(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"'model_t={text}' does not exist; give the path of a trained model (.pt).") from None
     except Exception as e:
-        raise ValueError(f"'model_t={text}' cannot be read as an Ultralytics checkpoint ({e}).") from e
+        reason = (str(e) or type(e).__name__).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"'model_t={text}' cannot be read as an Ultralytics checkpoint ({reason}); give a trained model (.pt)."
+        ) from e
     return module, Path(getattr(module, "pt_path", path)).resolve()
 
 

@@ -67,8 +67,8 @@ class MapTerm(nn.Module):
         self.aligns = nn.ModuleList()
         for p in pairs:
             project = fits and bool(getattr(term.spelled.cls, "align", True))
-            width = p.channels[1] if project else p.channels[0]
-            loss = build_loss(term, config, (width if project else p.channels[0], p.channels[1]))
+            loss = build_loss(term, config, (p.channels[project], p.channels[1]))
+            project = fits and bool(getattr(loss, "align", True))  # a parameter may decide, as `at(over=channel)` does
             self.losses.append(loss)
             self.aligns.append(Align(*p.channels, project=project, norm=getattr(loss, "norm", "none")))
         self.needs_scores = term.spelled.needs("needs_scores")

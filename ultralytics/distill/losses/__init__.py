@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Distillation losses: pure modules, tensors in, scalar out, found by name in three plain dicts.
 
 Feature and relation losses take maps (N, C, H, W) of one layer pair, response losses take dicts of raw predictions.

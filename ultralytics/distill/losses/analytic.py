@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Two sums whose gradients are written out, so that one tensor is kept for backward instead of up to six."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """What every loss shares: the precision rule, the checks of its parameters, and the attributes that callers read."""
 
 from __future__ import annotations

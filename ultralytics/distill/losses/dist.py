@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Distillation from a stronger teacher by correlations."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """What response losses share: the teacher's confidence, the normaliser, and the mix of soft and hard targets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Ultralytics' score-weighted L2 distance."""
 
 from __future__ import annotations

@@ -1,0 +1,104 @@
+"""Two real processes on CPU."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from short_run import options, rows
+
+from ultralytics import YOLO
+from ultralytics.utils.dist import find_free_network_port
+
+HERE = Path(__file__).parent
+
+
+def torchrun(script, *args, nodes=(), timeout=240):
+    """Run a script of this folder in two processes; return the finished process."""
+    where = nodes or ["--nproc_per_node", "2", "--master_port", str(find_free_network_port())]
+    line = [sys.executable, "-m", "torch.distributed.run", *where, str(HERE / script), json.dumps(args)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=timeout)
+
+
+CASES = {
+    "offline": ({"distill_feat": "[cwd,sl2]"}, False, 1),
+    "online": ({"distill_online": True, "distill_rel": "sp"}, False, 1),
+    "accumulated": ({"distill_feat": "mimic", "distill_logit": "[bckd,ld,giou]"}, False, 2),
+    "without objects": ({"distill_online": True, "distill_alpha": 0.5}, True, 1),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_equal_one_process(name):
+    """Student, our layers and an online teacher get the gradients of one process that adds both shards' losses."""
+    done = torchrun("world_probe.py", *CASES[name])
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout.strip().splitlines()[-1])
+    assert said["worst"] < 1e-4 and said["count"] > 100
+    assert "_orig_mod" in said["parts"] and ("teacher" in said["parts"]) == ("online" in str(CASES[name][0]))
+
+
+def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """Multi-scale, accumulation, an online teacher: both ranks end with the same weights and one folder; then resume."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    more = {"multi_scale": 0.5, "nbs": 8, "distill_online": True, "save_period": 1}
+    arguments = options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), **more)
+    del arguments["exist_ok"]  # so that a rank of its own would count up to another name
+    done = torchrun("world_run.py", str(student_yaml), arguments, str(notes), False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
+    assert said[0] == said[1] and said[0]["folder"] == str(tmp_path / "run")
+    assert said[0]["images"] == 2  # 8 images, batch 4: each rank takes 2 images a step, and half of the set
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("run")] == ["run"]
+    assert len(rows(tmp_path)) == 3 and YOLO(tmp_path / "run/weights/teacher_last.pt").model
+    halfway = tmp_path / "run/weights/last.pt"
+    shutil.copy(tmp_path / "run/weights/epoch1.pt", halfway)
+    done = torchrun("world_run.py", str(halfway), {"resume": True, "device": "cpu"}, str(notes), False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
+    assert said[0] == said[1] and len(rows(tmp_path)) == 4
+
+
+def test_killed_rank_ends_the_run(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """A rank that dies ends the run with an error within a minute."""
+    arguments = options(data_yaml, tmp_path, epochs=50, model_t=str(teacher_pt))
+    start = time.monotonic()
+    done = torchrun("world_run.py", str(student_yaml), arguments, str(tmp_path), True, timeout=90)
+    assert done.returncode != 0 and "SIGKILL" in done.stderr.upper() + done.stdout.upper()
+    assert time.monotonic() - start < 75
+
+
+def test_upstreams_own_launch(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """As `device=0,1` launches it: the parent deletes the folder, saves the live teacher, and starts the workers."""
+    teacher = YOLO(teacher_pt).model
+    del teacher.pt_path
+    model = YOLO(student_yaml)
+
+    def launch(trainer):
+        trainer.ddp, trainer.world_size = True, 2  # what two GPUs in `device=` would set
+
+    model.add_callback("on_pretrain_routine_start", launch)
+    pytest.importorskip("cloudpickle", reason="upstream's launch needs cloudpickle: pip install cloudpickle")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ultralytics.engine.trainer.BaseTrainer.train", _launch(launch))
+        model.train(**options(data_yaml, tmp_path, model_t=teacher))
+    assert (tmp_path / "run/weights/teacher.pt").exists() and (tmp_path / "run/weights/last.pt").exists()
+    assert len(rows(tmp_path)) == 1
+
+
+def _launch(prepare):
+    """Return upstream's `train` with the world set first; the workers read theirs from the launcher."""
+    from ultralytics.engine.trainer import BaseTrainer
+
+    train = BaseTrainer.train
+
+    def run(self):
+        self.callbacks["on_pretrain_routine_start"] = []
+        prepare(self)
+        return train(self)
+
+    return run

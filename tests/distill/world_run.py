@@ -1,0 +1,37 @@
+"""Run by torchrun in test_world.py: a real training through the public API; each rank writes down what it holds."""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from ultralytics import YOLO
+
+
+def digest(module):
+    """Return a hash of a module's parameters; BatchNorm's running statistics differ by rank, as upstream's do."""
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in module.parameters())).hexdigest()
+
+
+def main(model, arguments, notes, kill):
+    """Train, and note this rank's weights and folder."""
+    yolo, rank = YOLO(model), int(os.environ["RANK"])
+    if kill:
+        doom = {"left": 2}
+
+        def count(trainer):
+            doom["left"] -= 1
+            if rank == 1 and not doom["left"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        yolo.add_callback("on_train_batch_start", count)
+    yolo.train(**arguments)
+    trainer = yolo.trainer
+    note = {"student": digest(trainer.model), "folder": str(trainer.save_dir), "images": len(trainer.train_loader)}
+    Path(notes, f"{rank}.json").write_text(json.dumps(note))
+
+
+if __name__ == "__main__":
+    main(*json.loads(sys.argv[1]))
