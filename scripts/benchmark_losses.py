@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Time and memory of each distillation loss, on what yolov8n <- yolov8s gives it.
 
     python scripts/benchmark_losses.py --batch 16 --imgsz 640 --device cpu

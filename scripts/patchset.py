@@ -14,6 +14,7 @@ from pathlib import Path
 
 from patching import PatchError, Repo, tree
 from patching.check import check
+from patching.drop import drop
 from patching.pin import read_pin
 from patching.refresh import parse_pick, refresh
 from patching.status import status
@@ -27,6 +28,7 @@ COMMANDS = {
     "status": "say whether a tree is clean, applied, partly, drifted, foreign or empty, patch by patch",
     "check": "hold the series against the patch rules; needs no download and no installed package",
     "refresh": "turn edits of upstream files in this repository's tree into the patches they belong to",
+    "drop": "take one patch out of the series, and move the later ones' hunks accordingly",
 }
 
 
@@ -62,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="PATH[:FIRST[-LAST]]",
         help="with --patch: take only the edits in this file, or in these of its present lines; may be repeated",
     )
+    made["drop"].add_argument("patch", metavar="NAME", help="file name of the patch")
     made["refresh"].add_argument("--dry-run", action="store_true", help="say which edit goes where, write nothing")
     return parser
 
@@ -86,6 +89,8 @@ def run(args: argparse.Namespace, repo: Repo) -> int:
         tree.revert(repo, args.target)
     elif args.command == "refresh":
         refresh(repo, args.patch, tuple(parse_pick(text) for text in args.file), write=not args.dry_run)
+    elif args.command == "drop":
+        drop(repo, args.patch)
     elif args.command == "status":
         word, lines = status(repo, args.target)
         print(word, *(f"  {line}" for line in lines), sep="\n")

@@ -7,10 +7,9 @@ import atexit
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
-
-import pytest
 
 # Read when upstream is imported, so they are set before any test module; runs in subprocesses inherit them.
 os.environ["YOLO_OFFLINE"] = "true"
@@ -31,6 +30,5 @@ def fork_is_here() -> bool:
     return spec is not None and spec.origin is not None and (Path(spec.origin).parent / "distill/__init__.py").is_file()
 
 
-if not fork_is_here():
-    message = "This is stock Ultralytics or nothing, not the fork: run `pip install -e .` in the repository first."
-    pytest.exit(message, returncode=2)
+if not fork_is_here():  # at import, before another conftest runs into it; pytest.exit() would print a traceback here
+    sys.exit("This is stock Ultralytics or nothing, not the fork: run `pip install -e .` in the repository first.")

@@ -3,8 +3,8 @@
 
 `pin` reads the pin, `wheel` gets and reads the upstream wheel, `diff` parses unified diffs, `place` puts them on a file
 and makes them, `series` reads patch files, `check` holds them against the rules, `swap` writes all or nothing, `tree`
-applies and reverts, `status` reports, `owners` and `refresh` turn edits back into patches. Standard library only, so
-that `check` runs anywhere, and one strictness holds for all of them.
+applies and reverts, `status` reports, `owners` and `refresh` turn edits back into patches, `drop` takes one out.
+Standard library only, so that `check` runs anywhere, and one strictness holds for all of them.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Sequence
 
 from .diff import CONTEXT, FileDiff, split_lines
 from .place import Change, changes, compare
@@ -61,21 +62,20 @@ class History:
         """
         self.path = path
         self.stages = [[Line(text) for text in split_lines(pristine)]]
-        removed: list[tuple[int, list[Line]]] = []  # patch, the lines that stood before the removed ones
+        self.removed: list[tuple[int, list[Line], list[Line]]] = []  # patch, all lines before, the removed lines
         for owner, diff in enumerate(diffs):
             lines = self.stages[-1]
             after = list(lines)
             for change in reversed(changes(diff, [line.text for line in lines]) if diff else []):
                 after[change.start : change.stop] = [Line(text, owner) for text in change.lines]
                 if change.stop > change.start:
-                    removed.append((owner, lines[: change.start]))
+                    self.removed.append((owner, lines[: change.start], lines[change.start : change.stop]))
             self.stages.append(after)
         self.places = [
             (owner, index, index + 1) for index, line in enumerate(self.final) if (owner := line.owner) is not None
         ]
-        index_of = {line: index for index, line in enumerate(self.final)}
-        for owner, before in removed:
-            at = next((index_of[line] + 1 for line in reversed(before) if line in index_of), 0)
+        for owner, before, _ in self.removed:
+            at = _after(before, self.final)
             self.places.append((owner, at, at))
 
     @property
@@ -120,21 +120,46 @@ class History:
 
     def _stage(self, lines: list[Line], edits: list[Edit]) -> list[bytes]:
         """Make edits, given in lines of the final stage, at an earlier stage."""
-        index_of = {line: index for index, line in enumerate(lines)}
-        gone: set[Line] = set()
-        added: dict[int, list[bytes]] = {}
-        for edit in edits:
-            change = edit.change
-            gone.update(self.final[change.start : change.stop])
-            before = reversed(self.final[: change.start])
-            at = next((index_of[line] + 1 for line in before if line in index_of), 0)
-            added.setdefault(at, []).extend(change.lines)
-        result = list(added.get(0, []))
-        for index, line in enumerate(lines):
-            if line not in gone:
-                result.append(line.text)
-            result += added.get(index + 1, [])
+        gone = {line for edit in edits for line in self.final[edit.change.start : edit.change.stop]}
+        added = [(_after(self.final[: edit.change.start], lines), edit.change.lines) for edit in edits]
+        return _rebuild(lines, gone, added)
+
+    def without(self, owner: int) -> list[list[bytes]]:
+        """Undo one patch from its own stage on.
+
+        Args:
+            owner (int): Index of the patch.
+
+        Returns:
+            (list[list[bytes]]): Lines of the file at each stage; those before and after the patch are equal.
+        """
+        # noted from each file's end, since applying goes that way
+        undone = [(before, lines) for who, before, lines in reversed(self.removed) if who == owner]
+        result = []
+        for at, lines in enumerate(self.stages):
+            gone = {line for line in lines if line.owner == owner}
+            added = [(_after(before, lines), [line.text for line in back]) for before, back in undone]
+            result.append(_rebuild(lines, gone, added if at > owner else []))
         return result
+
+
+def _after(before: list[Line], lines: list[Line]) -> int:
+    """Return where the nearest of some earlier lines that is still there ends, the file's start if none is."""
+    index_of = {line: index for index, line in enumerate(lines)}
+    return next((index_of[line] + 1 for line in reversed(before) if line in index_of), 0)
+
+
+def _rebuild(lines: list[Line], gone: set[Line], added: list[tuple[int, Sequence[bytes]]]) -> list[bytes]:
+    """Take lines away and put texts in, each at its index of the lines as they were."""
+    inserted: dict[int, list[bytes]] = {}
+    for at, texts in added:
+        inserted.setdefault(at, []).extend(texts)
+    result = list(inserted.get(0, []))
+    for index, line in enumerate(lines):
+        if line not in gone:
+            result.append(line.text)
+        result += inserted.get(index + 1, [])
+    return result
 
 
 def cut(edit: Edit, first: int, last: int) -> list[Edit]:

@@ -91,7 +91,7 @@ def refresh(
     for owner, edit in owned:
         log(f"  {edit} -> {names[owner]}")
     diffs = _make_diffs(histories, owned, len(names))
-    contents = _make_files(patches, names, diffs, pin, pristine)
+    contents = make_files(patches, names, diffs, pin, pristine)
     _prove(contents, names, pristine, histories, owned)
     record = _updated_record(repo, contents, names, pristine)
     changed = {path: data for path, data in {**contents, **record}.items() if _read(repo, path) != data}
@@ -123,13 +123,21 @@ def _read_edits(repo: Repo, patches: list[Patch], pristine: dict[str, bytes]) ->
             continue
         if b"\0" in data or (b"\r" in data and b"\r" not in pristine[path]):
             raise PatchError(f"{path} holds NUL bytes or carriage returns: a patch needs text with LF line ends.")
-        histories[path] = History(path, pristine[path], [_diff_of(patch, path) for patch in patches])
+        histories[path] = History(path, pristine[path], [diff_of(patch, path) for patch in patches])
         edits += histories[path].edits(data)
     return histories, edits
 
 
-def _diff_of(patch: Patch, path: str) -> FileDiff | None:
-    """Return what a patch does to a file."""
+def diff_of(patch: Patch, path: str) -> FileDiff | None:
+    """Return what a patch does to a file.
+
+    Args:
+        patch (Patch): The patch.
+        path (str): The file.
+
+    Returns:
+        (FileDiff | None): Its diff, None where it leaves the file alone.
+    """
     return next((diff for diff in patch.diffs if diff.path == path), None)
 
 
@@ -174,10 +182,24 @@ def _make_diffs(histories: dict[str, History], owned: list[tuple[int, Edit]], co
     return diffs
 
 
-def _make_files(
+def make_files(
     patches: list[Patch], names: list[str], diffs: list[dict[str, bytes]], pin: Pin, pristine: dict[str, bytes]
 ) -> dict[str, bytes]:
-    """Return the content of each file under `patches/`."""
+    """Put the files under `patches/` together.
+
+    Args:
+        patches (list[Patch]): The patches that there are, whose headers stay.
+        names (list[str]): Name of each patch, new ones last.
+        diffs (list[dict[str, bytes]]): Each patch's diffs by path.
+        pin (Pin): The pin; its table of files is made anew.
+        pristine (dict[str, bytes]): Upstream's files.
+
+    Returns:
+        (dict[str, bytes]): Content by path.
+
+    Raises:
+        PatchError: If a patch would become empty.
+    """
     contents: dict[str, bytes] = {}
     for number, name in enumerate(names):
         if not diffs[number]:

@@ -36,6 +36,8 @@ def shrink(name: str, width: float | None) -> dict:
     if width is not None:
         del cfg["scales"], cfg["scale"]
         cfg.update(depth_multiple=0.33, width_multiple=width)
+    if "rtdetr" in name:
+        cfg["head"][-1][-1] = ["nc", 64, 30, 4, 4, 2, 128]  # a decoder of 30 queries and two layers
     return cfg
 
 
@@ -59,7 +61,7 @@ def build_model(name: str = "yolov8n.yaml", nc: int = 3, width: float | None = 0
         kind = tasks.RTDETRDetectionModel if "rtdetr" in name else MODELS[task]
         model = kind(cfg, nc=nc, verbose=False)
         model = move_statistics(model) if trained else model
-    model.args, model.task = get_cfg(), task
+    model.args, model.task, model.nc = get_cfg(), task, nc
     model.names = dict(list(NAMES.items())[:nc]) if nc <= len(NAMES) else {i: f"thing {i}" for i in range(nc)}
     return model
 
@@ -70,11 +72,6 @@ def save_model(model: nn.Module, path: Path) -> Path:
     torch.save(ckpt, path)
     model.float()
     return path
-
-
-def relative_error(x: torch.Tensor, reference: torch.Tensor) -> float:
-    """Return the norm of the difference over the norm of the reference."""
-    return ((x.float() - reference.float()).norm() / reference.float().norm()).item()
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +135,8 @@ def make_composite(make_distiller):
 
     def make(student: nn.Module, teacher: nn.Module, **overrides) -> Composite:
         distiller, source = make_distiller(student, teacher, **overrides), Source(teacher, Path("teacher.pt"), live=True)
-        frozen = Teacher(source, distiller.layers[1], distiller.needs_head, torch.device("cpu"), torch.float32)
+        wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
+        frozen = Teacher(source, *wants, torch.device("cpu"), torch.float32)
         return Composite(student, distiller, frozen).train()
 
     return make
@@ -209,8 +207,23 @@ def _draw(image: np.ndarray, rng: np.random.Generator, kind: int) -> str:
 
 @pytest.fixture
 def log(caplog):
-    """What the program says, as a list of lines; upstream's logger does not pass its messages on by itself."""
-    LOGGER.addHandler(caplog.handler)
+    """`log()` lists the lines said so far; `log.clear()` forgets them."""
+
+    def lines():
+        return [r.getMessage() for r in caplog.records]
+
+    lines.clear = caplog.clear
     caplog.set_level(logging.INFO, logger=LOGGER.name)
-    yield lambda: [r.getMessage() for r in caplog.records]
-    LOGGER.removeHandler(caplog.handler)
+    with caplog.filtering(_Once()):
+        LOGGER.addHandler(caplog.handler)  # upstream's logger does not pass its messages on in every process
+        yield lines
+        LOGGER.removeHandler(caplog.handler)
+
+
+class _Once(logging.Filter):
+    """Lets a record through once, though it comes from the logger and again from the root."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is new."""
+        seen, record.seen = getattr(record, "seen", False), True
+        return not seen

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from patching import tree
 from patching.refresh import Pick
 from toy import ENGINE, FACE, Toy, quiet, snapshot

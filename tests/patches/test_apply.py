@@ -9,9 +9,10 @@ import subprocess
 
 import patch_ng
 import pytest
-from toy import ENGINE, FACE, OVERLAY, UPSTREAM
+
 from patching import PatchError, swap, tree
 from patching.status import status
+from toy import ENGINE, FACE, OVERLAY, UPSTREAM
 
 
 def test_apply_gives_what_other_programs_give(toy, tmp_path):
@@ -71,7 +72,9 @@ def test_removed_patch_resets_its_file(toy):
 def test_file_no_longer_touched_is_reset(toy):
     """The same where no patch touches the file any more: what the tool wrote last is its own to take back."""
     patch = toy.get("patches/name-fork.patch")
-    lines = [line for line in patch.splitlines(keepends=True) if ENGINE.encode() not in line or line[:3] in (b"---", b"+++")]
+    lines = [
+        line for line in patch.splitlines(keepends=True) if ENGINE.encode() not in line or line[:3] in (b"---", b"+++")
+    ]
     diff = b"".join(lines)
     toy.put("patches/name-fork.patch", diff[: diff.index(b"--- a/" + ENGINE.encode())])
     toy.put("patches/series", b"name-fork.patch\n")
@@ -174,7 +177,7 @@ def test_interrupted_swap_can_be_finished_or_undone(toy):
 
 
 def test_users_checkout_and_back(toy, tmp_path, shot):
-    """In a checkout of the pinned version the touched files change, our package comes beside, and all of it goes again."""
+    """In a user's checkout the touched files change, our package comes beside, and all of it goes again."""
     theirs = toy.checkout(tmp_path / "theirs")
     (theirs / "ultralytics/mine.py").write_text("MINE = 1\n")
     (theirs / "ultralytics/dot.bin").write_bytes(b"my own")  # not touched by the series, so none of our business

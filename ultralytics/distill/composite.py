@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.distiller import BaseDistiller
+from ultralytics.distill.distiller import BaseDistiller, name_pairs, require_scalar
 from ultralytics.distill.graph import tap
 from ultralytics.distill.online import OnlineTeacher
 from ultralytics.distill.predictions import watch_assigner
-from ultralytics.distill.report import name_pairs
 from ultralytics.distill.teacher import Teacher
 from ultralytics.utils.torch_utils import unwrap_model
 
@@ -92,6 +91,10 @@ class Composite(nn.Module):
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         if self.weight:
             columns, parts = distiller(seen, shown, batch, assigned)
+            if not self.checked:
+                one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
+                check_terms(distiller, parts, zero_is_normal=one)
+                self.checked = not one
             self._record(parts)
             columns = {k: v * self.weight for k, v in columns.items()}
         if self.online:
@@ -100,10 +103,7 @@ class Composite(nn.Module):
         return loss, {**items, **{k: v.detach() for k, v in columns.items()}}
 
     def _record(self, parts: list[torch.Tensor]) -> None:
-        """Add the unweighted values to the epoch's sums; look at them closely the first time."""
-        if not self.checked:
-            check_terms(self.distiller, parts)
-            self.checked = True
+        """Add the unweighted values to the epoch's sums."""
         values = torch.stack([p.detach() for p in parts])
         self.sums = values if self.sums is None else self.sums + values
         self.steps += 1
@@ -122,23 +122,24 @@ def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:
     return 1 if isinstance(student, (ClassificationModel, RTDETRDetectionModel)) else len(batch["img"])
 
 
-def check_terms(distiller: BaseDistiller, parts: list[torch.Tensor]) -> None:
+def check_terms(distiller: BaseDistiller, parts: list[torch.Tensor], zero_is_normal: bool = False) -> None:
     """Raise if a term of the first batch could not teach anything.
 
     Args:
         distiller (BaseDistiller): For the names of the terms and their layers.
         parts (list[torch.Tensor]): The unweighted values.
+        zero_is_normal (bool): The batch is one image, or a map one cell as multi-scale training makes it: a relation of
+            one, or a distribution over one position, is nothing to compare.
 
     Raises:
         RuntimeError: If a value is no scalar tensor, is not finite, is zero, or is detached from the student.
     """
     for name, value in zip(distiller.parts, parts):
         where = f"the distillation term '{name}'{name_pairs(distiller, name)}"
-        if not isinstance(value, torch.Tensor) or value.ndim != 0:
-            raise RuntimeError(f"{where} is not a scalar tensor but {value!r:.80}; return one number a batch.")
+        require_scalar(distiller, name, value)
         if not torch.isfinite(value):
             raise RuntimeError(f"{where} is {value.item()} on the first batch; try another 'norm' or a smaller size.")
-        if value == 0:
+        if value == 0 and not zero_is_normal:
             raise RuntimeError(f"{where} is exactly zero on the first batch; student and teacher are equal there.")
         if not value.requires_grad:
             raise RuntimeError(f"{where} is detached from the student and would train nothing.")

@@ -12,7 +12,7 @@ from torch import nn
 
 from ultralytics.distill.config import KINDS, Config, Term
 from ultralytics.distill.graph import Pair, Tapped, class_heads, pair
-from ultralytics.distill.losses import LD
+from ultralytics.distill.losses import DIST, KL, LD, MSE, CrossKD, GIoU
 from ultralytics.distill.predictions import branches, class_map
 from ultralytics.distill.terms import MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
@@ -102,6 +102,7 @@ class Distiller(BaseDistiller):
         self.parts = self._name_parts(built)
         self.layers = sorted({p.student for p in self.pairs}), sorted({p.teacher for p in self.pairs})
         self.needs_head = "logit" in used or any(getattr(t, "needs_scores", False) for t in built)
+        self._fit_scores(built, teacher)
         self.needs_targets = any(getattr(t, "needs_targets", False) for t in built)
         self.needs_features = any(len(getattr(t, "aligns", ())) for t in built if t.kind == "logit")
         self.strides = head_strides(student), head_strides(teacher)  # read once: on a GPU every read waits for it
@@ -130,6 +131,8 @@ class Distiller(BaseDistiller):
         with torch.autocast(batch["img"].device.type, enabled=False):
             for term in self.terms:
                 values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
+                for name, value in zip(self.parts[len(parts) :], values):
+                    require_scalar(self, name, value)
                 sums[f"{KINDS[term.kind][2]}_loss"] += term.gain * sum(values)
                 parts += values
         return sums, parts
@@ -155,6 +158,17 @@ class Distiller(BaseDistiller):
             built.append(ResponseTerm(term, config, names, None if widths else classes, widths))
         return built
 
+    def _fit_scores(self, built: list[nn.Module], teacher: nn.Module) -> None:
+        """Raise unless the teacher's head has class scores at every pair's stride, where a term weighs by them."""
+        head = teacher.model[-1]
+        strides = head_strides(teacher) if hasattr(head, "cv2") else []
+        missing = [p for p in self.pairs if p.strides[1] not in strides]
+        if missing and (names := [t.name for t in built if getattr(t, "needs_scores", False)]):
+            raise ValueError(
+                f"'distill_feat={names[0]}' weighs by the teacher's class scores; its {type(head).__name__} has them at "
+                f"strides {strides}, layer {missing[0].teacher} has stride {missing[0].strides[1]:g}."
+            )
+
     @staticmethod
     def _fit_features(student: nn.Module, teacher: nn.Module) -> list[tuple[int, int]]:
         """Return the widths of the class heads' inner features at the common levels."""
@@ -172,10 +186,18 @@ class Distiller(BaseDistiller):
         kinds = ["anchors" if hasattr(h, "cv2") and hasattr(h, "nc") else type(h).__name__ for h in heads]
         if kinds[0] != kinds[1] or kinds[0] not in {"anchors", "Classify"}:
             raise ValueError(f"predictions of {type(heads[0]).__name__} and {type(heads[1]).__name__} do not compare.")
+        if kinds[0] == "Classify" and issubclass(term.spelled.cls, (LD, GIoU, CrossKD)):
+            raise ValueError("it needs a detection head, the models are classifiers.")
         if kinds[0] == "anchors":
-            bins = [h.reg_max for h in heads]
+            bins, strides = [h.reg_max for h in heads], [head_strides(m) for m in (student, teacher)]
+            if issubclass(term.spelled.cls, (KL, DIST)):
+                raise ValueError("it is a softmax over classes, which detectors do not have; use bckd or bce.")
             if issubclass(term.spelled.cls, LD) and (bins[0] != bins[1] or bins[0] < 2):
                 raise ValueError(f"it needs equal DFL bins, the student has {bins[0]} and the teacher {bins[1]}.")
+            if issubclass(term.spelled.cls, MSE) and bins[0] != bins[1]:
+                raise ValueError(f"it needs equal box outputs, the student has {bins[0]} bins and the teacher {bins[1]}.")
+            if not set(strides[0]) & set(strides[1]):
+                raise ValueError(f"the heads share no stride, the student has {strides[0]}, the teacher {strides[1]}.")
         common = class_map(student.names, teacher.names)
         if not common:
             raise ValueError(
@@ -203,6 +225,23 @@ class Distiller(BaseDistiller):
             label = name if seen[name] == 1 else f"{name}{seen[name]}"
             names += [f"{label}/{p}" if p else label for p in term.parts]
         return names
+
+
+def name_pairs(distiller: BaseDistiller, part: str) -> str:
+    """Return ` (student layer 15, teacher layer 15)` for a part of a feature term, else nothing."""
+    name = part.rpartition("/")[2]
+    return next(
+        (f" (student layer {p.student}, teacher layer {p.teacher})" for p in distiller.pairs if p.name == name), ""
+    )
+
+
+def require_scalar(distiller: BaseDistiller, part: str, value: Any) -> None:
+    """Raise a RuntimeError that names the term and its layers unless a loss returned a scalar tensor."""
+    if not isinstance(value, torch.Tensor) or value.ndim != 0:
+        raise RuntimeError(
+            f"the distillation term '{part}'{name_pairs(distiller, part)} is not a scalar tensor but {value!r:.80}; "
+            f"return one number a batch."
+        )
 
 
 def head_strides(model: nn.Module) -> list[float]:

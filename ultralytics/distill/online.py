@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from ultralytics import __version__
 from ultralytics.distill.graph import Tapped, frozen_tails, tap
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class OnlineTeacher(nn.Module):
 
     Attributes:
         ema (ModelEMA): Running average of the teacher; not among its parameters.
+        metrics (dict): Its final validation, once the run has ended.
     """
 
     def __init__(self, model: nn.Module, layers: list[int], features: bool, gain: float):
@@ -41,7 +43,7 @@ class OnlineTeacher(nn.Module):
         self.net, self.layers, self.features, self.gain = model, sorted(set(layers)), features, gain
         for name, p in model.named_parameters():
             p.requires_grad = ".dfl" not in name
-        object.__setattr__(self, "ema", ModelEMA(model))
+        self.ema, self.metrics = ModelEMA(model), {}
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tapped, torch.Tensor]:
         """Train on a batch and show the student what was seen.
@@ -123,6 +125,18 @@ def finish(trainer: BaseTrainer) -> None:
     """Save the teacher's average as a plain checkpoint and validate it once."""
     teacher = trainer.distill.composite.teacher
     path = trainer.wdir / "teacher_last.pt"
+    if RANK in {-1, 0}:
+        _save(trainer, teacher, path)
+    LOGGER.info(f"\nDistillation: validating the teacher trained along, {path}...")
+    validator = trainer.get_validator()
+    validator.args.plots = False
+    metrics = validator(model=str(path))  # in every process: its data are spread over them
+    if RANK in {-1, 0}:
+        teacher.metrics = metrics
+
+
+def _save(trainer: BaseTrainer, teacher: OnlineTeacher, path: Path) -> None:
+    """Write the average as upstream writes a finished model."""
     model = deepcopy(teacher.ema.ema).half()
     model.criterion, model.args = None, dict(vars(trainer.args))
     torch.save(
@@ -135,10 +149,6 @@ def finish(trainer: BaseTrainer) -> None:
         },
         path,
     )
-    LOGGER.info(f"\nDistillation: validating the teacher trained along, {path}...")
-    validator = trainer.get_validator()
-    validator.args.plots = False
-    trainer.distill.teacher_metrics = validator(model=str(path))
 
 
 def _detach(x: Any) -> Any:

@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     from ultralytics.distill.teacher import Teacher
 
 
-def name_pairs(distiller: BaseDistiller, part: str) -> str:
-    """Return ` (student layer 15, teacher layer 15)` for a part of a feature term, else nothing."""
-    name = part.rpartition("/")[2]
-    return next(
-        (f" (student layer {p.student}, teacher layer {p.teacher})" for p in distiller.pairs if p.name == name), ""
-    )
-
-
 def formula(distiller: BaseDistiller, teacher: Teacher | OnlineTeacher, config: Config, path: Path, imgsz: int) -> str:
     """Describe what is about to be trained.
 

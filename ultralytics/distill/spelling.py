@@ -116,9 +116,8 @@ def parse(argument: str, item: Any, names: dict[str, type] | None) -> Spelled:
     if ":" in head:
         spelled = Spelled(head.rsplit(":", 1)[1], _load_class(argument, head), params, text=item)
     elif names is not None and head not in names:
-        raise ValueError(
-            f"'{argument}={item}' is unknown; choose from {', '.join(names)}, or give 'package.module:Class'."
-        )
+        known = f"choose from {', '.join(names)}, or " if names else ""
+        raise ValueError(f"'{argument}={item}' is unknown; {known}give 'package.module:Class'.")
     else:
         spelled = Spelled(head, names[head] if names is not None else None, params, text=item)
     if spelled.cls is not None:

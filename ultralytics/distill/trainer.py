@@ -14,7 +14,7 @@ from ultralytics.distill import config as configuration
 from ultralytics.distill import online
 from ultralytics.distill.composite import Composite
 from ultralytics.distill.config import Config
-from ultralytics.distill.distiller import Distiller
+from ultralytics.distill.distiller import BaseDistiller, Distiller
 from ultralytics.distill.online import OnlineTeacher
 from ultralytics.distill.report import formula
 from ultralytics.distill.schedule import Constant
@@ -68,6 +68,10 @@ def attach(trainer: BaseTrainer) -> Run | None:
             f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
         )
     config = configuration.read(args)
+    if config.module and not issubclass(config.module.cls, BaseDistiller):
+        raise ValueError(
+            f"'distill_module={config.module.text}' is no distiller; derive it from ultralytics.distill.BaseDistiller."
+        )
     source = resolve(args.model_t, trainer.wdir)
     args.model_t = str(source.path)
     if args.compile:
@@ -103,10 +107,13 @@ def build(trainer: BaseTrainer) -> nn.Module:
         own = config.module
         make = partial(own.cls, **own.params) if own else Distiller
         distiller = make(config, unwrap_model(trainer.model), module).to(device)
+    if not distiller.columns or not (distiller.layers[1] or distiller.needs_head):
+        raise ValueError(
+            f"'distill_module={own.text}' asks for nothing; it needs 'columns', and 'layers' or 'needs_head'."
+        )
     if config.online:
         teacher = OnlineTeacher(module, distiller.layers[1], distiller.needs_features, config.dline)
         trainer.add_callback("on_train_epoch_end", online.end_epoch)
-        trainer.add_callback("on_train_end", online.finish)
     else:
         wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
         teacher = Teacher(run.source, *wants, device, dtype)
@@ -212,6 +219,12 @@ def _renew_groups(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> No
             free += count
 
 
+def finish(trainer: BaseTrainer) -> None:
+    """Save and validate an online teacher after the student's own final validation; every process takes part."""
+    if trainer.distill and trainer.distill.composite.online:
+        online.finish(trainer)
+
+
 def csv_columns(trainer: BaseTrainer) -> dict[str, float]:
     """Return the unweighted mean of every term's part over the epoch, for `results.csv`."""
     return trainer.distill.composite.take_means() if trainer.distill else {}
@@ -248,6 +261,7 @@ __all__ = (
     "clip",
     "csv_columns",
     "drop_columns",
+    "finish",
     "restore",
     "save_teacher",
     "update_average",

@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Small inputs for any loss by name, and losses that nobody here wrote."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """The benchmark of losses runs every loss."""
 
 from __future__ import annotations

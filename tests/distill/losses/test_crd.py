@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Contrastive distillation, and the batch of one."""
 
 from __future__ import annotations

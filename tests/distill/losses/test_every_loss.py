@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """What holds for every loss, by name."""
 
 from __future__ import annotations
@@ -282,3 +283,29 @@ def test_callers_learn_what_a_loss_needs():
         "cosine",
         "gram",
     ]
+
+
+def test_defaults():
+    """The values that stand in the references, or in the docstrings where we chose our own."""
+    norms = {"cwd": "batch", "mgd": "none", "mimic": "batch", "cosine": "none", "gram": "batch"}
+    expected = {name: {"norm": norm} for name, norm in norms.items()}
+    expected["cwd"] |= {"tau": 1.0}
+    expected["mgd"] |= {"alpha_mgd": 2e-5, "lambda_mgd": 0.65, "channels_t": 256}
+    expected["mimic"] |= {"p": 2}
+    expected["pkd"] = {}
+    expected["fgd"] = {"alpha_fgd": 1e-3, "beta_fgd": 5e-4, "gamma_fgd": 1e-3, "lambda_fgd": 5e-6, "temp": 0.5}
+    expected["fgd"] |= {"channels_t": 256}
+    expected["at"] = {"form": "code", "over": "spatial"}
+    expected["sl2"] = {"channels_s": inspect.Parameter.empty, "channels_t": inspect.Parameter.empty}
+    expected["bckd"] = expected["crosskd"] = {"beta": 1.0, "norm": "conf", "alpha": 1.0}
+    expected["bce"] = expected["mse"] = {"alpha": 1.0}
+    expected["kl"] = {"tau": 4.0, "alpha": 1.0}
+    expected["dist"] = {"tau": 1.0, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
+    expected["ld"] = {"tau": 1.0}
+    expected["giou"] = {}
+    expected["sp"] = {"form": "rows"}
+    expected["rkd"] = {"weight_d": 25.0, "weight_a": 50.0, "unit": False}
+    expected["crd"] = {**expected["sl2"], "dim": 128, "temperature": 0.07}
+    for name, cls in ALL.items():
+        found = {k: p.default for k, p in inspect.signature(cls).parameters.items()}
+        assert found == expected[name], name

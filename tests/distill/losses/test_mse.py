@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Mean squared error of raw outputs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Ultralytics' score-weighted L2."""
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ def test_by_hand():
     q = torch.tensor([[[[0.75, 0.25]], [[0.1, 0.2]]]])  # (N, nc, H, W), the second class never best
     value = loss(torch.tensor([1.0, 2.0]).view(1, 1, 1, 2), torch.zeros(1, 1, 1, 2), {"teacher_scores": q.logit()})
     assert value.item() == pytest.approx(1.75)
+
+
+def test_no_score_at_all():
+    """Where the teacher is sure of nothing, in every bit of float32, the term is zero and not 0 / 0."""
+    loss = SL2(channels_s=2, channels_t=3)
+    value = loss(torch.randn(1, 2, 2, 2), torch.randn(1, 3, 2, 2), {"teacher_scores": torch.full((1, 1, 2, 2), -200.0)})
+    assert value.item() == 0
 
 
 def test_distillation_model():

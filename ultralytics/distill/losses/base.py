@@ -68,6 +68,10 @@ class Loss(nn.Module):
     needs_head: bool = False
     reads: tuple[str, ...] = ("scores", "target_scores")
 
+    def __init__(self):
+        """Take no parameters, so that a loss without its own refuses any by name."""
+        super().__init__()
+
     def forward(self, student: Any, teacher: Any, batch: dict[str, Any] | None = None) -> torch.Tensor:
         """Return the term's value.
 

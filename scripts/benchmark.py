@@ -1,0 +1,125 @@
+"""Step time and peak memory of distillation, measured side by side.
+
+    python scripts/benchmark.py --student yolov8n.yaml --teacher yolov8s.yaml --imgsz 320 --batch 8 --device cpu
+
+Five ways to spend a step (forward, loss, backward, clipping, optimizer, EMA; the trainer's own parts, random images):
+
+    plain training        no teacher
+    native distill_model  upstream's own distillation
+    tutorials' way        an imitation: three student forwards, two teacher forwards, see benchmarking/ways.py
+    ours                  model_t with the terms asked for
+    floor                 a plain step and our teacher's forward: what no loss can be cheaper than
+
+All are timed in one process in turns, so that drift of the machine hits all alike; the figures are medians, the ratios
+are taken round by round. Memory is weighed apart, one process each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from benchmarking import measure, report  # noqa: E402
+from benchmarking.ways import WAYS, Way, make_batch  # noqa: E402
+from ultralytics import YOLO  # noqa: E402
+from ultralytics.utils import LOGGER  # noqa: E402
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--student", default="yolov8n.yaml", help="YAML or checkpoint")
+    parser.add_argument("--teacher", default="yolov8s.yaml", help="YAML or checkpoint")
+    parser.add_argument("--imgsz", type=int, default=320, help="side of the images in pixels, a multiple of 32")
+    parser.add_argument("--batch", type=int, default=8, help="images")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--terms", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. distill_feat=cwd distill_logit=none"
+    )
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))
+    parser.add_argument("--steps", type=int, default=20, help="rounds, at most")
+    parser.add_argument("--seconds", type=float, default=90, help="no round begins after so many seconds of timing")
+    parser.add_argument("--optimizer", default="SGD", help="as the trainer's argument; `auto` is MuSGD in a long run")
+    parser.add_argument("--threads", type=int, help="CPU threads; upstream's default is what OMP_NUM_THREADS says, or 1")
+    parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="mixed precision; upstream's is on for CUDA")
+    parser.add_argument("--no-memory", action="store_true", help="time only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures; the chart goes beside, as .png")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--weigh", choices=WAYS, help=argparse.SUPPRESS)  # the process that weighs one way
+    options = parser.parse_args(argv)
+    if bad := [x for x in options.terms if "=" not in x or not x.startswith(("d", "distill_"))]:
+        parser.error(f"--terms {bad[0]}: give distillation arguments as key=value, e.g. distill_feat=cwd")
+    options.terms = dict(x.split("=", 1) for x in options.terms)
+    options.amp = torch.device(options.device).type == "cuda" if options.amp is None else options.amp
+    return options
+
+
+def prepare(options: argparse.Namespace, folder: Path) -> tuple[torch.nn.Module, Path]:
+    """Build the student, and save the teacher where the ways can load it."""
+    torch.manual_seed(0)
+    student = YOLO(options.student).model.float().requires_grad_(True)
+    if options.teacher.endswith(".pt"):
+        return student, Path(options.teacher)
+    YOLO(options.teacher).save(folder / "teacher.pt")
+    return student, folder / "teacher.pt"
+
+
+def weigh(options: argparse.Namespace) -> float:
+    """Weigh one way; this process does nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        student, teacher = prepare(options, Path(folder))
+        before = measure.held(torch.device(options.device))
+        way, batch = Way(options.weigh, student, teacher, options), make_batch(student.yaml["nc"], options)
+        return measure.weigh(way, batch, before)
+
+
+def run(options: argparse.Namespace, argv: list[str]) -> dict[str, Any]:
+    """Weigh and time all ways."""
+    memory = {}
+    if not options.no_memory:
+        script = Path(__file__).resolve()
+        memory = {name: measure.weigh_apart(script, argv, name) for name in options.ways}
+    with tempfile.TemporaryDirectory() as folder:
+        student, teacher = prepare(options, Path(folder))
+        ways = {name: Way(name, student, teacher, options) for name in options.ways}
+        times = measure.time_ways(ways, make_batch(student.yaml["nc"], options), options.steps, options.seconds)
+        said = ways["ours"].model.teacher.describe() if "ours" in ways else None
+    command = f"python scripts/benchmark.py {shlex.join(argv)}"
+    about = {"command": command, **measure.about(options), "our_teacher": said}
+    return {"about": about, "rows": report.rows(times, memory), "milliseconds": times}
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any] | None:
+    """Run the command line."""
+    argv = sys.argv[1:] if argv is None else argv
+    options, began = parse(argv), time.perf_counter()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    LOGGER.setLevel(logging.WARNING)
+    logging.getLogger().setLevel(logging.WARNING)
+    if options.weigh:
+        print(json.dumps(weigh(options)))
+        return None
+    found = run(options, argv)
+    print(f"{report.sentence(found['about'])}\n\n{report.table(found['rows'], options.markdown)}\n")
+    print(f"{found['rows'][0]['steps']} rounds, {time.perf_counter() - began:.0f} s")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        report.chart(found["rows"], found["about"], options.json.with_suffix(".png"))
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What `scripts/benchmark.py` is made of: the ways to train, the measuring, and the report."""

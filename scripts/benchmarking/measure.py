@@ -1,0 +1,141 @@
+"""Times the ways in turns within one process, and weighs each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+
+from benchmarking.ways import Way
+
+WARMUP = 2  # steps that do not count: lazy buffers, primitive caches, the EMA's lists
+WEIGHED = 3  # steps of the memory measurement
+
+
+def time_ways(ways: dict[str, Way], batch: dict[str, Any], steps: int, seconds: float) -> dict[str, list[float]]:
+    """Time one step of each way in turns, in an order drawn anew each round, so that drift hits all alike.
+
+    Args:
+        ways (dict[str, Way]): What to time.
+        batch (dict): The batch of every step.
+        steps (int): Rounds.
+        seconds (float): No round begins after so long.
+
+    Returns:
+        (dict[str, list[float]]): Milliseconds of each step; entry i of all ways comes from the same round.
+    """
+    device, order, found = batch["img"].device, random.Random(0), {name: [] for name in ways}
+    for way in list(ways.values()) * WARMUP:
+        way.step(batch)
+    began = time.perf_counter()
+    for _ in range(steps):
+        names = list(ways)
+        order.shuffle(names)
+        for name in names:
+            _wait(device)
+            start = time.perf_counter()
+            ways[name].step(batch)
+            _wait(device)
+            found[name].append(1000 * (time.perf_counter() - start))
+        if time.perf_counter() - began > seconds:
+            break
+    return found
+
+
+def compare(times: dict[str, list[float]], name: str, other: str) -> tuple[float, float, float]:
+    """Return the median and the quartiles of the ratio of two ways, taken round by round."""
+    ratios = [a / b for a, b in zip(times[name], times[other])]
+    low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return median(ratios) if len(ratios) > 1 else middle, low, high
+
+
+def weigh(way: Way, batch: dict[str, Any], before: float) -> float:
+    """Return the most memory that steps of one way hold, in MiB above what the process held before it was built.
+
+    On CUDA that is the allocator's own figure. On a CPU it is the peak of the process's resident memory, which counts
+    everything: weights, optimizer slots, activations, workspaces of the kernels. Linux only; elsewhere it is nan.
+
+    Args:
+        way (Way): The way, alone in its process.
+        batch (dict): The batch.
+        before (float): `held()` before the way was built.
+    """
+    way.step(batch)  # optimizer slots, gradients and the EMA's lists
+    if batch["img"].device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(WEIGHED):
+            way.step(batch)
+        return torch.cuda.max_memory_allocated() / 2**20 - before
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to what is held now
+    except OSError:
+        return float("nan")
+    for _ in range(WEIGHED):
+        way.step(batch)
+    return _status("VmHWM") - before
+
+
+def held(device: torch.device) -> float:
+    """Return the memory that this process holds on a device, in MiB."""
+    return torch.cuda.memory_allocated() / 2**20 if device.type == "cuda" else _status("VmRSS")
+
+
+def weigh_apart(script: Path, argv: list[str], name: str) -> float:
+    """Weigh one way in a new process, whose allocator returns what is freed, and return MiB."""
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        [sys.executable, str(script), *argv, "--weigh", name], env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"weighing '{name}' failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def about(options: Namespace) -> dict[str, Any]:
+    """Return what has to be known to read the figures."""
+    device = torch.device(options.device)
+    found = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "student": options.student,
+        "teacher": options.teacher,
+        "imgsz": options.imgsz,
+        "batch": options.batch,
+        "terms": options.terms,
+        "optimizer": options.optimizer,
+        "device": options.device,
+        "amp": options.amp,
+        "machine": found,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    """Return the processor's name and the capabilities that matter here."""
+    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    names = [k for k in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "avx512_vnni") if flags.get(k)]
+    return f"{flags.get('cpu_name') or 'CPU'}, {os.cpu_count()} cores, {' '.join(names)}".rstrip(", ")
+
+
+def _status(key: str) -> float:
+    """Return a size of this process, in MiB, as the kernel counts it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(key + ":")), float("nan"))
+
+
+def _wait(device: torch.device) -> None:
+    """Wait until the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
