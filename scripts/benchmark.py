@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmarking import measure, report  # noqa: E402
 from benchmarking.ways import WAYS, Way, make_batch  # noqa: E402
+
 from ultralytics import YOLO  # noqa: E402
 from ultralytics.utils import LOGGER  # noqa: E402
 
@@ -52,6 +53,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=90, help="no round begins after so many seconds of timing")
     parser.add_argument("--optimizer", default="SGD", help="as the trainer's argument; `auto` is MuSGD in a long run")
     parser.add_argument("--threads", type=int, help="CPU threads; upstream's default is what OMP_NUM_THREADS says, or 1")
+    parser.add_argument(
+        "--clock", default="wall", choices=measure.CLOCKS, help="`processor` for a machine that others use too"
+    )
     parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="mixed precision; upstream's is on for CUDA")
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures; the chart goes beside, as .png")
@@ -93,7 +97,8 @@ def run(options: argparse.Namespace, argv: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         student, teacher = prepare(options, Path(folder))
         ways = {name: Way(name, student, teacher, options) for name in options.ways}
-        times = measure.time_ways(ways, make_batch(student.yaml["nc"], options), options.steps, options.seconds)
+        batch = make_batch(student.yaml["nc"], options)
+        times = measure.time_ways(ways, batch, options.steps, options.seconds, options.clock)
         said = ways["ours"].model.teacher.describe() if "ours" in ways else None
     command = f"python scripts/benchmark.py {shlex.join(argv)}"
     about = {"command": command, **measure.about(options), "our_teacher": said}

@@ -55,7 +55,7 @@ def sentence(about: dict[str, Any]) -> str:
     """Return what was measured, where."""
     terms = ", ".join(f"{k}={v}" for k, v in about["terms"].items()) or "default recipe"
     amp = ", AMP" if about["amp"] else ""
-    threads = "" if about["device"].startswith("cuda") else f", {about['threads']} threads"
+    threads = "" if about["device"].startswith("cuda") else f", {about['threads']} thread(s), {about['clock']} time"
     return (
         f"{about['student']} <- {about['teacher']}, {about['imgsz']} px, batch {about['batch']}, {terms}, "
         f"{about['optimizer']}{amp}\n{about['machine']}{threads}, torch {about['torch']}"

@@ -134,7 +134,10 @@ def make_composite(make_distiller):
     """`make_composite(student, teacher, distill_feat="cwd", ...)`: a Composite in train mode with an fp32 teacher."""
 
     def make(student: nn.Module, teacher: nn.Module, **overrides) -> Composite:
-        distiller, source = make_distiller(student, teacher, **overrides), Source(teacher, Path("teacher.pt"), live=True)
+        distiller, source = (
+            make_distiller(student, teacher, **overrides),
+            Source(teacher, Path("teacher.pt"), live=True),
+        )
         wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
         frozen = Teacher(source, *wants, torch.device("cpu"), torch.float32)
         return Composite(student, distiller, frozen).train()

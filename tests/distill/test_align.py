@@ -54,7 +54,9 @@ def test_norm(norm, dims):
     for x, y in zip((s, t), Align(3, 3, norm=norm)(s, t)):
         assert torch.allclose(y.mean(dims), torch.zeros(()), atol=1e-4)
         assert torch.allclose(y.var(dims, unbiased=False), torch.ones(()), atol=1e-3)
-        assert torch.allclose(y, (x - x.mean(dims, keepdim=True)) / x.std(dims, unbiased=False, keepdim=True), atol=1e-3)
+        assert torch.allclose(
+            y, (x - x.mean(dims, keepdim=True)) / x.std(dims, unbiased=False, keepdim=True), atol=1e-3
+        )
 
 
 def test_norm_keeps_no_state():

@@ -73,7 +73,9 @@ def test_terms_ignore_autocast(make_model, make_composite, make_batch):
     c = make_composite(make_model(), make_model(seed=1), distill_feat="cwd", distill_logit="bckd")
     seen = []
     for t in c.distiller.terms:
-        t.losses[0].register_forward_hook(lambda m, args, out: seen.append((torch.is_autocast_enabled("cpu"), out.dtype)))
+        t.losses[0].register_forward_hook(
+            lambda m, args, out: seen.append((torch.is_autocast_enabled("cpu"), out.dtype))
+        )
     with torch.autocast("cpu", torch.bfloat16):
         loss, items = c(make_batch())
     assert seen == [(False, torch.float32)] * 2 and items["dfea_loss"].dtype == torch.float32

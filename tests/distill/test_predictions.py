@@ -47,7 +47,9 @@ def test_branches_of_detectors(name, names, bins, make_model):
 def test_eval_output_is_read_as_well(make_model):
     """The (decoded, raw) pair of a head in eval mode yields its raw part, for detectors and classifiers."""
     with torch.no_grad():
-        detector, classifier = (make_model(n).eval()(torch.rand(2, 3, 64, 64)) for n in ("yolo26n.yaml", "yolov8n-cls.yaml"))
+        detector, classifier = (
+            make_model(n).eval()(torch.rand(2, 3, 64, 64)) for n in ("yolo26n.yaml", "yolov8n-cls.yaml")
+        )
     assert torch.equal(branches(detector, P345)["one2one"]["scores"], detector[1]["one2one"]["scores"])
     assert torch.equal(branches(classifier, [])["one2many"]["scores"].softmax(1), classifier[0])
 
@@ -102,7 +104,9 @@ def test_matching_keeps_gradient_and_targets():
     s["scores"].sum().backward()
 
 
-NAMES = st.lists(st.text("abcXYZ ", min_size=1, max_size=3), min_size=1, max_size=5, unique_by=lambda x: x.strip().lower())
+NAMES = st.lists(
+    st.text("abcXYZ ", min_size=1, max_size=3), min_size=1, max_size=5, unique_by=lambda x: x.strip().lower()
+)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -56,7 +56,9 @@ def test_only_the_sawtooth_sees_the_epoch(name):
     assert (len(runs), len(epochs)) == {"constant": (1, 1), "sawtooth": (1, 3), "warmup": (2, 1)}.get(name, (3, 1))
 
 
-@pytest.mark.parametrize("text, says", [("step", "constant, cosine, linear, warmup, sawtooth"), ("linear(to=1)", "end")])
+@pytest.mark.parametrize(
+    "text, says", [("step", "constant, cosine, linear, warmup, sawtooth"), ("linear(to=1)", "end")]
+)
 def test_unknown_schedule(text, says):
     """Unknown names and parameters are answered with the valid ones."""
     with pytest.raises(ValueError, match=says):

@@ -76,24 +76,19 @@ def test_off(value):
     assert split_list(value) == []
 
 
+VALUES = st.one_of(st.integers(), st.booleans(), st.lists(st.integers(), max_size=3), st.text("ab, ", max_size=4))
+
+
+def spell(name, params):
+    """Write a term as its user would."""
+    return name + f"({', '.join(f'{k}={v!r}' for k, v in params.items())})" * bool(params)
+
+
+TERMS = st.builds(spell, st.sampled_from(sorted(FEATURE)), st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3))
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(
-    st.lists(
-        st.builds(
-            lambda name, params: name + ("(" + ", ".join(f"{k}={v!r}" for k, v in params.items()) + ")") * bool(params),
-            st.sampled_from(sorted(FEATURE)),
-            st.dictionaries(
-                st.sampled_from("abc"),
-                st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(),
-                          st.lists(st.integers(), max_size=3), st.text("ab,()[] ", max_size=4).filter(_balanced := lambda
-                          t: t.count("(") == t.count(")") == t.count("[") == t.count("]") == 0)),
-                max_size=3,
-            ),
-        ),
-        min_size=1,
-        max_size=4,
-    )
-)
+@given(st.lists(TERMS, min_size=1, max_size=4))
 def test_any_list_survives_the_command_line(items):
     """Joining terms to one string and splitting it again gives the same terms."""
     assert split_list(f"[{','.join(items)}]") == items

@@ -33,7 +33,8 @@ def stock(tmp_path_factory):
 def run_in(folder, code, *args):
     """Run Python code against the package in a folder; return what it prints last, read as JSON."""
     env = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, env=env, cwd=folder)
+    line = [sys.executable, "-c", code, *map(str, args)]
+    done = subprocess.run(line, capture_output=True, text=True, env=env, cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 

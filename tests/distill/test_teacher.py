@@ -205,7 +205,7 @@ def test_changed_live_teacher_is_saved_once(key, teacher_pt, folder):
     teacher = YOLO(teacher_pt)
     teacher.model.state_dict()[key].add_(0.25)
     before = snapshot(teacher.model)
-    source = resolve(teacher, folder / "weights")
+    source = resolve(teacher, folder / "weights" / "teacher.pt")
     assert (source.path, source.save) == (folder / "weights" / "teacher.pt", True) and not source.path.exists()
     source.write()
     saved = load_checkpoint(source.path)[0]
@@ -217,7 +217,7 @@ def test_live_teacher_without_a_file(make_model, folder):
     """A module that was never saved is written too; an unrelated teacher.pt nearby is not taken for it."""
     model = make_model(trained=True)
     torch.save({"model": make_model(trained=True, seed=2)}, "teacher.pt")
-    source = resolve(model, folder / "weights")
+    source = resolve(model, folder / "weights" / "teacher.pt")
     source.write()
     assert source.path == folder / "weights" / "teacher.pt"
     assert torch.equal(YOLO(source.path).model.model[0].conv.weight, model.model[0].conv.weight)

@@ -13,6 +13,7 @@ from short_run import columns, equal, options, rows, weights
 from ultralytics import YOLO
 from ultralytics.distill.graph import tap
 
+
 def test_recipe_alone(data_yaml, teacher_pt, student_yaml, tmp_path):
     """`model_t` and nothing else: the recipe trains, its columns stand everywhere, the files are plain."""
     before = Path(teacher_pt).read_bytes()
@@ -170,7 +171,7 @@ def test_djdll_script(data_yaml, teacher_pt, student_pt, tmp_path):
 
 
 def test_command_line_and_cfg(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """Lists, parameters in brackets and layer pairs on the command line and in a YAML give the same run as in Python."""
+    """Lists, parameters in brackets and layer pairs give the same run in Python, on the command line and in a YAML."""
     more = {"distill_feat": "[cwd(tau=2),mimic]", "dfea": [1, 0.5], "distill_layers": [[15, 15], [18, 18]]}
     more |= {"model_t": str(teacher_pt), "distill_logit": "none"}
     YOLO(student_yaml).train(**options(data_yaml, tmp_path / "python", **more))

@@ -42,7 +42,7 @@ def test_gradients_equal_one_process(name):
 
 
 def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """Multi-scale, accumulation, an online teacher: both ranks end with the same weights and one folder; then resume."""
+    """Multi-scale, accumulation, an online teacher: both ranks end with the same weights in one folder; then resume."""
     notes = tmp_path / "notes"
     notes.mkdir()
     more = {"multi_scale": 0.5, "nbs": 8, "distill_online": True, "save_period": 1}

@@ -30,7 +30,9 @@ class Align(nn.Module):
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f"'norm={norm}' is unknown; choose from {', '.join(NORMS)}.")
-        self.project = nn.Conv2d(channels_s, channels_t, 1, bias=False) if project and channels_s != channels_t else None
+        self.project = (
+            nn.Conv2d(channels_s, channels_t, 1, bias=False) if project and channels_s != channels_t else None
+        )
         self.norm = norm
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

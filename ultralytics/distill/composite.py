@@ -90,7 +90,7 @@ class Composite(nn.Module):
             task, items = self._orig_mod(batch)
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         if self.weight:
-            columns, parts = distiller(seen, shown, batch, assigned)
+            columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
             if not self.checked:
                 one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
                 check_terms(distiller, parts, zero_is_normal=one)
@@ -141,5 +141,33 @@ def check_terms(distiller: BaseDistiller, parts: list[torch.Tensor], zero_is_nor
             raise RuntimeError(f"{where} is {value.item()} on the first batch; try another 'norm' or a smaller size.")
         if value == 0 and not zero_is_normal:
             raise RuntimeError(f"{where} is exactly zero on the first batch; student and teacher are equal there.")
-        if not value.requires_grad:
-            raise RuntimeError(f"{where} is detached from the student and would train nothing.")
+        if not _reaches_student(distiller, value):
+            raise RuntimeError(f"{where} is detached from the student and would teach it nothing.")
+
+
+def require_form(distiller: BaseDistiller, returned: Any) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+    """Return what a distiller returned, or raise a RuntimeError that says what its `forward` has to return."""
+    if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], dict):
+        columns, parts = returned
+        numbers = all(isinstance(v, torch.Tensor) and v.ndim == 0 for v in columns.values())
+        if numbers and list(columns) == list(distiller.columns) and len(parts) == len(distiller.parts) > 0:
+            return columns, parts
+    raise RuntimeError(
+        f"{type(distiller).__name__}.forward must return a dictionary with one number for each of its columns "
+        f"{list(distiller.columns)} and a list with one number for each of its parts {list(distiller.parts)}."
+    )
+
+
+def _reaches_student(distiller: BaseDistiller, value: torch.Tensor) -> bool:
+    """Whether the graph of a value leads back to a weight that is not the distiller's own."""
+    own = {id(p) for p in distiller.parameters()}
+    nodes, seen = [value.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        if hasattr(node, "variable") and id(node.variable) not in own:
+            return True
+        seen.add(node)
+        nodes += [n for n, _ in node.next_functions]
+    return value.is_leaf and value.requires_grad

@@ -92,7 +92,9 @@ def read(args: SimpleNamespace) -> Config:
     if args.distill_module is not None:
         module = parse("distill_module", args.distill_module, {})
         if module.instance is not None:
-            raise ValueError(f"'distill_module={module.name}(...)' is an instance; give the class or its '{module.text}'.")
+            raise ValueError(
+                f"'distill_module={module.name}(...)' is an instance; give the class or its '{module.text}'."
+            )
         args.distill_module = module.text
     terms = [t for kind in KINDS for t in _terms(args, kind)]
     if not terms and module is None:
@@ -113,6 +115,45 @@ def read(args: SimpleNamespace) -> Config:
         online=_choice("distill_online", args.distill_online, (False, True)),
         dline=_number("dline", args.dline, least=0),
     )
+
+
+def read_each(args: SimpleNamespace, count: int) -> list[Config]:
+    """Read the arguments for several teachers, where gains and layers may be given one for each.
+
+    Args:
+        args (SimpleNamespace): The trainer's arguments.
+        count (int): Number of teachers.
+
+    Returns:
+        (list[Config]): One for each teacher; `args` holds plain values afterwards.
+    """
+    views = [SimpleNamespace(**{**vars(args), **_share(args, i, count)}) for i in range(count)]
+    configs = [read(view) for view in views]
+    for argument in ("distill_feat", "distill_logit", "distill_rel", "distill_module"):
+        setattr(args, argument, getattr(views[0], argument))
+    return configs
+
+
+def _share(args: SimpleNamespace, index: int, count: int) -> dict[str, Any]:
+    """Return one teacher's gains and layers: its item of a list with one item a teacher, else what all share.
+
+    A list of gains is one a teacher if its items are lists, or if there are as many as teachers but not as terms.
+    """
+    share: dict[str, Any] = {}
+    if count == 1:
+        return share
+    for argument, _, gain in KINDS.values():
+        value = getattr(args, gain)
+        items = split_list(value) if isinstance(value, str) else value
+        if isinstance(items, (list, tuple)) and len(items) == count:
+            terms = getattr(args, argument)
+            if any(isinstance(x, (list, tuple)) for x in items) or _auto(terms) or len(split_list(terms)) != count:
+                share[gain] = items[index]
+    layers = args.distill_layers
+    nested = isinstance(layers, (list, tuple)) and len(layers) == count
+    if nested and all(isinstance(x, (list, tuple)) and x and isinstance(x[0], (list, tuple)) for x in layers):
+        share["distill_layers"] = layers[index]
+    return share
 
 
 def _terms(args: SimpleNamespace, kind: str) -> list[Term]:

@@ -96,7 +96,7 @@ def draw_image(rng: np.random.Generator, imgsz: int = 160) -> tuple[np.ndarray, 
     light = rng.uniform(0, 2 * np.pi)
     for _ in range(rng.integers(3, 8)):
         kind = int(rng.integers(len(CLASSES)))
-        radius = unit * float(np.exp(rng.uniform(np.log(8.0), np.log(24.0))))
+        radius = unit * float(np.exp(rng.uniform(np.log(11.0), np.log(28.0))))
         centre = rng.uniform(0.6 * radius, side - 0.6 * radius, 2)
         pose = radius * _pose(rng)
         contours = [c @ pose + centre for c in outline(CLASSES[kind], rng)]
@@ -254,6 +254,6 @@ def _paint(
 def _photograph(rng: np.random.Generator, canvas: np.ndarray, imgsz: int) -> np.ndarray:
     """Reduce the canvas to the image's size and add a camera's faults: exposure, blur and noise."""
     image = cv2.resize(canvas, (imgsz, imgsz), interpolation=cv2.INTER_AREA)
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.1))
-    image = image * rng.uniform(0.7, 1.2) + rng.normal(scale=rng.uniform(2, 12), size=image.shape)
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.8))
+    image = image * rng.uniform(0.7, 1.2) + rng.normal(scale=rng.uniform(2, 9), size=image.shape)
     return image.clip(0, 255).astype(np.uint8)

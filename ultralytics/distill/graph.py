@@ -112,7 +112,7 @@ def class_heads(head: nn.Module) -> dict[str, nn.ModuleList]:
 
 
 def frozen_tails(head: nn.Module) -> dict[str, list[nn.Module]]:
-    """Return fp32 copies of what follows the inner features in each class branch, which pass gradient on and take none."""
+    """Return fp32 copies of what follows the inner features in each class branch; they take no gradient themselves."""
     copied = {k: [deepcopy(m[1:]) for m in levels] for k, levels in class_heads(head).items()}
     return {k: [m.float().eval().requires_grad_(False) for m in levels] for k, levels in copied.items()}
 
@@ -223,10 +223,8 @@ def _pair_by_hand(student: nn.Module, teacher: nn.Module, layers: Sequence[tuple
         probed = probe(model, sorted(set(indices)))
         if bad := [i for i in indices if i not in probed]:
             raise ValueError(
-                f"'distill_layers={[list(p) for p in layers]}': layer {bad[0]} of the {role} yields no (N, C, H, W) map."
+                f"'distill_layers={[list(p) for p in layers]}': layer {bad[0]} of the {role} yields no 4-D map."
             )
         found.append(probed)
     s, t = found
-    return [
-        Pair(i, j, (s[i][0], t[j][0]), (s[i][1], t[j][1]), f"{i}" if i == j else f"{i}-{j}") for i, j in layers
-    ]
+    return [Pair(i, j, (s[i][0], t[j][0]), (s[i][1], t[j][1]), f"{i}" if i == j else f"{i}-{j}") for i, j in layers]

@@ -109,7 +109,11 @@ def optimizer_groups(trainer: BaseTrainer, teacher: OnlineTeacher) -> list[dict[
     decay = max(g["weight_decay"] for g in like)
     momentum = like[0].get("momentum", like[0].get("betas", (trainer.args.momentum,))[0])
     built = trainer.build_optimizer(
-        teacher.net, name=type(trainer.optimizer).__name__, lr=min(g["lr"] for g in like), momentum=momentum, decay=decay
+        teacher.net,
+        name=type(trainer.optimizer).__name__,
+        lr=min(g["lr"] for g in like),
+        momentum=momentum,
+        decay=decay,
     )
     return [g for g in built.param_groups if g["params"]]
 

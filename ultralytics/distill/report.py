@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-
 
 if TYPE_CHECKING:
     from ultralytics.distill.config import Config
@@ -15,20 +12,20 @@ if TYPE_CHECKING:
     from ultralytics.distill.teacher import Teacher
 
 
-def formula(distiller: BaseDistiller, teacher: Teacher | OnlineTeacher, config: Config, path: Path, imgsz: int) -> str:
+def formula(distiller: BaseDistiller, teacher: Teacher | OnlineTeacher, config: Config, names: str, imgsz: int) -> str:
     """Describe what is about to be trained.
 
     Args:
         distiller (BaseDistiller): The built terms.
         teacher (Teacher | OnlineTeacher): The teacher, frozen or learning.
         config (Config): Schedule and stop.
-        path (Path): The teacher's checkpoint.
+        names (str): The teacher's file name, or those of several.
         imgsz (int): Image size in pixels, for the shapes of the maps.
 
     Returns:
         (str): The teacher, the loss's formula, and the layer pairs with their shapes at that image size.
     """
-    lines = [f"teacher {path.name}, {teacher.describe()}"]
+    lines = [f"teacher {names}, {teacher.describe()}"]
     schedule = config.schedule.text
     weight = "" if schedule == "constant" else f"{schedule} x "
     stop = f", off in the last {config.stop} epochs" if config.stop else ""
@@ -40,5 +37,3 @@ def formula(distiller: BaseDistiller, teacher: Teacher | OnlineTeacher, config: 
     own = sum(p.numel() for p in distiller.parameters())
     lines.append(f"{own:,} parameters of the distiller's own are trained along and left out of the checkpoint's model")
     return "\n".join(f"{'Distillation:' if not i else '':>13} {x}" for i, x in enumerate(lines))
-
-

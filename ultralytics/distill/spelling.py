@@ -151,7 +151,9 @@ def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
         call = ast.parse(f"f{tail}", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise SyntaxError
-        return {k.arg: k.value.id if isinstance(k.value, ast.Name) else ast.literal_eval(k.value) for k in call.keywords}
+        return {
+            k.arg: k.value.id if isinstance(k.value, ast.Name) else ast.literal_eval(k.value) for k in call.keywords
+        }
     except (SyntaxError, ValueError, TypeError):
         raise ValueError(
             f"'{argument}={item}' cannot be read; write parameters as 'name(key=value, key=value)'."
@@ -183,6 +185,13 @@ def _spell_object(argument: str, item: Any) -> Spelled:
             f"so that resume and spawned workers can import it."
         )
     text, params = f"{cls.__module__}:{cls.__qualname__}", {}
+    if cls.__module__ == "__main__":
+        from ultralytics.utils import LOGGER
+
+        LOGGER.warning(
+            f"'{argument}={cls.__qualname__}' is defined in the script itself, where spawned workers and other scripts "
+            f"that resume this run do not find it; a module of its own would do."
+        )
     if not isinstance(item, type):
         for name in parameters_of(cls) or []:
             value = getattr(item, name, inspect.Parameter.empty)

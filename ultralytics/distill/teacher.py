@@ -21,16 +21,21 @@ class Source:
     """Where the teacher comes from.
 
     Attributes:
-        module (nn.Module): The teacher as given or loaded; never changed.
+        module (nn.Module | None): The teacher as given or loaded; never changed. None for the student's own average.
         path (Path): Its checkpoint, or where it will be saved.
         save (bool): Whether it still has to be saved there.
         live (bool): Whether the user gave an object, which stays theirs.
     """
 
-    module: nn.Module
+    module: nn.Module | None
     path: Path
     save: bool = False
     live: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the file's name, for messages."""
+        return self.path.name
 
     def write(self) -> None:
         """Save a teacher that was given as an object, once, as a checkpoint that upstream loads."""
@@ -47,12 +52,12 @@ class Source:
         LOGGER.info(f"Distillation: teacher saved to {self.path}, for resume and spawned workers")
 
 
-def resolve(value: Any, weights: Path) -> Source:
+def resolve(value: Any, place: Path) -> Source:
     """Find the teacher and load it, before anything is written.
 
     Args:
-        value (Any): `model_t`: a path, a `YOLO` or an `nn.Module`.
-        weights (Path): The run's weights folder, where an object without a file will be saved as `teacher.pt`.
+        value (Any): `model_t`: a path, a `YOLO`, an `nn.Module`, or the word `ema`.
+        place (Path): Where an object without a file will be saved.
 
     Returns:
         (Source): The teacher.
@@ -63,6 +68,8 @@ def resolve(value: Any, weights: Path) -> Source:
     """
     from ultralytics.engine.model import Model
 
+    if value == "ema":
+        return Source(None, Path("ema"))
     if isinstance(value, (str, Path)):
         source = Source(*_load(str(value)))
     else:
@@ -73,7 +80,7 @@ def resolve(value: Any, weights: Path) -> Source:
         if file.is_file() and _equals_file(module, file):
             source = Source(module, file.resolve(), live=True)
         else:
-            source = Source(module, weights / "teacher.pt", save=True, live=True)
+            source = Source(module, place, save=True, live=True)
     if not isinstance(getattr(source.module, "model", None), nn.Sequential):
         raise ValueError(
             f"'model_t' is a {type(source.module).__name__}, which has no list of layers; give an Ultralytics model."
@@ -118,8 +125,8 @@ def _equals_file(module: nn.Module, file: Path) -> bool:
 
 def _untrained(module: nn.Module) -> bool:
     """Whether no BatchNorm has ever seen a batch."""
-    counters = [m.num_batches_tracked for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.affine]
-    return bool(counters) and all(int(c) == 0 for c in counters if c is not None)
+    means = [m.running_mean for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    return bool(means) and not any(m.any() for m in means)  # an EMA, which is what is saved, keeps the counters at 0
 
 
 class Teacher:

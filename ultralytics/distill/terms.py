@@ -94,8 +94,8 @@ class ResponseTerm(nn.Module):
         config (Config): The run's configuration.
         names (Sequence[str]): Branches, `one2many` and perhaps `one2one`.
         classes (Sequence[tuple[int, int]] | None): Common (student, teacher) classes; None where all agree in order.
-        widths (Sequence[tuple[int, int]]): Student and teacher width of the class head's inner features, for a loss that
-            compares through them.
+        widths (Sequence[tuple[int, int]]): Student and teacher width of the class head's inner features, for a loss
+            that compares through them.
     """
 
     def __init__(

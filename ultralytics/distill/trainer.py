@@ -4,28 +4,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from ultralytics.distill import average, online
 from ultralytics.distill import config as configuration
-from ultralytics.distill import online
 from ultralytics.distill.composite import Composite
 from ultralytics.distill.config import Config
-from ultralytics.distill.distiller import BaseDistiller, Distiller
-from ultralytics.distill.online import OnlineTeacher
+from ultralytics.distill.distiller import BaseDistiller
+from ultralytics.distill.lessons import build_composite
 from ultralytics.distill.report import formula
+from ultralytics.distill.resume import GROUP, checkpoint, restore
 from ultralytics.distill.schedule import Constant
-from ultralytics.distill.teacher import Source, Teacher, choose_dtype, resolve
+from ultralytics.distill.spelling import split_list
+from ultralytics.distill.teacher import Source, resolve
 from ultralytics.utils import LOGGER, RANK, colorstr
-from ultralytics.utils.torch_utils import unwrap_model
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
-
-GROUP = "distill"  # name of the optimizer's groups, and of the checkpoint's key
 
 
 @dataclass
@@ -33,15 +32,15 @@ class Run:
     """What a trainer keeps of its distillation.
 
     Attributes:
-        config (Config): The checked arguments.
-        source (Source): The teacher.
+        configs (list[Config]): The checked arguments, for each teacher.
+        sources (list[Source]): The teachers.
         schedule (Constant): The weight over the run.
         composite (Composite | None): Student, distiller and teacher, once built.
         batch (int): Batches since the epoch's start.
     """
 
-    config: Config
-    source: Source
+    configs: list[Config]
+    sources: list[Source]
     schedule: Constant
     composite: Composite | None = None
     batch: int = -1
@@ -61,29 +60,44 @@ def attach(trainer: BaseTrainer) -> Run | None:
         FileNotFoundError: If the teacher does not exist.
     """
     args = trainer.args
-    if getattr(args, "model_t", None) is None:
+    given = teachers_of(getattr(args, "model_t", None))
+    if not given:
         return None
     if args.distill_model is not None:
         raise ValueError(
             f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
         )
-    config = configuration.read(args)
+    configs = configuration.read_each(args, len(given))
+    config = configs[0]
+    if "ema" in given and len(given) > 1:
+        raise ValueError(f"'model_t={args.model_t}': 'ema' teaches alone; give it without other teachers.")
     if config.module and not issubclass(config.module.cls, BaseDistiller):
         raise ValueError(
             f"'distill_module={config.module.text}' is no distiller; derive it from ultralytics.distill.BaseDistiller."
         )
-    source = resolve(args.model_t, trainer.wdir)
-    args.model_t = str(source.path)
+    if config.online and (len(given) > 1 or given == ["ema"]):
+        raise ValueError(f"'distill_online=True' trains one teacher along, 'model_t={args.model_t}' is no such one.")
+    names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
+    sources = [resolve(t, trainer.wdir / name) for t, name in zip(given, names)]
+    args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
     if args.compile:
         LOGGER.warning("'compile' is not supported while distilling and will be disabled.")
         args.compile = False
-    return Run(config, source, config.schedule.cls(**config.schedule.params))
+    return Run(configs, sources, config.schedule.cls(**config.schedule.params))
+
+
+def teachers_of(value: Any) -> list:
+    """Return the teachers that `model_t` names: none, one, or as many as a list holds."""
+    if isinstance(value, str) and not Path(value).exists():
+        return split_list(value)
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def save_teacher(trainer: BaseTrainer) -> None:
     """Save a live teacher where resume and spawned workers find it, once upstream has settled the results folder."""
     if trainer.distill and RANK in {-1, 0}:
-        trainer.distill.source.write()
+        for source in trainer.distill.sources:
+            source.write()
 
 
 def build(trainer: BaseTrainer) -> nn.Module:
@@ -99,29 +113,14 @@ def build(trainer: BaseTrainer) -> nn.Module:
     if run is None:
         return trainer.model
     save_teacher(trainer)
-    config, device = run.config, trainer.device
-    dtype = choose_dtype(config.precision, device, trainer.amp, trainer.args.amp == "bf16")
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):  # new layers draw from the generator, the student's run must not
-        module = online.fit(trainer, run.source.module) if config.online else run.source.module
-        own = config.module
-        make = partial(own.cls, **own.params) if own else Distiller
-        distiller = make(config, unwrap_model(trainer.model), module).to(device)
-    if not distiller.columns or not (distiller.layers[1] or distiller.needs_head):
-        raise ValueError(
-            f"'distill_module={own.text}' asks for nothing; it needs 'columns', and 'layers' or 'needs_head'."
-        )
-    if config.online:
-        teacher = OnlineTeacher(module, distiller.layers[1], distiller.needs_features, config.dline)
+    run.composite = build_composite(trainer, run.configs, run.sources)
+    if run.composite.online:
         trainer.add_callback("on_train_epoch_end", online.end_epoch)
-    else:
-        wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
-        teacher = Teacher(run.source, *wants, device, dtype)
-    run.composite = Composite(trainer.model, distiller, teacher)
     trainer.add_callback("on_train_epoch_start", _start_epoch)
     trainer.add_callback("on_train_batch_start", _start_batch)
     if RANK in {-1, 0}:
-        LOGGER.info(formula(distiller, teacher, config, run.source.path, trainer.args.imgsz))
+        names = ", ".join(s.name for s in run.sources)
+        LOGGER.info(formula(run.composite.distiller, run.composite.teacher, run.configs[0], names, trainer.args.imgsz))
     return run.composite
 
 
@@ -166,59 +165,6 @@ def update_average(trainer: BaseTrainer) -> None:
         trainer.distill.composite.teacher.ema.update(trainer.distill.composite.teacher.net)
 
 
-def checkpoint(trainer: BaseTrainer) -> dict[str, Any]:
-    """Return what resume needs, as plain tensors and values under one key; nothing in a plain run."""
-    if trainer.distill is None:
-        return {}
-    composite = trainer.distill.composite
-    state = {k: v.detach().cpu().clone() for k, v in composite.distiller.state_dict().items()}
-    return {GROUP: {"version": 1, "state": state, "online": composite.teacher.state() if composite.online else None}}
-
-
-def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
-    """Load the distiller's state and make the checkpoint's optimizer fit the groups of this run.
-
-    Another teacher than before, other terms, or none are allowed: then the distiller's layers and their optimizer
-    slots start fresh, which is said in one line.
-
-    Args:
-        trainer (BaseTrainer): A trainer with its optimizer built.
-        ckpt (dict): A checkpoint; its `optimizer` entry is changed in place.
-    """
-    kept = False
-    if trainer.distill is not None:
-        composite, saved = trainer.distill.composite, ckpt.get(GROUP) or {"state": None, "online": None}
-        kept = _same_shapes(saved["state"], composite.distiller.state_dict())
-        if composite.online:
-            kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], composite.teacher.net.state_dict())
-        if kept:
-            composite.distiller.load_state_dict(saved["state"])
-            if composite.online:
-                composite.teacher.load_state(saved["online"], ckpt["epoch"] + 1)
-        else:
-            LOGGER.warning("Distillation: the checkpoint's distiller does not fit this teacher, its layers start fresh.")
-    if ckpt.get("optimizer") is not None and not kept:
-        _renew_groups(ckpt["optimizer"], trainer.optimizer)
-
-
-def _same_shapes(saved: dict[str, torch.Tensor] | None, fresh: dict[str, torch.Tensor]) -> bool:
-    """Whether two states hold the same tensors by name and shape."""
-    return saved is not None and {k: v.shape for k, v in saved.items()} == {k: v.shape for k, v in fresh.items()}
-
-
-def _renew_groups(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Replace the distiller's groups in an optimizer's state by the fresh ones of this run, without slots."""
-    old = {i for g in state["param_groups"] if g.get(GROUP) for i in g["params"]}
-    state["state"] = {k: v for k, v in state["state"].items() if k not in old}
-    state["param_groups"] = [g for g in state["param_groups"] if not g.get(GROUP)]
-    free = 1 + max((i for g in state["param_groups"] for i in g["params"]), default=-1)
-    for group in optimizer.state_dict()["param_groups"]:
-        if group.get(GROUP):
-            count = len(group["params"])
-            state["param_groups"].append({**group, "params": list(range(free, free + count))})
-            free += count
-
-
 def finish(trainer: BaseTrainer) -> None:
     """Save and validate an online teacher after the student's own final validation; every process takes part."""
     if trainer.distill and trainer.distill.composite.online:
@@ -249,8 +195,9 @@ def _start_batch(trainer: BaseTrainer) -> None:
     run.batch += 1
     epoch = min(run.batch / max(len(trainer.train_loader), 1), 1.0)
     done = min((trainer.epoch + epoch) / max(trainer.epochs, 1), 1.0)
-    off = trainer.epoch >= trainer.epochs - run.config.stop
-    run.composite.weight = 0.0 if off else run.schedule(done, epoch)
+    off = trainer.epoch >= trainer.epochs - run.configs[0].stop
+    ramp = min(done / average.RAMP, 1.0) if run.sources[0].module is None else 1.0
+    run.composite.weight = 0.0 if off else ramp * run.schedule(done, epoch)
 
 
 __all__ = (

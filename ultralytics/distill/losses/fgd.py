@@ -14,6 +14,13 @@ from .base import Loss, number, width
 CHUNK = 256  # boxes that are drawn at once, so that a crowded batch costs no more memory than a sparse one
 
 
+def cover(centre: torch.Tensor, side: torch.Tensor, cells: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which of a row of cells each box covers, (M, cells), and its side in cells, from units of the image."""
+    low, high = ((centre - side / 2) * cells).floor(), ((centre + side / 2) * cells).ceil()
+    at = torch.arange(cells, device=centre.device)
+    return (at >= low.unsqueeze(1)) & (at <= high.unsqueeze(1)), high - low + 1
+
+
 class GcBlock(nn.Module):
     """Global context block, up to its sum with the map: the vector (N, C, 1, 1) that it adds to a map (N, C, H, W).
 
@@ -103,17 +110,12 @@ class FGD(Loss):
             background (torch.Tensor): (N, HW), 0 where a box is, elsewhere 1 over the number of such cells.
         """
         n, _, h, w = teacher.shape
-        boxes = self.need(batch, "bboxes", "batch").to(teacher).view(-1, 4)
+        cx, cy, bw, bh = self.need(batch, "bboxes", "batch").to(teacher).view(-1, 4).unbind(1)
         image = self.need(batch, "batch_idx", "batch").to(teacher.device).view(-1, 1).long()
-        half = boxes[:, 2:] / 2
-        scale = boxes.new_tensor([w, h])
-        low, high = ((boxes[:, :2] - half) * scale).floor(), ((boxes[:, :2] + half) * scale).ceil()
-        value = 1 / (high - low + 1).prod(1)
-        x, y = torch.arange(w, device=boxes.device), torch.arange(h, device=boxes.device)
-        inside_x = (x >= low[:, :1]) & (x <= high[:, :1])  # (M, W)
-        inside_y = (y >= low[:, 1:]) & (y <= high[:, 1:])  # (M, H)
+        (inside_x, side_x), (inside_y, side_y) = cover(cx, bw, w), cover(cy, bh, h)
+        value = 1 / (side_x * side_y)
         foreground = teacher.new_zeros(n, h * w)
-        for i in range(0, len(boxes), CHUNK):
+        for i in range(0, len(value), CHUNK):
             j = slice(i, i + CHUNK)
             drawn = (inside_y[j, :, None] & inside_x[j, None]).flatten(1) * value[j, None]
             foreground.scatter_reduce_(0, image[j].expand(-1, h * w), drawn, "amax")

@@ -1,0 +1,159 @@
+"""The pages of docs/ say what the code does: their blocks run, their tables and links are right."""
+
+import csv
+import inspect
+import re
+
+import pytest
+import torch
+from doc_texts import DOCS, at, blocks, lay_out, run_command, run_python, shorten
+
+from ultralytics import YOLO
+from ultralytics.distill.config import read
+from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
+from ultralytics.distill.spelling import parse
+
+LOSSES = {**FEATURE, **RESPONSE, **RELATION}
+PAGES = ("losses.md", "own.md")
+RUNS = [b for page in PAGES for b in blocks(page, "python") if not b.title]
+COMMANDS = [b for page in PAGES for b in blocks(page, "bash")]
+
+
+class Stop(Exception):
+    """Raised in place of a kill."""
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory, data_yaml, student_pt, teacher_pt, make_model):
+    """A folder with everything that the pages name."""
+    desk = lay_out(tmp_path_factory.mktemp("desk"), PAGES, data_yaml, student_pt, teacher_pt, make_model)
+    torch.save(foreign_network().state_dict(), desk / "resnet18.pt")
+    return desk
+
+
+def foreign_network():
+    """Return a torchvision network whose BatchNorms have seen a batch."""
+    import torchvision
+
+    net = torchvision.models.resnet18(num_classes=3).train()
+    with torch.no_grad():
+        net(torch.rand(4, 3, 32, 32))
+    return net
+
+
+def distilled(trainer):
+    """Return the first epoch's columns that distillation has added."""
+    with open(trainer.csv) as f:
+        row = next(csv.DictReader(f))
+    return {k: float(v) for k, v in row.items() if re.match(r"train/d(fea|logit|rel)_loss|distill/", k)}
+
+
+@pytest.mark.parametrize("block", [b for b in RUNS if "resume=True" not in b.text], ids=str)
+def test_python(block, desk, monkeypatch):
+    """A block of Python runs as it stands and distils."""
+    at(desk, monkeypatch)
+    trainers = shorten(desk, monkeypatch)
+    run_python(block.text)
+    assert len(trainers) == 1
+    values = distilled(trainers[0])
+    assert values and all(v > 0 for v in values.values()), values
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=str)
+def test_command(block, desk, monkeypatch):
+    """A command runs as it stands and distils; a file that it names is the one on the page."""
+    at(desk, monkeypatch)
+    trainers = shorten(desk, monkeypatch)
+    if "kd.yaml" in block.text:  # it goes on from what the block before it has left
+        from kd import Foreign
+
+        file = desk / "runs/classify/train/weights/teacher.pt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        model = Foreign(foreign_network(), ["daisy", "rose", "tulip"])
+        torch.save({"epoch": -1, "model": model, "train_args": {"task": "classify"}}, file)
+    run_command(block.text, monkeypatch)
+    values = distilled(trainers[0])
+    assert values and all(v > 0 for v in values.values()), values
+
+
+def test_resume_block(desk, monkeypatch):
+    """The block on resume takes up an interrupted run with a user's own loss."""
+    at(desk, monkeypatch)
+    trainers = shorten(desk, monkeypatch)
+    (block,) = [b for b in RUNS if "resume=True" in b.text]
+
+    def stop(trainer):
+        raise Stop
+
+    model = YOLO("yolov8n.pt")
+    model.add_callback("on_model_save", stop)
+    with pytest.raises(Stop):
+        model.train(data="my.yaml", model_t="yolov8s.pt", distill_feat="myloss:Outline(p=1)", distill_stop=1)
+    run_python(block.text)
+    assert trainers[1].args.distill_feat == "myloss:Outline(p=1)" and trainers[1].start_epoch == 1
+
+
+def test_length():
+    """A loss is 15 lines and a distiller 30, as the page says."""
+    sizes = {b.title: len(b.text.splitlines()) for b in blocks("own.md", "python") if b.title}
+    assert sizes["myloss.py"] <= 15 and sizes["mydistiller.py"] <= 30
+
+
+def rows(page):
+    """Return the cells of a page's table rows whose first cell is code."""
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    return [[c.strip() for c in x.strip("|").split("|")] for x in lines if re.match(r"\| `\w+\(", x)]
+
+
+def test_every_loss_has_its_row():
+    """The tables have each loss once, with today's parameters and defaults, its statistics and its paper."""
+    seen = []
+    for cell, _, value, _, source in rows("losses.md"):
+        spelled = parse("distill_feat", cell.strip("`"), LOSSES)
+        signature = inspect.signature(spelled.cls.__init__).parameters.values()
+        defaults = {p.name: p.default for p in signature if p.name not in {"self", "channels_s", "channels_t"}}
+        assert spelled.params == defaults, cell
+        assert value.startswith("images") == ("Per-image mean" in spelled.cls.__doc__), cell
+        assert all(x in spelled.cls.__doc__ for x in re.findall(r"arxiv.org/abs/([\d.]+)", source)), cell
+        seen.append(spelled.name)
+    assert seen == list(LOSSES)
+
+
+@pytest.mark.parametrize("name", ["tau", "alpha"])
+def test_terms_with_a_run_wide_parameter(name):
+    """The page names exactly the losses that `distill_tau` and `distill_alpha` reach."""
+    text = (DOCS / "losses.md").read_text(encoding="utf-8")
+    listed = re.search(rf"`distill_{name}` sets `{name}` of every term that has one \(([^)]*)\)", text)[1]
+    having = {k for k, v in LOSSES.items() if name in inspect.signature(v.__init__).parameters}
+    assert set(re.findall(r"`(\w+)`", listed)) == having
+
+
+def test_recipe_is_the_one_in_force(make_args):
+    """What `auto` stands for on the page is what it builds."""
+    text = re.sub(r"\s+", " ", (DOCS / "losses.md").read_text(encoding="utf-8"))
+    feat, logit, rel = re.search(
+        r"`distill_feat=auto` is (.*?), `distill_logit=auto` is (.*?), and there is (no relation term)", text
+    ).groups()
+    terms = read(make_args()).terms
+    for kind, said in (("feat", feat), ("logit", logit), ("rel", rel)):
+        assert re.findall(r"`(\w+)`", said) == [t.spelled.name for t in terms if t.kind == kind]
+
+
+def test_printed_formula(make_model, make_distiller):
+    """The formula on the page is the one of these models and arguments."""
+    (text,) = [b.text for b in blocks("losses.md", "text")]
+    student, teacher = (make_model(f"yolov8{s}.yaml", nc=80, width=None) for s in "ns")
+    terms = {"distill_feat": ["cwd(tau=2)", "pkd"], "dfea": [1, 6], "distill_logit": "[bckd,ld]", "dlogit": 0.5}
+    d = make_distiller(student, teacher, **terms)
+    assert f"loss = task + ({d.describe()})" in text
+    p = d.pairs[0]
+    shapes = [f"layer {i} ({c}x80x80)" for i, c in zip((p.student, p.teacher), p.channels)]
+    assert f"{p.name}: student {shapes[0]} <- teacher {shapes[1]}" in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links(page):
+    """A link to another page leads somewhere."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        assert (DOCS / target).is_file(), target

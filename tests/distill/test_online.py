@@ -1,0 +1,131 @@
+"""A teacher that learns along."""
+
+import pytest
+import torch
+from short_run import columns, options, rows
+
+from ultralytics import YOLO
+from ultralytics.distill import losses
+
+
+def run(student_yaml, arguments, **callbacks):
+    """Train with callbacks and return the model."""
+    model = YOLO(student_yaml)
+    for event, function in callbacks.items():
+        model.add_callback(event, function)
+    model.train(**arguments)
+    return model
+
+
+def test_recipe_alone(data_yaml, student_yaml, teacher_pt, tmp_path):
+    """`distill_online=True` alone: the teacher's own loss falls, its average is a plain checkpoint with its metrics."""
+    more = {"distill_online": True, "nbs": 4, "optimizer": "SGD", "lr0": 0.01, "warmup_epochs": 0}
+    model = run(student_yaml, options(data_yaml, tmp_path, epochs=6, model_t="yolov8n.yaml", **more))
+    losses_of_teacher = [r["train/dline_loss"] for r in rows(tmp_path)]
+    assert sum(losses_of_teacher[-2:]) < 0.95 * sum(losses_of_teacher[:2])
+    last = tmp_path / "run/weights/teacher_last.pt"
+    ckpt = torch.load(last, weights_only=False)
+    assert type(ckpt["model"]).__name__ == "DetectionModel" and ckpt["model"].names == {0: "circle", 1: "square", 2: "stripe"}
+    assert len(YOLO(last).predict(torch.rand(1, 3, 64, 64), verbose=False)) == 1
+    assert "metrics/mAP50-95(B)" in model.trainer.distill.composite.teacher.metrics
+    assert "val/dline_loss" not in columns(tmp_path)
+
+
+def test_gradients_stay_apart(data_yaml, student_yaml, teacher_pt, tmp_path):
+    """The teacher's gradient is that of its own task loss: no distillation term and no gain of one reaches it."""
+    seen = []
+    for i, gain in enumerate((1.0, 50.0)):
+
+        def first(trainer):
+            if len(seen) == i:
+                seen.append([p.grad.clone() for p in trainer.model.teacher.parameters() if p.grad is not None])
+
+        more = {"distill_online": True, "dfea": gain, "dlogit": gain, "distill_rel": "sp", "nbs": 64}
+        run(student_yaml, options(data_yaml, tmp_path / str(i), model_t=str(teacher_pt), **more), on_train_batch_end=first)
+    assert seen[0] and all(torch.equal(a, b) for a, b in zip(*seen))
+
+
+def test_own_groups_and_freeze(data_yaml, student_yaml, teacher_pt, tmp_path):
+    """Every trainable weight of the teacher is optimised by upstream's rules; the student's `freeze` leaves it alone."""
+
+    def look(trainer):
+        teacher = trainer.model.teacher
+        groups = [g for g in trainer.optimizer.param_groups if g.get("distill")]
+        held = {id(p) for g in groups for p in g["params"]}
+        assert {id(p) for p in teacher.parameters() if p.requires_grad} <= held
+        assert {g["param_group"] for g in groups} >= {"weight", "bn", "bias"}
+        frozen = [m for n, m in trainer.model._orig_mod.named_modules() if "model.0." in n and hasattr(m, "running_mean")]
+        assert frozen and not any(m.training for m in frozen)
+        assert all(m.training for m in teacher.modules())
+        means = [m.num_batches_tracked.item() for m in teacher.modules() if hasattr(m, "running_mean")]
+        assert min(means) > 100  # the fixture's statistics, and at least one batch more
+
+    arguments = options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_online=True, freeze=3)
+    run(student_yaml, arguments, on_train_batch_end=look)
+
+
+def test_one_forward_of_the_whole_graph(data_yaml, student_yaml, teacher_pt, tmp_path):
+    """The online teacher runs once a step, though its loss, maps and predictions are all used."""
+    calls = []
+
+    def count(trainer):
+        trainer.model.teacher.net.model[-1].register_forward_hook(lambda m, a, o: calls.append(1))
+
+    model = run(
+        student_yaml,
+        options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_online=True, distill_rel="[sp,rkd,crd]"),
+        on_train_start=count,
+    )
+    assert len(calls) == len(model.trainer.train_loader)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["feat", "logit", "rel"])
+def test_every_term(kind, data_yaml, student_yaml, teacher_pt, tmp_path):
+    """Each feature, response and relation term works with a teacher that learns."""
+    names = {"feat": losses.FEATURE, "logit": losses.RESPONSE, "rel": losses.RELATION}[kind]
+    usable = [n for n in names if n not in {"kl", "dist"}]  # those are for classifiers
+    off = {"distill_feat": None, "distill_logit": None}
+    run(
+        student_yaml,
+        options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_online=True, **{**off, f"distill_{kind}": usable}),
+    )
+    header = " ".join(columns(tmp_path))
+    assert all(f"distill/{n}" in header for n in usable)
+
+
+def test_resume(data_yaml, student_yaml, teacher_pt, tmp_path):
+    """An interrupted run brings back the teacher, its average, and its optimizer slots."""
+    kept, found = {}, {}
+
+    class Stop(Exception):
+        """Raised in place of a kill."""
+
+    def stop(trainer):
+        if trainer.epoch == 1:
+            teacher = trainer.model.teacher
+            kept.update(net=teacher.net.state_dict(), ema=teacher.ema.ema.state_dict(), updates=teacher.ema.updates)
+            raise Stop
+
+    def start(trainer):
+        teacher, state = trainer.model.teacher, trainer.optimizer.state
+        found.update(net=teacher.net.state_dict(), ema=teacher.ema.ema.state_dict(), updates=teacher.ema.updates)
+        found["net"] = {k: v.clone() for k, v in found["net"].items()}
+        found["slots"] = [state.get(p) for p in teacher.parameters() if p.requires_grad]
+
+    arguments = options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), distill_online=True, nbs=4)
+    with pytest.raises(Stop):
+        run(student_yaml, arguments, on_model_save=stop)
+    model = YOLO(tmp_path / "run/weights/last.pt")
+    model.add_callback("on_train_start", start)
+    model.train(resume=True)
+    assert found["updates"] == kept["updates"] > 0 and all(found["slots"])
+    assert all(torch.equal(v, kept["net"][k]) for k, v in found["net"].items())
+    assert (tmp_path / "run/weights/teacher_last.pt").exists()
+
+
+def test_one_teacher_only(data_yaml, student_yaml, teacher_pt, tmp_path):
+    """Several teachers, or the student's own average, cannot be trained along."""
+    for teachers in ([str(teacher_pt)] * 2, "ema"):
+        with pytest.raises(ValueError, match="distill_online=True"):
+            run(student_yaml, options(data_yaml, tmp_path, model_t=teachers, distill_online=True))

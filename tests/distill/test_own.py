@@ -1,0 +1,362 @@
+"""A user's own loss and distiller, those of docs/own.md: trained, saved, resumed, rebuilt elsewhere, and refused."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from doc_texts import at, environment, lay_out
+from short_run import columns, options, rows
+from torch import nn
+
+from ultralytics import YOLO
+from ultralytics.distill import BaseDistiller
+from ultralytics.distill.losses import KL
+
+TEXT = "myloss:Outline(p=1)"
+
+
+class Stop(Exception):
+    """Raised in place of a kill."""
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory, data_yaml, student_pt, teacher_pt, make_model):
+    """A folder with the files of the page."""
+    return lay_out(tmp_path_factory.mktemp("desk"), ["own.md"], data_yaml, student_pt, teacher_pt, make_model)
+
+
+@pytest.fixture
+def seated(desk, monkeypatch):
+    """Run in that folder, with its files importable."""
+    at(desk, monkeypatch)
+    return desk
+
+
+def spell(how):
+    """Return the page's loss as a class, an instance or text, and the text that stands for it."""
+    from myloss import Outline
+
+    return {"class": (Outline, "myloss:Outline"), "instance": (Outline(p=1), TEXT), "text": (TEXT, TEXT)}[how]
+
+
+def watch(model, seen, stop_after=None):
+    """Keep the distiller's state at the start and after each epoch; stop when an epoch is saved."""
+
+    def state(trainer):
+        return {k: v.clone() for k, v in trainer.model.distiller.state_dict().items()}
+
+    def saved(trainer):
+        if trainer.epoch == stop_after:
+            raise Stop
+
+    model.add_callback("on_train_start", lambda trainer: seen.setdefault("start", state(trainer)))
+    model.add_callback("on_train_epoch_end", lambda trainer: seen.__setitem__("end", state(trainer)))
+    model.add_callback("on_model_save", saved)
+    return model
+
+
+@pytest.mark.parametrize("how", ["class", "instance", "text"])
+def test_loss_is_trained(how, seated, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """However it is given, its parameters train, its columns stand in the CSV, its text in args.yaml, and not it in best.pt."""
+    given, text = spell(how)
+    seen, more = {}, {"model_t": str(teacher_pt), "distill_feat": given, "distill_logit": None, "nbs": 4}
+    watch(YOLO(student_yaml), seen).train(**options(data_yaml, tmp_path, **more))
+    filters = [k for k in seen["start"] if "filter" in k]
+    assert len(filters) == 6 and all(not torch.equal(seen["start"][k], seen["end"][k]) for k in filters)
+    assert rows(tmp_path)[0]["train/dfea_loss"] > 0 and "distill/Outline/P3" in columns(tmp_path)
+    assert yaml.safe_load((tmp_path / "run/args.yaml").read_text())["distill_feat"] == text
+    ckpt = torch.load(tmp_path / "run/weights/best.pt", weights_only=False)
+    assert "distill" not in ckpt and type(ckpt["model"]).__name__ == "DetectionModel"
+    assert ckpt["train_args"]["distill_feat"] == text
+
+
+def test_command_line(desk, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """The command line finds the class through PYTHONPATH and trains what Python trains."""
+    more = {"model_t": str(teacher_pt), "distill_feat": f"[cwd,{TEXT}]", "distill_logit": "none"}
+    words = [f"{k}={v}" for k, v in options(data_yaml, tmp_path, model=student_yaml, **more).items()]
+    code = "from ultralytics.cfg import entrypoint; entrypoint('')"
+    line = [sys.executable, "-c", code, "train", *words]
+    done = subprocess.run(line, capture_output=True, text=True, env=environment(desk), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "1 x Outline(p=1)" in done.stdout + done.stderr
+    assert yaml.safe_load((tmp_path / "run/args.yaml").read_text())["distill_feat"] == f"[cwd,{TEXT}]"
+    assert {"distill/cwd/P3", "distill/Outline/P3"} <= set(columns(tmp_path))
+
+
+REBUILD = """
+import json, sys
+import torch
+from ultralytics.cfg import get_cfg
+from ultralytics.distill import config
+from ultralytics.distill.distiller import Distiller
+from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import YAML
+folder, student = sys.argv[1:]
+args = YAML.load(f"{folder}/args.yaml")
+args.pop("save_dir")
+args = get_cfg(overrides=args)
+own = Distiller(config.read(args), load_checkpoint(student)[0], load_checkpoint(args.model_t)[0])
+saved = torch.load(f"{folder}/weights/last.pt", weights_only=False)["distill"]["state"]
+own.load_state_dict(saved)
+print(json.dumps([own.describe(), {k: float(v.sum()) for k, v in own.state_dict().items()}]))
+"""
+
+
+@pytest.mark.parametrize("how", ["instance", "text"])
+def test_interrupted_loss_comes_back(how, seated, data_yaml, teacher_pt, student_pt, tmp_path):
+    """Its trained parameters are in the interrupted checkpoint, resume restores them, and so does another process."""
+    given, text = spell(how)
+    more = {"model_t": str(teacher_pt), "distill_feat": given, "distill_logit": None, "nbs": 4, "epochs": 2}
+    seen = {}
+    with pytest.raises(Stop):
+        watch(YOLO(student_pt), seen, stop_after=0).train(**options(data_yaml, tmp_path, **more))
+    last = tmp_path / "run/weights/last.pt"
+    saved = torch.load(last, weights_only=False)["distill"]["state"]
+    assert all(not torch.equal(saved[k], seen["start"][k]) for k in saved if "filter" in k)
+    if how == "text":
+        line = [sys.executable, "-c", REBUILD, str(tmp_path / "run"), str(student_pt)]
+        done = subprocess.run(line, capture_output=True, text=True, env=environment(seated), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-2000:]
+        formula, sums = json.loads(done.stdout.strip().splitlines()[-1])
+        assert formula == "1 x Outline(p=1)"
+        assert sums == pytest.approx({k: float(v.sum()) for k, v in saved.items()})
+    again = {}
+    model = watch(YOLO(last), again)
+    model.train(resume=True)
+    assert model.trainer.args.distill_feat == text
+    assert again["start"].keys() == saved.keys() and all(torch.equal(v, saved[k]) for k, v in again["start"].items())
+
+
+def test_resume_without_the_module(seated, data_yaml, teacher_pt, student_pt, tmp_path, monkeypatch):
+    """A loss whose file is gone is named."""
+    (seated / "gone.py").write_text((seated / "myloss.py").read_text())
+    more = {"model_t": str(teacher_pt), "distill_feat": "gone:Outline", "epochs": 2}
+    with pytest.raises(Stop):
+        watch(YOLO(student_pt), {}, stop_after=0).train(**options(data_yaml, tmp_path, **more))
+    (seated / "gone.py").unlink()
+    monkeypatch.delitem(sys.modules, "gone")
+    with pytest.raises(ValueError, match="'distill_feat=gone:Outline' cannot be imported .*PYTHONPATH"):
+        YOLO(tmp_path / "run/weights/last.pt").train(resume=True)
+
+
+@pytest.mark.parametrize("how", ["class", "text"])
+def test_distiller(how, seated, data_yaml, teacher_pt, student_pt, tmp_path):
+    """The page's distiller trains, shows the teacher what it prepared, stands in the CSV, and resumes."""
+    from mydistiller import Direction
+
+    given = Direction if how == "class" else "mydistiller:Direction(gain=2)"
+    seen, shown = {}, []
+    model = watch(YOLO(student_pt), seen, stop_after=0)
+
+    def look(trainer):
+        first = trainer.model.teacher.model.model[0]
+        first.register_forward_pre_hook(lambda m, args: shown.append(args[0].float().min().item()))
+
+    model.add_callback("on_train_start", look)
+    more = {"model_t": str(teacher_pt), "distill_module": given, "epochs": 2, "nbs": 4}
+    with pytest.raises(Stop):
+        model.train(**options(data_yaml, tmp_path, **more))
+    assert shown and all(v < -0.5 for v in shown)
+    assert seen["start"].keys() == seen["end"].keys()
+    assert all(torch.equal(v, seen["end"][k]) == ("fit" not in k) for k, v in seen["start"].items())
+    saved = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)["distill"]["state"]
+    again = {}
+    model = watch(YOLO(tmp_path / "run/weights/last.pt"), again)
+    model.train(resume=True)
+    assert model.trainer.args.distill_module == ("mydistiller:Direction" if how == "class" else given)
+    assert all(torch.equal(v, saved[k]) for k, v in again["start"].items())
+    for row in rows(tmp_path):
+        gain = 1 if how == "class" else 2
+        assert row["train/dfea_loss"] == pytest.approx(gain * row["distill/direction"], rel=1e-3)
+    assert "train/dlogit_loss" not in columns(tmp_path)
+
+
+def test_supergradients_loss(seated):
+    """The page's conversion of KDLogitsLoss is right, for its own distiller and for `distill_logit=kl(tau=1)`."""
+    from kd import KD
+
+    from ultralytics.distill.graph import Tapped
+
+    torch.manual_seed(0)
+    s, t, task, c = torch.randn(4, 3), torch.randn(4, 3), torch.tensor(0.7), 0.3
+    divergence = nn.KLDivLoss(reduction="none")(s.log_softmax(1), t.softmax(1)).mean()  # torch's and their default
+    theirs = task * (1 - c) + divergence * c
+    column = KD(None, None, None, coeff=c)(Tapped(output=s), Tapped(output=t), {}, {})[0]["dlogit_loss"]
+    assert (1 - c) * (task + column) == pytest.approx(theirs)
+    dlogit = c / (1 - c) / 3
+    assert (1 - c) * (task + dlogit * KL(tau=1)({"scores": s}, {"scores": t}, {})) == pytest.approx(theirs)
+
+
+class Nothing(nn.Module):
+    """Forgets to return."""
+
+    def forward(self, student, teacher, batch):
+        """Return nothing."""
+
+
+class Vector(nn.Module):
+    """One value for each image."""
+
+    def forward(self, student, teacher, batch):
+        """Return a vector."""
+        return student.square().mean((1, 2, 3))
+
+
+class Float(nn.Module):
+    """A number that is no tensor."""
+
+    def forward(self, student, teacher, batch):
+        """Return a float."""
+        return student.square().mean().item()
+
+
+class Detached(nn.Module):
+    """The tutorials' mistake: no gradient reaches anything."""
+
+    def forward(self, student, teacher, batch):
+        """Return a constant."""
+        return student.detach().square().mean()
+
+
+class Selfish(nn.Module):
+    """The same mistake, hidden: its own layer trains, the student does not."""
+
+    def __init__(self):
+        """Build the layer."""
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, student, teacher, batch):
+        """Return a value of its own."""
+        return self.scale * student.detach().square().mean()
+
+
+class NaN(nn.Module):
+    """Divides by nothing."""
+
+    def forward(self, student, teacher, batch):
+        """Return what is no number."""
+        return (student - student).sum() / 0
+
+
+class Zero(nn.Module):
+    """Compares the student with itself."""
+
+    def forward(self, student, teacher, batch):
+        """Return zero."""
+        return (student - student).square().mean()
+
+
+class NoModule:
+    """A callable that is no module."""
+
+    def __call__(self, student, teacher, batch):
+        """Return a value."""
+        return student.square().mean()
+
+
+class Fine(nn.Module):
+    """A loss with a parameter."""
+
+    def __init__(self, k=1.0):
+        """Keep it."""
+        super().__init__()
+        self.k = k
+
+
+def local():
+    """Return a class that only a function sees."""
+
+    class Local(Fine):
+        """A loss."""
+
+    return Local
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (Nothing, r"'Nothing/P3' \(student layer 15, teacher layer 15\) is not a scalar tensor but None"),
+        (Vector, r"'Vector/P3' .*is not a scalar tensor but tensor\("),
+        (Float, r"'Float/P3' .*is not a scalar tensor but 0\."),
+        (Detached, "'Detached/P3' .*detached from the student"),
+        (Selfish, "'Selfish/P3' .*detached from the student"),
+        (NaN, "'NaN/P3' .*is nan on the first batch"),
+        (Zero, "'Zero/P3' .*exactly zero on the first batch"),
+        (NoModule, r"'distill_feat=test_own:NoModule' builds a NoModule; a loss must be an nn\.Module"),
+        ("test_own:Fine(q=2)", r"'distill_feat=test_own:Fine\(q=2\)': Fine has no parameter 'q'; valid ones: k"),
+        (local(), "'distill_feat=local.<locals>.Local' is defined inside a function; move it"),
+        ("no_such_file:Loss", "'distill_feat=no_such_file:Loss' cannot be imported .*PYTHONPATH"),
+        (Fine.forward, "'distill_feat=.*' is not a name, a 'package.module:Class', a class or a module"),
+    ],
+    ids=lambda x: getattr(x, "__name__", None),
+)
+def test_wrong_loss(given, message, data_yaml, teacher_pt, student_pt, tmp_path):
+    """What a loss does wrong is said in one sentence that names it, and nothing is left that looks like a result."""
+    more = {"model_t": str(teacher_pt), "distill_feat": given, "distill_logit": None}
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        YOLO(student_pt).train(**options(data_yaml, tmp_path, **more))
+    assert not (tmp_path / "run/weights/last.pt").exists()
+
+
+class Ill(BaseDistiller):
+    """A distiller that returns what it is told to return."""
+
+    columns, parts, needs_head = ["dlogit_loss"], ["ill"], True
+
+    def __init__(self, config, student, teacher, returns="value"):
+        """Keep what to return."""
+        super().__init__(config, student, teacher)
+        self.returns = returns
+
+    def forward(self, student, teacher, batch, targets):
+        """Return a form of the same value."""
+        value = student.output["scores"].square().mean()
+        forms = {
+            "value": value,
+            "nothing": None,
+            "other": ({"dfea_loss": value}, [value]),
+            "vector": ({"dlogit_loss": value.view(1)}, [value]),
+            "more": ({"dlogit_loss": value}, [value, value]),
+        }
+        return forms[self.returns]
+
+
+class Idle(BaseDistiller):
+    """A distiller that asks for nothing."""
+
+    columns, parts = ["dfea_loss"], ["idle"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        *[(f"test_own:Ill(returns={x})", r"Ill.forward must return a dictionary with one number for each of its columns")
+          for x in ("value", "nothing", "other", "vector", "more")],
+        (Idle, "'distill_module=test_own:Idle' asks for nothing; it needs"),
+        (Fine, "'distill_module=test_own:Fine' is no distiller; derive it from"),
+        (Fine(k=2), r"'distill_module=Fine\(...\)' is an instance; give the class or its 'test_own:Fine\(k=2\)'"),
+        ("Fine", "'distill_module=Fine' is unknown; give 'package.module:Class'"),
+        ("test_own:Ill(k=1)", r"'distill_module=test_own:Ill\(k=1\)': Ill has no parameter 'k'"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_distiller(given, message, data_yaml, teacher_pt, student_pt, tmp_path):
+    """The same for a distiller."""
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        YOLO(student_pt).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_module=given))
+    assert not (tmp_path / "run/weights/last.pt").exists()
+
+
+def test_class_in_the_script(make_args, monkeypatch, log):
+    """A class of the script itself works there, with a line that says where it will not."""
+    from ultralytics.distill.config import read
+
+    monkeypatch.setattr(Fine, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Fine", Fine, raising=False)
+    args = make_args(distill_feat=Fine(k=2))
+    assert read(args).terms[0].spelled.cls is Fine and args.distill_feat == "__main__:Fine(k=2)"
+    assert len([x for x in log() if "'distill_feat=Fine' is defined in the script itself" in x]) == 1

@@ -1,0 +1,65 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Builds what a run needs: for each teacher the model, frozen, learning or averaged, and its distiller."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ultralytics.distill import online
+from ultralytics.distill.average import AverageTeacher
+from ultralytics.distill.composite import Composite
+from ultralytics.distill.config import Config
+from ultralytics.distill.distiller import BaseDistiller, Distiller
+from ultralytics.distill.several import SeveralDistillers, SeveralTeachers
+from ultralytics.distill.teacher import Source, Teacher, choose_dtype
+from ultralytics.utils.torch_utils import unwrap_model
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+
+def build_composite(trainer: BaseTrainer, configs: list[Config], sources: list[Source]) -> Composite:
+    """Build distillers and teachers and put them under one roof with the student.
+
+    Args:
+        trainer (BaseTrainer): Holds the student on its device.
+        configs (list[Config]): One for each teacher.
+        sources (list[Source]): The teachers.
+
+    Returns:
+        (Composite): The module that trains.
+    """
+    devices = [trainer.device] if trainer.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):  # new layers draw from the generator, the student's run must not
+        made = [_build_one(trainer, c, s) for c, s in zip(configs, sources)]
+    distillers, teachers = zip(*made)
+    if len(made) == 1:
+        return Composite(trainer.model, distillers[0], teachers[0])
+    names = [s.name for s in sources]
+    return Composite(trainer.model, SeveralDistillers(distillers, names), SeveralTeachers(teachers))
+
+
+def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[BaseDistiller, nn.Module | Teacher]:
+    """Build one teacher and its distiller."""
+    student = unwrap_model(trainer.model)
+    module = source.module if source.module is not None else student
+    if config.online:
+        module = online.fit(trainer, module)
+    own = config.module
+    make = partial(own.cls, **own.params) if own else Distiller
+    distiller = make(config, student, module).to(trainer.device)
+    wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
+    if not distiller.columns or not (wants[0] or wants[1]):
+        raise ValueError(
+            f"'distill_module={own.text}' asks for nothing; it needs 'columns', and 'layers' or 'needs_head'."
+        )
+    if config.online:
+        return distiller, online.OnlineTeacher(module, wants[0], wants[2], config.dline)
+    if source.module is None:
+        return distiller, AverageTeacher(trainer, *wants)
+    dtype = choose_dtype(config.precision, trainer.device, trainer.amp, trainer.args.amp == "bf16")
+    return distiller, Teacher(source, *wants, trainer.device, dtype)
