@@ -119,10 +119,15 @@ def test_every_loss_has_its_row():
     assert seen == list(LOSSES)
 
 
+def prose(page):
+    """Return a page in one line."""
+    return re.sub(r"\s+", " ", (DOCS / page).read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("name", ["tau", "alpha"])
 def test_terms_with_a_run_wide_parameter(name):
     """The page names exactly the losses that `distill_tau` and `distill_alpha` reach."""
-    text = (DOCS / "losses.md").read_text(encoding="utf-8")
+    text = prose("losses.md")
     listed = re.search(rf"`distill_{name}` sets `{name}` of every term that has one \(([^)]*)\)", text)[1]
     having = {k for k, v in LOSSES.items() if name in inspect.signature(v.__init__).parameters}
     assert set(re.findall(r"`(\w+)`", listed)) == having
@@ -130,7 +135,7 @@ def test_terms_with_a_run_wide_parameter(name):
 
 def test_recipe_is_the_one_in_force(make_args):
     """What `auto` stands for on the page is what it builds."""
-    text = re.sub(r"\s+", " ", (DOCS / "losses.md").read_text(encoding="utf-8"))
+    text = prose("losses.md")
     feat, logit, rel = re.search(
         r"`distill_feat=auto` is (.*?), `distill_logit=auto` is (.*?), and there is (no relation term)", text
     ).groups()

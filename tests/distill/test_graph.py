@@ -150,12 +150,13 @@ def test_probe_leaves_no_trace(name, make_model):
     model = make_model(name, trained=True).train()
     model.model[1].eval()
     model.model[2].requires_grad_(False)
+    model.model[3].register_forward_hook(lambda *_: torch.rand(1) and None)  # a layer that draws, even in eval mode
     state, random = deepcopy(model.state_dict()), torch.get_rng_state()
     modes = [m.training for m in model.modules()]
     frozen = [(p.requires_grad, p.grad) for p in model.parameters()]
     probe(model, head_inputs(model))
     assert equal(dict(state), dict(model.state_dict())) and torch.equal(random, torch.get_rng_state())
-    assert modes == [m.training for m in model.modules()] and hooks(model) == 0
+    assert modes == [m.training for m in model.modules()] and hooks(model) == 1
     assert frozen == [(p.requires_grad, p.grad) for p in model.parameters()]
 
 
@@ -231,20 +232,22 @@ def test_layers_out_of_range(layers, says, make_model):
         pair(make_model(), make_model("yolov8n-p6.yaml"), layers)
 
 
-def test_layer_without_a_map(make_model):
-    """A layer whose output is no (N, C, H, W) map cannot be compared, and the message names it."""
+@pytest.mark.parametrize("output", [lambda x: [x, x], lambda x: x.flatten(2)])
+def test_layer_without_a_map(output, make_model):
+    """A layer whose output is a list, or tokens, cannot be compared as a map, and the message names it."""
 
-    class Split(nn.Module):
-        """A layer that returns a list, as some backbones do."""
+    class Odd(nn.Module):
+        """A layer that hands its input on in another form."""
 
         i, f = 9, -1
 
         def forward(self, x):
-            """Return the input twice."""
-            return [x, x]
+            """Keep the input for the head."""
+            self.x = x
+            return output(x)
 
     s, t = make_model("yolov8n-cls.yaml"), make_model()
-    s.model.insert(9, Split())
-    s.model[10].forward = lambda x: x[0]
+    s.model.insert(9, Odd())
+    s.model[10].forward = lambda x: s.model[9].x
     with pytest.raises(ValueError, match=r"distill_layers=\[\[9, 9\]\]': layer 9 of the student yields no .* map"):
         pair(s, t, [(9, 9)])

@@ -60,7 +60,7 @@ def watch(model, seen, stop_after=None):
 
 @pytest.mark.parametrize("how", ["class", "instance", "text"])
 def test_loss_is_trained(how, seated, data_yaml, teacher_pt, student_yaml, tmp_path):
-    """However it is given, its parameters train, its columns stand in the CSV, its text in args.yaml, and not it in best.pt."""
+    """However it is given: its parameters train, its columns and its text are in the run's files, best.pt is plain."""
     given, text = spell(how)
     seen, more = {}, {"model_t": str(teacher_pt), "distill_feat": given, "distill_logit": None, "nbs": 4}
     watch(YOLO(student_yaml), seen).train(**options(data_yaml, tmp_path, **more))
@@ -334,7 +334,7 @@ class Idle(BaseDistiller):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        *[(f"test_own:Ill(returns={x})", r"Ill.forward must return a dictionary with one number for each of its columns")
+        *[(f"test_own:Ill(returns={x})", "Ill.forward must return a dictionary with one number for each of its columns")
           for x in ("value", "nothing", "other", "vector", "more")],
         (Idle, "'distill_module=test_own:Idle' asks for nothing; it needs"),
         (Fine, "'distill_module=test_own:Fine' is no distiller; derive it from"),

@@ -130,6 +130,12 @@ def test_instance_that_cannot_be_spelled(item, named):
     assert "\n" not in str(e.value)
 
 
+def test_widths_are_left_to_the_layers():
+    """A loss that was built for one width is spelled without it; each layer pair fills in its own."""
+    text = parse("distill_feat", MGD(lambda_mgd=0.5, channels_t=4), FEATURE).text
+    assert "lambda_mgd=0.5" in text and "channels" not in text and parse("distill_feat", text, FEATURE).cls is MGD
+
+
 def test_local_class_is_refused():
     """A class inside a function cannot be imported by a worker, which the message says."""
 

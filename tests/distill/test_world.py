@@ -1,6 +1,7 @@
 """Two real processes on CPU."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ CASES = {
     "offline": ({"distill_feat": "[cwd,sl2]"}, False, 1),
     "online": ({"distill_online": True, "distill_rel": "sp"}, False, 1),
     "accumulated": ({"distill_feat": "mimic", "distill_logit": "[bckd,ld,giou]"}, False, 2),
+    "joined": ({"distill_feat": "[mimic(norm=none),cosine]", "distill_logit": None}, False, 1, True),
     "without objects": ({"distill_online": True, "distill_alpha": 0.5}, True, 1),
 }
 
@@ -102,3 +104,70 @@ def _launch(prepare):
         return train(self)
 
     return run
+
+
+@pytest.fixture
+def two_nodes():
+    """Two network namespaces joined by a veth pair: two hosts on one machine."""
+    if not shutil.which("ip") or os.geteuid():
+        pytest.skip("two nodes need root and the command 'ip' (package iproute2)")
+    names, made = ["distill-a", "distill-b"], []
+    ends = [f"{n}-eth" for n in names]
+    try:
+        for name in names:
+            if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode:
+                pytest.skip("this machine does not allow network namespaces")
+            made.append(name)
+        link = [
+            "ip",
+            "link",
+            "add",
+            ends[0],
+            "netns",
+            names[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            ends[1],
+            "netns",
+            names[1],
+        ]
+        if subprocess.run(link, capture_output=True).returncode:
+            pytest.skip("this machine does not allow veth pairs")
+        for i, (name, end) in enumerate(zip(names, ends), 1):
+            inside = ["ip", "-n", name]
+            for words in (
+                ["addr", "add", f"10.77.0.{i}/24", "dev", end],
+                ["link", "set", end, "up"],
+                ["link", "set", "lo", "up"],
+            ):
+                subprocess.run([*inside, *words], check=True)
+        yield list(zip(names, ends))
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+@pytest.mark.slow
+def test_two_nodes(two_nodes, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """`--nnodes 2` over a network with a shared folder: one folder of results, the same weights on both nodes."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    arguments = options(data_yaml, tmp_path, epochs=2, model_t=str(teacher_pt))
+    del arguments["exist_ok"]
+    given = json.dumps([str(student_yaml), arguments, str(notes), False])
+    running = []
+    for i, (name, end) in enumerate(two_nodes):
+        where = ["--nnodes", "2", "--nproc_per_node", "1", "--node_rank", str(i)]
+        where += ["--master_addr", "10.77.0.1", "--master_port", "29400"]
+        line = [sys.executable, "-m", "torch.distributed.run", *where, str(HERE / "world_run.py"), given]
+        env = {**os.environ, "GLOO_SOCKET_IFNAME": end}
+        running.append(
+            subprocess.Popen(["ip", "netns", "exec", name, *line], env=env, stderr=subprocess.PIPE, text=True)
+        )
+    for process in running:
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said[-3000:]
+    found = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
+    assert found[0] == found[1] and found[0]["folder"] == str(tmp_path / "run") and len(rows(tmp_path)) == 2

@@ -96,7 +96,7 @@ def draw_image(rng: np.random.Generator, imgsz: int = 160) -> tuple[np.ndarray, 
     light = rng.uniform(0, 2 * np.pi)
     for _ in range(rng.integers(3, 8)):
         kind = int(rng.integers(len(CLASSES)))
-        radius = unit * float(np.exp(rng.uniform(np.log(11.0), np.log(28.0))))
+        radius = unit * float(np.exp(rng.uniform(np.log(12.0), np.log(30.0))))
         centre = rng.uniform(0.6 * radius, side - 0.6 * radius, 2)
         pose = radius * _pose(rng)
         contours = [c @ pose + centre for c in outline(CLASSES[kind], rng)]
@@ -104,7 +104,7 @@ def draw_image(rng: np.random.Generator, imgsz: int = 160) -> tuple[np.ndarray, 
         area = int(_area(contours))
         hidden = np.bincount(owner[mask & (owner >= 0)], minlength=len(areas)) if areas else np.zeros(0)
         seen = np.bincount(owner[owner >= 0], minlength=len(areas)) if areas else np.zeros(0)
-        if area == 0 or mask.sum() < 0.55 * area or np.any(seen - hidden < 0.55 * np.array(areas)):
+        if area == 0 or mask.sum() < 0.65 * area or np.any(seen - hidden < 0.65 * np.array(areas)):
             continue  # too little of it, or of one under it, would be seen
         owner[mask] = len(areas)
         areas.append(area)
@@ -130,7 +130,7 @@ def outline(name: str, rng: np.random.Generator) -> list[np.ndarray]:
     if name == "washer":
         return [_ring(1.0), hole]
     if name == "lock washer":  # a ring with a slanted cut
-        gap, inner = rng.uniform(0.3, 0.55), rng.uniform(0.5, 0.62)
+        gap, inner = rng.uniform(0.45, 0.8), rng.uniform(0.5, 0.62)
         angle = np.linspace(gap / 2, 2 * np.pi - gap / 2, 48)
         arc = np.stack([np.cos(angle), np.sin(angle)], 1)
         angle = angle + rng.choice([-0.25, 0.25])
@@ -143,7 +143,7 @@ def outline(name: str, rng: np.random.Generator) -> list[np.ndarray]:
         return [_polygon(6)]
     teeth = int(rng.integers(8, 12))
     angle = np.arange(teeth * 4) * (2 * np.pi / (teeth * 4))
-    radius = np.tile([1.0, 1.0, 0.8, 0.8], teeth)[:, None]
+    radius = np.tile([1.0, 1.0, 0.76, 0.76], teeth)[:, None]
     return [radius * np.stack([np.cos(angle), np.sin(angle)], 1), hole]
 
 
@@ -160,7 +160,7 @@ def _polygon(sides: int) -> np.ndarray:
 
 def _pose(rng: np.random.Generator) -> np.ndarray:
     """Return a matrix (2, 2) that turns an object and looks at it from a slant."""
-    (a, b), squeeze = rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.7, 1.0)
+    (a, b), squeeze = rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.8, 1.0)
     turn = [np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]]) for t in (a, b)]
     return turn[0] @ np.diag([1.0, squeeze]) @ turn[1]
 
@@ -184,9 +184,9 @@ def _background(rng: np.random.Generator, side: int) -> np.ndarray:
     grain = (rng.integers(2, 7), rng.integers(20, 60))  # coarse along one direction: wood; along both: cloth, dirt
     grain = grain[:: rng.choice([-1, 1])] if rng.random() < 0.6 else (rng.integers(4, 30),) * 2
     texture = cv2.resize(rng.normal(size=grain).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    y, x = np.mgrid[0 : 1 : side * 1j, 0 : 1 : side * 1j]
-    slope = rng.uniform(-40, 40) * (x - 0.5) + rng.uniform(-40, 40) * (y - 0.5)
-    return (colour + (rng.uniform(4, 14) * texture + slope)[..., None]).astype(np.float32)
+    along = np.linspace(-0.5, 0.5, side, dtype=np.float32)
+    slope = rng.uniform(-40, 40) * along + rng.uniform(-40, 40) * along[:, None]
+    return colour.astype(np.float32) + (np.float32(rng.uniform(4, 14)) * texture + slope.astype(np.float32))[..., None]
 
 
 def _distractor(rng: np.random.Generator, canvas: np.ndarray, unit: float) -> None:
@@ -240,20 +240,20 @@ def _paint(
     box = (slice(max(ys[0] - pad, 0), ys[-1] + pad), slice(max(xs[0] - pad, 0), xs[-1] + pad))
     part, view = mask[box].astype(np.float32), canvas[box]
     colour = rng.choice(METALS) * rng.uniform(0.7, 1.2) if colour is None else colour
-    dx, dy = np.cos(light), np.sin(light)
+    dx, dy = float(np.cos(light)), float(np.sin(light))
     shift = np.float32([[1, 0, 2 * unit * dx], [0, 1, 2 * unit * dy]])
     shadow = cv2.GaussianBlur(cv2.warpAffine(part, shift, part.shape[::-1]), (0, 0), unit)
-    view *= 1 - 0.5 * shadow[..., None]
-    y, x = np.mgrid[-1 : 1 : part.shape[0] * 1j, -1 : 1 : part.shape[1] * 1j]
+    view *= (1 - 0.5 * shadow)[..., None]
+    x, y = (np.linspace(-1, 1, n, dtype=np.float32) for n in part.shape[::-1])
     soft = cv2.GaussianBlur(part, (0, 0), 1.2 * unit)
     rim = cv2.Sobel(soft, cv2.CV_32F, 1, 0) * dx + cv2.Sobel(soft, cv2.CV_32F, 0, 1) * dy  # edges towards the light
-    shade = 1 - 0.22 * (x * dx + y * dy) - rng.uniform(0.2, 0.6) * rim
-    view[:] = np.where(mask[box][..., None], colour * shade[..., None], view)
+    shade = 1 - 0.22 * (x * dx + y[:, None] * dy) - rng.uniform(0.2, 0.6) * rim
+    view[:] = np.where(mask[box][..., None], np.float32(colour) * np.float32(shade)[..., None], view)
 
 
 def _photograph(rng: np.random.Generator, canvas: np.ndarray, imgsz: int) -> np.ndarray:
     """Reduce the canvas to the image's size and add a camera's faults: exposure, blur and noise."""
     image = cv2.resize(canvas, (imgsz, imgsz), interpolation=cv2.INTER_AREA)
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.8))
-    image = image * rng.uniform(0.7, 1.2) + rng.normal(scale=rng.uniform(2, 9), size=image.shape)
+    image = image * rng.uniform(0.7, 1.2) + rng.uniform(2, 9) * rng.standard_normal(image.shape, np.float32)
     return image.clip(0, 255).astype(np.uint8)

@@ -1,0 +1,63 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What `distill.py` needs around its trainings: the command line, early checks, threads, and the weights they left."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics.cfg import get_cfg, merge_equals_args, parse_key_value_pair
+from ultralytics.distill import config as configuration
+from ultralytics.distill.spelling import accept_old_names
+from ultralytics.utils import YAML
+from ultralytics.utils.checks import check_yaml
+
+if TYPE_CHECKING:
+    from ultralytics import YOLO
+
+
+def read_line(line: list[str]) -> dict[str, Any]:
+    """Read `key=value` arguments as upstream's command line does; those of a `cfg=FILE` stand behind the others.
+
+    Args:
+        line (list[str]): The command line after the script's name.
+
+    Returns:
+        (dict[str, Any]): The arguments, older spellings replaced.
+    """
+    try:
+        given = {}
+        for item in merge_equals_args(line):
+            if "=" not in item:
+                raise SyntaxError(f"'{item}' is not of the form key=value.")
+            key, value = parse_key_value_pair(item.lstrip("-"))
+            given[key] = value
+        if file := given.pop("cfg", None):
+            of_run = {"cfg", "mode", "save_dir"}  # in the args.yaml of a run, which may be given as it is
+            given = {**{k: v for k, v in YAML.load(check_yaml(file)).items() if k not in of_run}, **given}
+        return accept_old_names(given)
+    except (SyntaxError, ValueError, AssertionError, FileNotFoundError) as e:
+        sys.exit(f"error: {e}")
+
+
+def check(*runs: dict[str, Any]) -> None:
+    """Leave with one sentence if arguments would be refused, before the first of several trainings has begun.
+
+    Args:
+        *runs (dict[str, Any]): The arguments of each training.
+    """
+    try:
+        for args in runs:
+            configuration.read(get_cfg(overrides={**args, "model_t": args.get("model_t") or "teacher.pt"}))
+    except (SyntaxError, ValueError, TypeError) as e:
+        sys.exit(f"error: {e}")
+
+
+def use_cores() -> None:
+    """Let torch train on every core of a CPU; upstream keeps one free, which on a small machine is half of it."""
+    from ultralytics.utils import torch_utils
+
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch_utils.NUM_THREADS = min(8, threads)
