@@ -59,36 +59,42 @@ def main(line: list[str]) -> None:
     spec = importlib.util.find_spec("ultralytics")  # a stock one is found if the fork is neither unpacked nor installed
     if not (spec and spec.origin and (Path(spec.origin).parent / "distill" / "__init__.py").is_file()):
         sys.exit(f"This needs Ultralytics with our patches. Install it first: pip install -e {Path(__file__).parent}")
+    threads = os.getenv("OMP_NUM_THREADS")  # asked before the import, which sets it
     from ultralytics import YOLO
-    from ultralytics.distill import comparison, demo
+    from ultralytics.distill import command, comparison, demo
     from ultralytics.utils import LOGGER, colorstr
     from ultralytics.utils.files import increment_path
 
-    given = comparison.read_line(line)
+    command.use_cores(threads)
+    given = command.read_line(line)
+    if last := given.pop("resume", None):  # an interrupted run brings its own arguments
+        model = YOLO(given.pop("model", None) if last is True else last)
+        model.train(resume=True, **given)
+        return
     drawn = {**ARGS, **given}["data"] is None
     args = {**ARGS, **(DEMO if drawn else {}), **given}
-    teacher = {k.removeprefix("teacher_"): args.pop(k) for k in list(args) if k.startswith("teacher_")}
+    teacher = {k[8:]: args.pop(k) for k in list(args) if k.startswith("teacher_")}
     compare = args.pop("compare")
-    comparison.check(args, teacher)
-    comparison.use_cores()
+    command.check(args, {**args, **teacher})
     if drawn:
-        args["data"] = str(demo.prepare("runs/demo", args["imgsz"]))
-    folder = increment_path(Path(args.pop("project")).resolve() / args.pop("name"), mkdir=True)
+        args["data"] = demo.prepare(Path("runs/demo"), args["imgsz"], args["seed"])
+    folder = increment_path(Path(args["project"]).resolve() / args["name"], mkdir=True)
 
     def train(name: str, **changes: object) -> YOLO:
-        run = {**args, **changes, "project": str(folder), "name": name, "exist_ok": True}
+        run = {**args, **changes, "project": str(folder), "name": name}
         LOGGER.info(f"\n{colorstr('bold', f'Training: {name}')} ({run['model']}, {run['epochs']} epochs)")
         model = YOLO(run["model"])
         model.train(**run)
         return model
 
-    if args["model_t"] is None and not args.get("resume"):
-        args["model_t"] = str(comparison.best(train("teacher", model_t=None, **teacher)))
-    distilled = train("distilled")
-    models = {**comparison.teachers(distilled), "distilled": comparison.best(distilled)}
+    if args["model_t"] is None:
+        args["model_t"] = str(command.best(train("teacher", model_t=None, **teacher)))
+    model = train("distilled")
+    models = {**command.teachers(model), "distilled": command.best(model)}
     if compare or (compare is None and drawn):
-        models["plain"] = comparison.best(train("plain", model_t=None))
-    comparison.compare(models, distilled.trainer)
+        models["plain"] = command.best(train("plain", model_t=None))
+    run = model.trainer
+    comparison.compare(models, run.args.data, run.args.imgsz, run.save_dir.parent, run.args.device)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,7 @@ def read_line(line: list[str]) -> dict[str, Any]:
         for item in merge_equals_args(line):
             if "=" not in item:
                 raise SyntaxError(f"'{item}' is not of the form key=value.")
-            key, value = parse_key_value_pair(item.lstrip("-"))
-            given[key] = value
+            given.update([parse_key_value_pair(item.lstrip("-"))])
         if file := given.pop("cfg", None):
             of_run = {"cfg", "mode", "save_dir"}  # in the args.yaml of a run, which may be given as it is
             given = {**{k: v for k, v in YAML.load(check_yaml(file)).items() if k not in of_run}, **given}
@@ -55,9 +54,26 @@ def check(*runs: dict[str, Any]) -> None:
         sys.exit(f"error: {e}")
 
 
-def use_cores() -> None:
-    """Let torch train on every core of a CPU; upstream keeps one free, which on a small machine is half of it."""
+def use_cores(asked: str | None) -> None:
+    """Let torch train on every core of a CPU; upstream keeps one free, which on a small machine is half of it.
+
+    Args:
+        asked (str | None): What the user or a launcher had in `OMP_NUM_THREADS`, which then holds.
+    """
     from ultralytics.utils import torch_utils
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch_utils.NUM_THREADS = min(8, threads)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch_utils.NUM_THREADS = int(asked) if asked and asked.isdigit() else min(8, cores)
+
+
+def best(model: YOLO) -> Path:
+    """Return the weights that a training left: `best.pt`, or `last.pt` where nothing was validated."""
+    trainer = model.trainer
+    return trainer.best if trainer.best.is_file() else trainer.last
+
+
+def teachers(model: YOLO) -> dict[str, Path]:
+    """Return the trained teachers of a distilled run by name; one that has no checkpoint is left out."""
+    value = model.trainer.args.model_t
+    files = [Path(x) for x in (value if isinstance(value, list) else [value]) if str(x).endswith(".pt")]
+    return {f"teacher {i + 1}" if len(files) > 1 else "teacher": f for i, f in enumerate(files) if f.is_file()}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics.utils import LOGGER, plt_settings
+from ultralytics.utils import LOGGER, RANK, colorstr, plt_settings
 
 COLORS = {"teacher": "#6f6f6f", "plain": "#1f77b4", "distilled": "#ff7f0e"}  # matplotlib's own blue and orange
 TERMS = ("train/dfea_loss", "train/dlogit_loss", "train/drel_loss", "train/dline_loss")
@@ -26,13 +26,11 @@ class Contender:
         name (str): `teacher`, `plain`, `distilled` or any other word.
         weights (Path): Its checkpoint.
         facts (dict[str, float]): What `measure` found: `parameters`, `GFLOPs`, the metrics, and `ms` an image.
-        names (dict[int, str]): Its classes.
     """
 
     name: str
     weights: Path
     facts: dict[str, float] = field(default_factory=dict)
-    names: dict[int, str] = field(default_factory=dict)
 
     @property
     def history(self) -> dict[str, np.ndarray]:
@@ -45,44 +43,71 @@ class Contender:
         return {k: np.array([r[k] for r in rows]) for k in (rows[0] if rows else {})}
 
 
-def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None, **kwargs: Any) -> None:
-    """Validate each model and fill in its facts; under a launcher every process has to call this.
+def compare(models: dict[str, str | Path], data: str, imgsz: Any, folder: Path, device: Any = None) -> None:
+    """Print the table of some models and save it with the pictures; under a launcher every process has to call this.
+
+    Args:
+        models (dict[str, str | Path]): Checkpoints by name.
+        data (str): The data's YAML; accuracy is that on its validation set.
+        imgsz (int | list): Image size in pixels.
+        folder (Path): Where `comparison.csv`, `comparison.png` and `samples.png` go.
+        device (Any): As `device=` takes it; of several the first.
+    """
+    from ultralytics.distill.samples import plot_samples
+
+    order = [n for n in models if n.startswith("teacher")] + [n for n in ("plain", "distilled") if n in models]
+    contenders = [Contender(n, Path(models[n])) for n in [*order, *(n for n in models if n not in order)]]
+    device = str(device).strip("[] ").partition(",")[0] if device is not None else None
+    measure(contenders, data, imgsz, device)
+    if RANK > 0:
+        return
+    save_csv(contenders, folder / "comparison.csv")
+    plot_curves(contenders, folder / "comparison.png")
+    plot_samples(contenders, data, imgsz, folder / "samples.png", device)
+    LOGGER.info(f"\n{table(contenders)}\n\nComparison saved to {colorstr('bold', folder)}")
+
+
+def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
+    """Validate each model and fill in its facts.
 
     Args:
         contenders (Sequence[Contender]): The models.
-        data (str): The data's YAML; accuracy is that on its validation set.
+        data (str): The data's YAML.
         imgsz (int | list): Image size in pixels.
         device (Any): As `device=` takes it.
-        **kwargs (Any): More arguments of `val()`.
     """
     from ultralytics import YOLO
-    from ultralytics.utils.torch_utils import get_flops, get_num_params
+    from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device
 
     for c in contenders:
-        yolo = YOLO(c.weights)
-        module, c.names = yolo.model, dict(yolo.names)
-        c.facts = {"parameters": get_num_params(module), "GFLOPs": get_flops(module, imgsz)}
         try:
-            metrics = yolo.val(data=data, imgsz=imgsz, device=device, plots=False, verbose=False, **kwargs)
+            found = YOLO(c.weights).val(data=data, imgsz=imgsz, device=device, plots=False, verbose=False).results_dict
         except Exception as e:  # e.g. a teacher of another data set: its row stays, without accuracy
-            LOGGER.warning(f"Comparison: {c.name} cannot be validated on {data} ({e})")
-            metrics = None
-        found = {k.removeprefix("metrics/"): v for k, v in (metrics.results_dict if metrics else {}).items()}
-        chosen = {k: v for k, v in found.items() if k.startswith(("mAP", "accuracy", "mIoU"))} or found
-        chosen.pop("fitness", None)
+            LOGGER.warning(f"Comparison: {c.name} cannot be validated on {data}: {e}")
+            found = {}
+        if RANK > 0:
+            continue
+        model = load_fused(c.weights, select_device(device, verbose=False))
+        c.facts = {"parameters": get_num_params(model), "GFLOPs": get_flops(model, imgsz)}
+        found = {k.removeprefix("metrics/"): v for k, v in found.items()}
+        chosen = {k: v for k, v in found.items() if k.startswith(("mAP", "accuracy", "mIoU"))}
         several = len({k[k.find("(") :] for k in chosen if "(" in k}) > 1  # boxes and masks
         c.facts.update({k if several else k.partition("(")[0]: chosen[k] for k in sorted(chosen, reverse=True)})
-        c.facts["ms"] = time_forward(c.weights, imgsz, device)
+        c.facts["ms"] = time_forward(model, imgsz)
 
 
-def time_forward(weights: str | Path, imgsz: Any, device: Any = None, repeats: int = 30) -> float:
-    """Return the median milliseconds of a forward pass of one image, convolutions and BatchNorm fused."""
+def load_fused(weights: str | Path, device: torch.device) -> torch.nn.Module:
+    """Load a model as it is deployed: in eval mode, with BatchNorm folded into the convolutions."""
     from ultralytics.nn.tasks import load_checkpoint
-    from ultralytics.utils.torch_utils import select_device, time_sync
 
-    device = select_device(device, verbose=False)
-    model = load_checkpoint(weights)[0].to(device).float().eval()
-    model.fuse(verbose=False)
+    return load_checkpoint(weights)[0].to(device).float().eval().fuse(verbose=False)
+
+
+def time_forward(model: torch.nn.Module, imgsz: Any, repeats: int = 30) -> float:
+    """Return the median milliseconds of a forward pass of one image."""
+    from ultralytics.utils.torch_utils import time_sync
+
+    device = next(model.parameters()).device
     size = (imgsz, imgsz) if isinstance(imgsz, int) else tuple(imgsz)
     image, times = torch.zeros(1, 3, *size, device=device), []
     with torch.inference_mode():
@@ -120,7 +145,8 @@ def _show(key: str, value: float | None) -> str:
     """Return one cell of the table."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if key == "parameters" else f"{value:.1f}" if key in {"GFLOPs", "ms"} else f"{value:.3f}"
+    digits = {"parameters": 0, "GFLOPs": 2, "ms": 1}.get(key, 3)
+    return f"{value:,.{digits}f}"
 
 
 def save_csv(contenders: Sequence[Contender], file: Path) -> None:

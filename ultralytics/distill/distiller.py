@@ -183,9 +183,10 @@ class Distiller(BaseDistiller):
 
 def name_pairs(distiller: BaseDistiller, part: str) -> str:
     """Return ` (student layer 15, teacher layer 15)` for a part of a feature term, else nothing."""
-    name = part.rpartition("/")[2]
+    first, _, last = part.partition("/")
+    names = {last, f"{first}/{part.rpartition('/')[2]}"}  # `cwd/P3`, and `t1/cwd/P3` of several teachers
     return next(
-        (f" (student layer {p.student}, teacher layer {p.teacher})" for p in distiller.pairs if p.name == name), ""
+        (f" (student layer {p.student}, teacher layer {p.teacher})" for p in distiller.pairs if p.name in names), ""
     )
 
 
