@@ -77,7 +77,7 @@ def main(line: list[str]) -> None:
     compare = args.pop("compare")
     command.check(args, {**args, **teacher})
     if drawn:
-        args["data"] = demo.prepare(Path("runs/demo"), args["imgsz"], args["seed"])
+        args["data"] = demo.prepare("runs/demo", args["imgsz"])
     folder = increment_path(Path(args["project"]).resolve() / args["name"], mkdir=True)
 
     def train(name: str, **changes: object) -> YOLO:

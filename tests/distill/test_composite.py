@@ -20,13 +20,14 @@ class Shows(nn.Module):
     def __init__(self, what: str = ""):
         """Keep what to return."""
         super().__init__()
-        self.what = what
+        self.what, self.factor = what, nn.Parameter(torch.ones(()))
 
     def forward(self, student, teacher, batch):
         """Return one of the things that a loss may get wrong."""
         difference = (student - teacher).square()
         return {
             "detached": difference.mean().detach(),
+            "own": difference.mean().detach() * self.factor,
             "zero": difference.mean() * 0,
             "nan": difference.mean() * float("nan"),
             "inf": difference.mean() / 0,
@@ -200,6 +201,7 @@ def test_moving_the_composite_keeps_its_parts(composite):
     "what, says",
     [
         ("detached", "is detached from the student"),
+        ("own", "is detached from the student"),  # the loss trains its own layers, not the student
         ("zero", "is exactly zero on the first batch"),
         ("nan", "is nan on the first batch"),
         ("inf", "is inf on the first batch"),

@@ -163,6 +163,7 @@ def test_classes_are_mapped_by_name(make_model, make_composite, make_batch, log)
     c.eval().training = True  # BatchNorm as in the teacher
     assert c(make_batch())[1]["dlogit_loss"].item() < 1e-9
     teacher.names = {0: "circle", 1: "square", 2: "stripe"}
+    assert make_composite(student, teacher, distill_logit="mse").distiller.terms[0].index_s is None  # nothing is copied
     c = make_composite(student, teacher, distill_logit="mse")
     c.eval().training = True
     assert c(make_batch())[1]["dlogit_loss"].item() > 1e-4

@@ -48,6 +48,17 @@ def test_warmup_reaches_one_at_its_share():
     assert [f(x, 0) for x in (0.1, 0.2, 0.9)] == pytest.approx([0.5, 1, 1])
 
 
+@pytest.mark.parametrize(
+    "text", ["cosine(end=-0.1)", "linear(end=low)", "sawtooth(end=True)", "warmup(share=1.5)", "warmup(share=None)"]
+)
+def test_parameters_out_of_range(text):
+    """A parameter that is no number in range is refused at the start, not in the middle of the run."""
+    with pytest.raises(
+        ValueError, match=rf"'distill_schedule={text[:-1]}\)' must be a finite number".replace("(", r"\(")
+    ):
+        schedule(text)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_only_the_sawtooth_sees_the_epoch(name):
     """The sawtooth begins anew with every epoch and does not see the run; the others do not see the epoch."""

@@ -155,7 +155,7 @@ def test_not_a_loss():
 
 def test_relations_need_no_alignment(make_model, make_distiller):
     """Relations compare images, not channels: nothing is projected."""
-    distiller = make_distiller(make_model(), make_model(width=0.1875), distill_rel="[sp,rkd]")
+    distiller = make_distiller(make_model(), make_model(width=0.1875), distill_rel=["sp", "rkd", Square])
     assert not list(distiller.parameters())
 
 

@@ -87,12 +87,12 @@ def test_losses_by_hand():
 def test_mgd_generators_learn():
     """One generator a level, registered and trained; the weight in front is the one that was given."""
     torch.manual_seed(0)
-    loss = MGDLoss(T, T, alpha_mgd=2.0)
+    loss = MGDLoss(T, T, alpha_mgd=2.0, lambda_mgd=0.25)
     s, t = maps(T, 0, grad=True), maps(T, 1)
     torch.manual_seed(1)
     value = loss(s, t, layer="outs")
     value.backward()
-    assert [m.generator[0].in_channels for m in loss.losses] == list(T)
+    assert [(m.generator[0].in_channels, m.lambda_mgd) for m in loss.losses] == [(c, 0.25) for c in T]
     assert all(p.grad.abs().sum() > 0 for p in loss.parameters()) and all(x.grad.abs().sum() > 0 for x in s)
     for m in loss.losses:
         m.alpha_mgd = 1.0

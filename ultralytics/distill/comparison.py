@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,17 +80,20 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
     from ultralytics import YOLO
     from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device
 
+    quiet = {"plots": False, "verbose": False, "save_json": False}
     for c in contenders:
-        try:
-            found = YOLO(c.weights).val(data=data, imgsz=imgsz, device=device, plots=False, verbose=False).results_dict
-        except Exception as e:  # e.g. a teacher of another data set: its row stays, without accuracy
-            LOGGER.warning(f"Comparison: {c.name} cannot be validated on {data}: {e}")
-            found = {}
+        found = {}
+        with tempfile.TemporaryDirectory() as scratch:  # upstream makes a results folder even where nothing is saved
+            try:
+                metrics = YOLO(c.weights).val(data=data, imgsz=imgsz, device=device, project=scratch, **quiet)
+                found = {} if RANK > 0 else metrics.results_dict
+            except Exception as e:  # e.g. a teacher of another data set: its row stays, without accuracy
+                LOGGER.warning(f"Comparison: {c.name} cannot be validated on {data}: {e}")
         if RANK > 0:
             continue
         model = load_fused(c.weights, select_device(device, verbose=False))
         c.facts = {"parameters": get_num_params(model), "GFLOPs": get_flops(model, imgsz)}
-        found = {k.removeprefix("metrics/"): v for k, v in found.items()}
+        found = {k.rpartition("/")[2]: v for k, v in found.items()}
         chosen = {k: v for k, v in found.items() if k.startswith(("mAP", "accuracy", "mIoU"))}
         several = len({k[k.find("(") :] for k in chosen if "(" in k}) > 1  # boxes and masks
         c.facts.update({k if several else k.partition("(")[0]: chosen[k] for k in sorted(chosen, reverse=True)})
@@ -179,7 +183,7 @@ def plot_curves(contenders: Sequence[Contender], file: str | Path) -> None:
     for c in contenders:
         h, style = histories[c.name], {"color": COLORS.get(c.name), "linewidth": 2, "markersize": 8}
         for a, key in zip(ax, metrics):
-            value = c.facts.get(key.removeprefix("metrics/"), c.facts.get(key[8:].partition("(")[0]))
+            value = c.facts.get(key[8:], c.facts.get(key[8:].partition("(")[0]))
             if key in h:
                 a.plot(h["epoch"], h[key], marker=".", label=c.name, **style)
             elif value is not None:

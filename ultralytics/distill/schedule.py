@@ -4,12 +4,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass
 class Constant:
     """Weight 1 from beginning to end."""
+
+    def __post_init__(self) -> None:
+        """Check that every parameter is a number in range, before the first batch asks."""
+        for name in (f.name for f in fields(self)):
+            value, most = getattr(self, name), 1 if name == "share" else math.inf
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or not 0 <= value <= most:
+                raise ValueError(
+                    f"'distill_schedule={type(self).__name__.lower()}({name}={value})' must be a finite number of at "
+                    f"least 0" + (f" and at most {most}." if most == 1 else ".")
+                )
 
     def __call__(self, run: float, epoch: float) -> float:
         """Return the weight.

@@ -184,7 +184,7 @@ class Teacher:
         """Return its size, its precision and where its graph ends, in a few words."""
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
         cut = "whole graph" if self.head else f"cut after layer {self.layers[-1]}"
-        return f"frozen, {size:.1f}M parameters, {str(self.dtype).removeprefix('torch.')}, fused, channels-last, {cut}"
+        return f"frozen, {size:.1f}M parameters, {str(self.dtype).replace('torch.', '')}, fused, channels-last, {cut}"
 
     def __deepcopy__(self, memo: dict) -> Teacher:
         """Return itself: a frozen teacher needs no second copy."""

@@ -14,6 +14,7 @@ from ultralytics.distill.align import Align
 from ultralytics.distill.config import KINDS, Config, Term
 from ultralytics.distill.graph import Pair, Tapped
 from ultralytics.distill.predictions import match_levels, select_classes
+from ultralytics.distill.settle import settle
 from ultralytics.distill.spelling import parameters_of
 
 
@@ -79,10 +80,14 @@ class MapTerm(nn.Module):
         """Return the loss of each pair, unweighted."""
         values = []
         for p, align, loss in zip(self.pairs, self.aligns, self.losses):
-            s, t = align(student.maps[p.student], teacher.maps[p.teacher])
+            s, t = student.maps[p.student], teacher.maps[p.teacher]
             if self.needs_scores:
-                batch = {**batch, "teacher_scores": batch["scores_at"](p.strides[1], t.shape[2:])}
-            values.append(loss(s, t, batch))
+                batch = {**batch, "teacher_scores": batch["scores_at"](p.strides[1], s.shape[2:])}
+
+            def compare(x: torch.Tensor, align=align, loss=loss, t=t, batch=batch) -> Any:
+                return loss(*align(x, t), batch)
+
+            values.append(settle(compare, s, nn.ModuleList([align, loss])))
         return values
 
 

@@ -41,3 +41,8 @@ def test_cosine_loop(case):
     pairs = [(i, j) for i in range(4) for j in range(4) if i != j]
     total = sum((F.cosine_similarity(s[i], s[j], 0) - F.cosine_similarity(t[i], t[j], 0)) ** 2 for i, j in pairs)
     torch.testing.assert_close(c(), total / len(pairs), rtol=1e-6, atol=0)
+
+
+def test_cosine_leaves_out_the_diagonal():
+    """An image is not compared with itself: zero maps have no length, but relate to each other as the teacher's do."""
+    assert SP(form="cosine")(torch.zeros(2, 2, 1, 1), torch.eye(2).view(2, 2, 1, 1)).item() == 0

@@ -43,14 +43,21 @@ def softmax_kl(
     """
     wanted = student.requires_grad and torch.is_grad_enabled()
     with torch.no_grad():
-        log_t = F.log_softmax(teacher / tau if tau != 1 else teacher, dim)
-        log_s = F.log_softmax(student / tau if tau != 1 else student, dim)
-        p_t = log_t.exp()
-        value = (log_t.sub_(log_s).mul_(p_t).sum(dim, keepdim=True) * weight).sum() * tau**2
+        s, t = (x / tau if tau != 1 else x for x in (student, teacher))
+        p_s, p_t = s.softmax(dim), t.softmax(dim)
+        # log(p_t / p_s) = t - s + a number for each distribution: no logarithm of whole maps
+        ratio = (t - s).add_(log_total(s, p_s, dim) - log_total(t, p_t, dim))
+        value = (ratio.mul_(p_t).sum(dim, keepdim=True) * weight).sum() * tau**2
         if not wanted:
             return value
-        gradient = log_s.exp_().sub_(p_t).mul_(weight).mul_(tau)
+        gradient = p_s.sub_(p_t).mul_(weight)
+        gradient = gradient.mul_(tau) if tau != 1 else gradient
     return _Known.apply(student, value, gradient)
+
+
+def log_total(logits: torch.Tensor, softmax: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return log(sum(exp(logits))) over `dim`, kept with size 1, from the largest logit and its softmax."""
+    return logits.amax(dim, keepdim=True) - softmax.amax(dim, keepdim=True).log()
 
 
 def focal_bce(student: torch.Tensor, target: torch.Tensor, beta: float) -> torch.Tensor:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from .base import NORMS, Loss, choice
 
@@ -20,7 +19,7 @@ class Gram(Loss):
         G = F F^T / (H * W), F (C, H * W);    L = mean over images of ||G_S - G_T||_F^2 / C^2.
 
     Per-image mean: a batch's value is the mean of its images' (with `norm='batch'` the normalisation before it uses
-    the batch's statistics).
+    the batch's statistics). N * C^2 numbers are kept for backward.
 
     Args:
         norm (str): Normalisation of both maps before the loss; without it the value grows with the fourth power of
@@ -35,7 +34,7 @@ class Gram(Loss):
     def loss(self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the distance of two maps (N, C, H, W)."""
         self.same_shape(student, teacher)
-        return F.mse_loss(gram(student), gram(teacher))
+        return (gram(student) - gram(teacher)).square().mean()
 
 
 def gram(x: torch.Tensor) -> torch.Tensor:

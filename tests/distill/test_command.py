@@ -1,0 +1,50 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What `distill.py` reads from its command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from ultralytics.distill import command
+from ultralytics.utils import torch_utils
+
+
+def test_reads_values_as_upstream_does_and_lets_the_line_win(tmp_path):
+    """Numbers, lists and None are themselves; a run's own `args.yaml` can be given as it is."""
+    (tmp_path / "args.yaml").write_text("epochs: 7\nbatch: 4\nmode: train\nsave_dir: somewhere\ncfg: null\n")
+    given = command.read_line(["epochs=3", "imgsz", "=", "[64,", "96]", f"cfg={tmp_path}/args.yaml", "model_t=none"])
+    assert given == {"epochs": 3, "batch": 4, "imgsz": [64, 96], "model_t": None}
+
+
+def test_knows_the_older_spellings():
+    """`teacher=` is `model_t=`, as everywhere else."""
+    assert command.read_line(["teacher=a.pt"]) == {"model_t": "a.pt"}
+
+
+@pytest.mark.parametrize("line", [["data.yaml"], ["epochs="], ["cfg=missing.yaml"], ["imgsz=[3"]])
+def test_leaves_with_a_sentence_where_the_line_cannot_be_read(line):
+    """No traceback for a slip of the hand."""
+    with pytest.raises(SystemExit, match="error: "):
+        command.read_line(line)
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        ({"epoch": 3}, "'epoch' is not a valid YOLO argument"),
+        ({"distill_tau": -1}, "'distill_tau=-1'"),
+        ({"imgsz": 64, "epochs": "many"}, "epochs"),
+    ],
+)
+def test_checks_every_run_before_the_first(args, words):
+    """An argument of the last run is wrong before the first has begun."""
+    with pytest.raises(SystemExit, match=words):
+        command.check({"imgsz": 64}, args)
+
+
+@pytest.mark.parametrize("asked, threads", [("3", 3), (None, None), ("", None)])
+def test_uses_the_cores_unless_told_otherwise(asked, threads, monkeypatch):
+    """`OMP_NUM_THREADS` is the user's or the launcher's word."""
+    monkeypatch.setattr(torch_utils, "NUM_THREADS", 0)
+    command.use_cores(asked)
+    assert torch_utils.NUM_THREADS == threads if threads else 1 <= torch_utils.NUM_THREADS <= 8

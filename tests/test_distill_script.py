@@ -1,0 +1,95 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""`distill.py` from the outside: what it trains, what it leaves behind, and what it says where it cannot run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from ultralytics.distill import demo
+
+SCRIPT = Path(__file__).resolve().parent.parent / "distill.py"
+TINY = ["imgsz=32", "epochs=1", "batch=4", "device=cpu", "plots=False", "verbose=False"]
+
+
+def run(*line: str, script: Path = SCRIPT, cwd: Path, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    """Run the script and return what it said."""
+    command = [sys.executable, *flags, str(script), *line]
+    env = {**os.environ, "PYTHONPATH": str(cwd / "path"), "COLUMNS": "200"}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A drawn set of a few images with the two models' YAMLs beside it."""
+    folder = tmp_path_factory.mktemp("demo")
+    demo.prepare(folder, 64, train=8, val=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> tuple[Path, str]:
+    """A run that trains everything; its folder, and what it said."""
+    cwd = tmp_path_factory.mktemp("cwd")
+    (cwd / "mine.yaml").write_text(f"data: {data}/data.yaml\nmodel: {data}/student.yaml\nepochs: 7\ncompare: True\n")
+    done = run("cfg=mine.yaml", f"teacher_model={data}/teacher.yaml", "distill_feat=mgd", *TINY, cwd=cwd)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return cwd / "runs" / "distill" / "train", done.stdout + done.stderr
+
+
+def test_trains_teacher_and_both_students(trained):
+    """Without a teacher one is trained first; only the distilled student has its terms; the line wins over the file."""
+    rows = {n: (trained[0] / n / "results.csv").read_text().splitlines() for n in ("teacher", "plain", "distilled")}
+    assert all(len(x) == 2 for x in rows.values())
+    assert [n for n, x in rows.items() if "dfea_loss" in x[0]] == ["distilled"]
+
+
+def test_compares_what_it_trained(trained):
+    """The table has the three models, on the screen and as CSV; the pictures show something."""
+    folder, said = trained
+    rows = [x.split(",") for x in (folder / "comparison.csv").read_text().splitlines()]
+    assert rows[0] == ["model", "weights", "parameters", "GFLOPs", "mAP50-95", "mAP50", "ms"]
+    assert [r[0] for r in rows[1:]] == ["teacher", "plain", "distilled"]
+    assert int(rows[1][2]) > int(rows[2][2]) == int(rows[3][2])
+    assert "distilled - plain" in said
+    for name in ("comparison.png", "samples.png"):
+        assert cv2.imread(str(folder / name)).std() > 10, f"{name} is empty"
+
+
+def test_takes_a_teacher_and_trains_only_the_student(trained, data, tmp_path):
+    """With a teacher and one's own data nothing but the distilled run is trained."""
+    teacher = trained[0] / "teacher" / "weights" / "best.pt"
+    line = [f"data={data}/data.yaml", f"model={data}/student.yaml", f"model_t={teacher}", *TINY]
+    done = run(*line, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    folder = tmp_path / "runs" / "distill" / "train"
+    assert [x.name for x in folder.iterdir() if x.is_dir()] == ["distilled"]
+
+
+def test_refuses_a_wrong_argument_before_anything_is_trained(tmp_path):
+    """It is one sentence at once, not a traceback after the teacher's training."""
+    done = run("distill_feat=cdw", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "'distill_feat=cdw' is unknown" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("stock", [True, False], ids=["stock installed", "nothing installed"])
+def test_names_the_command_that_installs_the_fork(stock, tmp_path):
+    """In a tree that is not unpacked the one command is said; a stock Ultralytics is not even imported."""
+    clone = tmp_path / "clone"
+    (clone / "ultralytics" / "distill").mkdir(parents=True)
+    (clone / "ultralytics" / "distill" / "__init__.py").touch()
+    shutil.copy(SCRIPT, clone)
+    if stock:
+        (tmp_path / "path" / "ultralytics").mkdir(parents=True)
+        (tmp_path / "path" / "ultralytics" / "__init__.py").write_text("raise SystemExit('stock was imported')\n")
+    done = run(script=clone / "distill.py", cwd=tmp_path, flags=("-S",))  # -S: without this environment's packages
+    assert done.returncode == 1
+    assert f"pip install -e {clone}" in done.stderr and len(done.stderr.splitlines()) == 1
