@@ -52,11 +52,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="rounds, at most")
     parser.add_argument("--seconds", type=float, default=90, help="no round begins after so many seconds of timing")
     parser.add_argument("--optimizer", default="SGD", help="as the trainer's argument; `auto` is MuSGD in a long run")
-    parser.add_argument("--threads", type=int, help="CPU threads; upstream's default is what OMP_NUM_THREADS says, or 1")
+    parser.add_argument("--threads", type=int, help="CPU threads; as upstream, what OMP_NUM_THREADS says, or 1")
     parser.add_argument(
         "--clock", default="wall", choices=measure.CLOCKS, help="`processor` for a machine that others use too"
     )
-    parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="mixed precision; upstream's is on for CUDA")
+    parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="mixed precision; as upstream, on for CUDA")
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures; the chart goes beside, as .png")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")

@@ -194,6 +194,8 @@ def test_command_line_and_cfg(data_yaml, teacher_pt, student_yaml, tmp_path):
         ({"distill_feat": "cwdd"}, "choose from .*cwd"),
         ({"distill_feat": "mgd(lamda=1)"}, "no parameter 'lamda'; valid ones: .*lambda_mgd"),
         ({"distill_layers": [99]}, "out of range"),
+        ({"distill_layers": [15, 15]}, "twice"),
+        ({"distill_feat": "cwd(tau=-1)"}, "'distill_feat=cwd.tau=-1.' cannot be built: tau=-1 is out of range"),
         ({"distill_tau": 0}, "'distill_tau=0'"),
         ({"dfea": -1}, "'dfea=-1'"),
         ({"dfea": [1, 2]}, "2 gains for 1 term"),

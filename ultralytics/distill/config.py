@@ -191,6 +191,8 @@ def _layers(value: Any) -> str | list[tuple[int, int]]:
                 f"'distill_layers={value}' is not 'auto', a layer index, a list of indices, or a list of "
                 f"[student, teacher] index pairs."
             )
+        if tuple(pair) in pairs:
+            raise ValueError(f"'distill_layers={value}' names {item} twice; name each layer or pair once.")
         pairs.append(tuple(pair))
     if not pairs:
         raise ValueError("'distill_layers=[]' names no layer; use 'auto' or a list of layer indices.")

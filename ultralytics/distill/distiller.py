@@ -155,7 +155,13 @@ class Distiller(BaseDistiller):
                     raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
                 LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {e}")
                 continue
-            built.append(ResponseTerm(term, config, names, None if widths else classes, widths))
+            response = ResponseTerm(term, config, names, None if widths else classes, widths)
+            if widths and classes and response.needs_targets:
+                raise ValueError(
+                    f"'distill_logit={term.spelled.text}' mixes labels with the teacher's scores, whose classes are in "
+                    f"another order; leave 'distill_alpha' at 1, or train a teacher with the student's classes."
+                )
+            built.append(response)
         return built
 
     def _fit_scores(self, built: list[nn.Module], teacher: nn.Module) -> None:

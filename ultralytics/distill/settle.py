@@ -40,7 +40,7 @@ def settle(compare: Callable[[torch.Tensor], Any], student: torch.Tensor, own: n
         own (nn.Module): What `compare` runs; its weights are given their gradients too.
 
     Returns:
-        (Any): What `compare` returned; as it is where it is no scalar with a gradient, which the caller complains about.
+        (Any): What `compare` returned; as it is where that is no scalar with a gradient, for the caller to refuse.
     """
     if not (student.requires_grad and torch.is_grad_enabled()):
         return compare(student)

@@ -193,7 +193,12 @@ def _spell_object(argument: str, item: Any) -> Spelled:
             f"that resume this run do not find it; a module of its own would do."
         )
     if not isinstance(item, type):
-        for name in parameters_of(cls) or []:
+        if parameters_of(cls) is None:
+            raise ValueError(
+                f"'{argument}={cls.__qualname__}(...)' takes any keyword, so it cannot be told how to build it again; "
+                f"give '{text}(...)' instead."
+            )
+        for name in parameters_of(cls):
             value = getattr(item, name, inspect.Parameter.empty)
             if not isinstance(value, (bool, int, float, str, list, tuple, type(None))):
                 if name in {"channels_s", "channels_t"}:

@@ -16,15 +16,20 @@ from ultralytics.distill.composite import Composite
 from ultralytics.distill.config import Config
 from ultralytics.distill.distiller import BaseDistiller
 from ultralytics.distill.lessons import build_composite
+from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.report import formula
 from ultralytics.distill.resume import GROUP, checkpoint, restore
 from ultralytics.distill.schedule import Constant
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.teacher import Source, resolve
+from ultralytics.distill.terms import build_loss
 from ultralytics.utils import LOGGER, RANK, colorstr
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
+
+
+NAMED = {*FEATURE.values(), *RESPONSE.values(), *RELATION.values()}
 
 
 @dataclass
@@ -77,6 +82,9 @@ def attach(trainer: BaseTrainer) -> Run | None:
         )
     if config.online and (len(given) > 1 or given == ["ema"]):
         raise ValueError(f"'distill_online=True' trains one teacher along, 'model_t={args.model_t}' is no such one.")
+    for term in config.terms:
+        if term.spelled.cls in NAMED:  # a wrong value is found before anything is written; users' classes when built
+            build_loss(term, config, channels=(8, 8))
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     sources = [resolve(t, trainer.wdir / name) for t, name in zip(given, names)]
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
