@@ -56,7 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--clock", default="wall", choices=measure.CLOCKS, help="`processor` for a machine that others use too"
     )
-    parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="mixed precision; as upstream, on for CUDA")
+    parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="mixed precision; as upstream on for CUDA")
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures; the chart goes beside, as .png")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
