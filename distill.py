@@ -4,6 +4,7 @@
     python distill.py                                                   the demo: it draws its own data
     python distill.py data=my.yaml model_t=best.pt model=yolo26n.pt     your own data and models
     python distill.py cfg=my.yaml epochs=50                             arguments from a file; the line wins
+    python distill.py resume=runs/distill/train/distilled/weights/last.pt    go on after an interruption
 
 Results go to project/name: a folder for each trained model, and the comparison's table and pictures.
 """
@@ -62,23 +63,26 @@ def main(line: list[str]) -> None:
     threads = os.getenv("OMP_NUM_THREADS")  # asked before the import, which sets it
     from ultralytics import YOLO
     from ultralytics.distill import command, comparison, demo
-    from ultralytics.utils import LOGGER, colorstr
+    from ultralytics.utils import LOGGER, RANK, colorstr
     from ultralytics.utils.files import increment_path
 
     command.use_cores(threads)
     given = command.read_line(line)
     if last := given.pop("resume", None):  # an interrupted run brings its own arguments
-        model = YOLO(given.pop("model", None) if last is True else last)
-        model.train(resume=True, **given)
+        last = str(given.pop("model", None) if last is True else last)
+        YOLO(last).train(resume=last, **given)
         return
     drawn = {**ARGS, **given}["data"] is None
     args = {**ARGS, **(DEMO if drawn else {}), **given}
     teacher = {k[8:]: args.pop(k) for k in list(args) if k.startswith("teacher_")}
     compare = args.pop("compare")
     command.check(args, {**args, **teacher})
+    if drawn and RANK != -1:
+        sys.exit("error: the demo draws its data in one process; give 'data=' to train in several.")
     if drawn:
         args["data"] = demo.prepare("runs/demo", args["imgsz"])
-    folder = increment_path(Path(args["project"]).resolve() / args["name"], mkdir=True)
+    first = RANK in {-1, 0}  # of the processes that torchrun started, the first one keeps the results
+    folder = increment_path(Path(args["project"]).resolve() / args["name"], exist_ok=not first)
 
     def train(name: str, **changes: object) -> YOLO:
         run = {**args, **changes, "project": str(folder), "name": name}
@@ -94,7 +98,8 @@ def main(line: list[str]) -> None:
     if compare or (compare is None and drawn):
         models["plain"] = command.best(train("plain", model_t=None))
     run = model.trainer
-    comparison.compare(models, run.args.data, run.args.imgsz, run.save_dir.parent, run.args.device)
+    if first:
+        comparison.compare(models, run.args.data, run.args.imgsz, run.save_dir.parent, run.args.device)
 
 
 if __name__ == "__main__":

@@ -93,3 +93,24 @@ def test_names_the_command_that_installs_the_fork(stock, tmp_path):
     done = run(script=clone / "distill.py", cwd=tmp_path, flags=("-S",))  # -S: without this environment's packages
     assert done.returncode == 1
     assert f"pip install -e {clone}" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_runs_under_torchrun(data, tmp_path):
+    """Two processes train all three together, into one folder; the comparison counts each image once."""
+    line = [f"data={data}/data.yaml", f"model={data}/student.yaml", f"teacher_model={data}/teacher.yaml"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(SCRIPT)]
+    done = subprocess.run(
+        [*command, *line, "compare=True", *TINY],
+        cwd=tmp_path,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [x.name for x in (tmp_path / "runs" / "distill").iterdir()] == ["train"]
+    assert "distilled - plain" in done.stdout + done.stderr
+    objects = sum(len(f.read_text().splitlines()) for f in (data / "labels" / "val").glob("*.txt"))
+    counts = {int(x.split()[2]) for x in done.stdout.splitlines() if x.split()[:2] == ["all", "4"]}
+    assert counts == {objects}

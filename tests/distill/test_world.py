@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from short_run import options, rows
+from short_run import BASE, options, rows
 
 from ultralytics import YOLO
 from ultralytics.utils.dist import find_free_network_port
@@ -171,3 +171,16 @@ def test_two_nodes(two_nodes, data_yaml, teacher_pt, student_yaml, tmp_path):
         assert process.returncode == 0, said[-3000:]
     found = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
     assert found[0] == found[1] and found[0]["folder"] == str(tmp_path / "run") and len(rows(tmp_path)) == 2
+
+
+@pytest.mark.slow
+def test_the_script_under_torchrun(data_yaml, student_yaml, tmp_path):
+    """`torchrun --nproc_per_node 2 distill.py device=cpu ...` trains a teacher and a student one after the other."""
+    where = ["--nproc_per_node", "2", "--master_port", str(find_free_network_port())]
+    words = {**BASE, "data": data_yaml, "project": tmp_path, "model": student_yaml, "teacher_model": student_yaml}
+    given = [f"{k}={v}" for k, v in words.items()]
+    line = [sys.executable, "-m", "torch.distributed.run", *where, str(HERE.parents[1] / "distill.py"), *given]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [p.name for p in tmp_path.iterdir()] == ["train"]
+    assert {"teacher", "distilled", "comparison.csv", "samples.png"} <= {p.name for p in (tmp_path / "train").iterdir()}

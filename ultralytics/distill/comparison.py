@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics.utils import LOGGER, RANK, colorstr, plt_settings
+from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
 COLORS = {"teacher": "#6f6f6f", "plain": "#1f77b4", "distilled": "#ff7f0e"}  # matplotlib's own blue and orange
 TERMS = ("train/dfea_loss", "train/dlogit_loss", "train/drel_loss", "train/dline_loss")
@@ -44,28 +48,40 @@ class Contender:
         return {k: np.array([r[k] for r in rows]) for k in (rows[0] if rows else {})}
 
 
-def compare(models: dict[str, str | Path], data: str, imgsz: Any, folder: Path, device: Any = None) -> None:
-    """Print the table of some models and save it with the pictures; under a launcher every process has to call this.
+def compare(models: dict[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any = None) -> None:
+    """Print the table of some models and save it with the pictures.
 
     Args:
         models (dict[str, str | Path]): Checkpoints by name.
         data (str): The data's YAML; accuracy is that on its validation set.
         imgsz (int | list): Image size in pixels.
-        folder (Path): Where `comparison.csv`, `comparison.png` and `samples.png` go.
+        folder (str | Path): Where `comparison.csv`, `comparison.png` and `samples.png` go.
         device (Any): As `device=` takes it; of several the first.
     """
     from ultralytics.distill.samples import plot_samples
 
+    if LOCAL_RANK != -1:  # upstream's validators would wait for, and count, every process of the launcher
+        if RANK == 0:
+            _compare_alone(models, data, imgsz, folder, device)
+        return
     order = [n for n in models if n.startswith("teacher")] + [n for n in ("plain", "distilled") if n in models]
     contenders = [Contender(n, Path(models[n])) for n in [*order, *(n for n in models if n not in order)]]
     device = str(device).strip("[] ").partition(",")[0] if device is not None else None
     measure(contenders, data, imgsz, device)
-    if RANK > 0:
-        return
+    folder = Path(folder)
     save_csv(contenders, folder / "comparison.csv")
     plot_curves(contenders, folder / "comparison.png")
     plot_samples(contenders, data, imgsz, folder / "samples.png", device)
     LOGGER.info(f"\n{table(contenders)}\n\nComparison saved to {colorstr('bold', folder)}")
+
+
+def _compare_alone(models: dict[str, str | Path], data: str, imgsz: Any, folder: Path, device: Any) -> None:
+    """Compare in a process that does not know of the launcher."""
+    arguments = ({k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device)
+    code = "import sys, json; from ultralytics.distill.comparison import compare; compare(*json.loads(sys.argv[1]))"
+    env = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}}
+    env["PYTHONPATH"] = os.pathsep.join(x for x in sys.path if x)
+    subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], env=env, check=True)
 
 
 def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
@@ -85,12 +101,11 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
         found = {}
         with tempfile.TemporaryDirectory() as scratch:  # upstream makes a results folder even where nothing is saved
             try:
-                metrics = YOLO(c.weights).val(data=data, imgsz=imgsz, device=device, project=scratch, **quiet)
-                found = {} if RANK > 0 else metrics.results_dict
+                found = (
+                    YOLO(c.weights).val(data=data, imgsz=imgsz, device=device, project=scratch, **quiet).results_dict
+                )
             except Exception as e:  # e.g. a teacher of another data set: its row stays, without accuracy
                 LOGGER.warning(f"Comparison: {c.name} cannot be validated on {data}: {e}")
-        if RANK > 0:
-            continue
         model = load_fused(c.weights, select_device(device, verbose=False))
         c.facts = {"parameters": get_num_params(model), "GFLOPs": get_flops(model, imgsz)}
         found = {k.rpartition("/")[2]: v for k, v in found.items()}

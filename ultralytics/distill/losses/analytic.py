@@ -41,18 +41,19 @@ def softmax_kl(
     Returns:
         (torch.Tensor): Scalar.
     """
-    wanted = student.requires_grad and torch.is_grad_enabled()
     with torch.no_grad():
-        s, t = (x / tau if tau != 1 else x for x in (student, teacher))
-        p_s, p_t = s.softmax(dim), t.softmax(dim)
-        # log(p_t / p_s) = t - s + a number for each distribution: no logarithm of whole maps
-        ratio = (t - s).add_(log_total(s, p_s, dim) - log_total(t, p_t, dim))
-        value = (ratio.mul_(p_t).sum(dim, keepdim=True) * weight).sum() * tau**2
-        if not wanted:
-            return value
-        gradient = p_s.sub_(p_t).mul_(weight)
-        gradient = gradient.mul_(tau) if tau != 1 else gradient
-    return _Known.apply(student, value, gradient)
+        gradient, values = torch.empty_like(student), []
+        size = 1 if student.device.type == "cpu" else len(student)  # an image at a time stays in a processor's cache
+        weights = weight.split(size) if isinstance(weight, torch.Tensor) else [weight] * len(student)
+        for s, t, g, w in zip(student.split(size), teacher.split(size), gradient.split(size), weights):
+            s, t = (x / tau if tau != 1 else x for x in (s, t))
+            p_s, p_t = torch.softmax(s, dim, out=g), t.softmax(dim)
+            # log(p_t / p_s) is t - s and a number for each distribution: no logarithm of whole maps
+            ratio = (t - s).add_(log_total(s, p_s, dim) - log_total(t, p_t, dim))
+            values.append((ratio.mul_(p_t).sum(dim, keepdim=True) * w).sum())
+            p_s.sub_(p_t).mul_(w * tau)
+        value = torch.stack(values).sum() * tau**2 if values else student.sum()
+    return _Known.apply(student, value, gradient) if student.requires_grad else value
 
 
 def log_total(logits: torch.Tensor, softmax: torch.Tensor, dim: int) -> torch.Tensor:
