@@ -34,10 +34,10 @@ ARGS = {
 
 DEMO = {  # small enough for minutes on two CPU cores
     "teacher_model": "runs/demo/teacher.yaml",  # YOLOv8 at width 0.25
-    "teacher_epochs": 10,
+    "teacher_epochs": 14,
     "model": "runs/demo/student.yaml",  # YOLOv8 at width 0.125
     "imgsz": 128,
-    "epochs": 8,
+    "epochs": 10,
     "batch": 8,
     "nbs": 8,  # an optimizer step for every batch: the run is short
     "optimizer": "AdamW",
@@ -63,43 +63,41 @@ def main(line: list[str]) -> None:
     threads = os.getenv("OMP_NUM_THREADS")  # asked before the import, which sets it
     from ultralytics import YOLO
     from ultralytics.distill import command, comparison, demo
-    from ultralytics.utils import LOGGER, RANK, colorstr
+    from ultralytics.utils import LOGGER, colorstr
     from ultralytics.utils.files import increment_path
 
     command.use_cores(threads)
     given = command.read_line(line)
     if last := given.pop("resume", None):  # an interrupted run brings its own arguments
         last = str(given.pop("model", None) if last is True else last)
-        YOLO(last).train(resume=last, **given)
-        return
-    drawn = {**ARGS, **given}["data"] is None
-    args = {**ARGS, **(DEMO if drawn else {}), **given}
-    teacher = {k[8:]: args.pop(k) for k in list(args) if k.startswith("teacher_")}
-    compare = args.pop("compare")
-    command.check(args, {**args, **teacher})
-    if drawn and RANK != -1:
-        sys.exit("error: the demo draws its data in one process; give 'data=' to train in several.")
-    if drawn:
-        args["data"] = demo.prepare("runs/demo", args["imgsz"])
-    first = RANK in {-1, 0}  # of the processes that torchrun started, the first one keeps the results
-    folder = increment_path(Path(args["project"]).resolve() / args["name"], exist_ok=not first)
+        model, models = YOLO(last), {}
+        model.train(resume=last, **given)
+    else:
+        drawn = {**ARGS, **given}["data"] is None
+        args = {**ARGS, **(DEMO if drawn else {}), **given}
+        teacher = {k[8:]: args.pop(k) for k in list(args) if k.startswith("teacher_")}
+        compare = args.pop("compare")
+        command.check(args, {**args, **teacher})
+        if drawn:
+            args["data"] = demo.prepare("runs/demo", args["imgsz"])
+        folder = increment_path(Path(args["project"]).resolve() / args["name"])
 
-    def train(name: str, **changes: object) -> YOLO:
-        run = {**args, **changes, "project": str(folder), "name": name}
-        LOGGER.info(f"\n{colorstr('bold', f'Training: {name}')} ({run['model']}, {run['epochs']} epochs)")
-        model = YOLO(run["model"])
-        model.train(**run)
-        return model
+        def train(name: str, **changes: object) -> YOLO:
+            run = {**args, **changes, "project": str(folder), "name": name}
+            LOGGER.info(f"\n{colorstr('bold', f'Training: {name}')} ({run['model']}, {run['epochs']} epochs)")
+            model = YOLO(run["model"])
+            model.train(**run)
+            return model
 
-    if args["model_t"] is None:
-        args["model_t"] = str(command.best(train("teacher", model_t=None, **teacher)))
-    model = train("distilled")
-    models = {**command.teachers(model), "distilled": command.best(model)}
-    if compare or (compare is None and drawn):
-        models["plain"] = command.best(train("plain", model_t=None))
+        if args["model_t"] is None:
+            args["model_t"] = str(command.best(train("teacher", model_t=None, **teacher)))
+        model = train("distilled")
+        plain = compare or (compare is None and drawn)
+        models = {"plain": command.best(train("plain", model_t=None))} if plain else {}
+
+    models.update(command.teachers(model), distilled=command.best(model))
     run = model.trainer
-    if first:
-        comparison.compare(models, run.args.data, run.args.imgsz, run.save_dir.parent, run.args.device)
+    comparison.compare(models, run.args.data, run.args.imgsz, run.save_dir.parent, run.args.device)
 
 
 if __name__ == "__main__":

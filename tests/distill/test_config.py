@@ -139,7 +139,7 @@ def test_no_live_object_stays(value, make_args):
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(pairs=st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=5))
+@given(pairs=st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=5, unique=True))
 def test_pairs_read_the_same_from_lists(pairs, make_args):
     """Pairs come back from YAML and the command line as lists and mean the same."""
     assert read(make_args(distill_layers=[list(p) for p in pairs])).layers == pairs

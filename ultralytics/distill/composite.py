@@ -92,7 +92,7 @@ class Composite(nn.Module):
         if self.weight:
             columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
             if not self.checked:
-                one = len(batch["img"]) <= 2 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
+                one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
                 check_terms(distiller, parts, zero_is_normal=one)
                 self.checked = not one
             self._record(parts)
@@ -128,8 +128,8 @@ def check_terms(distiller: BaseDistiller, parts: list[torch.Tensor], zero_is_nor
     Args:
         distiller (BaseDistiller): For the names of the terms and their layers.
         parts (list[torch.Tensor]): The unweighted values.
-        zero_is_normal (bool): The batch is one or two images, or a map one cell as multi-scale training makes it: the
-            relations of so few, or a distribution over one position, are nothing to compare.
+        zero_is_normal (bool): The batch is one image, or a map one cell as multi-scale training makes it: a relation of
+            one, or a distribution over one position, is nothing to compare.
 
     Raises:
         RuntimeError: If a value is no scalar tensor, is not finite, is zero, or is detached from the student.
@@ -140,7 +140,10 @@ def check_terms(distiller: BaseDistiller, parts: list[torch.Tensor], zero_is_nor
         if not torch.isfinite(value):
             raise RuntimeError(f"{where} is {value.item()} on the first batch; try another 'norm' or a smaller size.")
         if value == 0 and not zero_is_normal:
-            raise RuntimeError(f"{where} is exactly zero on the first batch; student and teacher are equal there.")
+            raise RuntimeError(
+                f"{where} is exactly zero on the first batch; student and teacher are equal there, or so few "
+                f"images have nothing to compare."
+            )
         if not _reaches_student(distiller, value):
             raise RuntimeError(f"{where} is detached from the student and would teach it nothing.")
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
@@ -43,16 +45,15 @@ def softmax_kl(
     """
     with torch.no_grad():
         gradient, values = torch.empty_like(student), []
-        size = 1 if student.device.type == "cpu" else len(student)  # an image at a time stays in a processor's cache
-        weights = weight.split(size) if isinstance(weight, torch.Tensor) else [weight] * len(student)
-        for s, t, g, w in zip(student.split(size), teacher.split(size), gradient.split(size), weights):
+        weights = pieces(weight)[0] if isinstance(weight, torch.Tensor) else [weight] * len(student)
+        for s, t, g, w in zip(*pieces(student, teacher, gradient), weights):
             s, t = (x / tau if tau != 1 else x for x in (s, t))
             p_s, p_t = torch.softmax(s, dim, out=g), t.softmax(dim)
             # log(p_t / p_s) is t - s and a number for each distribution: no logarithm of whole maps
             ratio = (t - s).add_(log_total(s, p_s, dim) - log_total(t, p_t, dim))
             values.append((ratio.mul_(p_t).sum(dim, keepdim=True) * w).sum())
             p_s.sub_(p_t).mul_(w * tau)
-        value = torch.stack(values).sum() * tau**2 if values else student.sum()
+        value = torch.stack(values).sum() * tau**2
     return _Known.apply(student, value, gradient) if student.requires_grad else value
 
 
@@ -76,19 +77,25 @@ def focal_bce(student: torch.Tensor, target: torch.Tensor, beta: float) -> torch
     Returns:
         (torch.Tensor): Scalar.
     """
-    wanted = student.requires_grad and torch.is_grad_enabled()
     with torch.no_grad():
-        bce = F.binary_cross_entropy_with_logits(student, target, reduction="none")
-        p = student.sigmoid()
-        error = p - target
-        size = error.abs()
-        value = ((size if beta == 1 else size**beta) * bce).sum()
-        if not wanted:
-            return value
-        gradient = p.addcmul_(p, p, value=-1).mul_(bce)  # p (1 - p) BCE
-        if beta == 1:
-            gradient.addcmul_(size, size)
-        else:
-            gradient.mul_(beta).mul_(size ** (beta - 1)).add_(size ** (beta + 1))
-        gradient.mul_(error.sign_())
-    return _Known.apply(student, value, gradient)
+        gradient, values = torch.empty_like(student), []
+        for x, q, g in zip(*pieces(student, target, gradient)):
+            bce = F.binary_cross_entropy_with_logits(x, q, reduction="none")
+            p = torch.sigmoid(x, out=g)
+            error = p - q
+            size = error.abs()
+            values.append(((size if beta == 1 else size**beta) * bce).sum())
+            p.addcmul_(p, p, value=-1).mul_(bce)  # p (1 - p) BCE, in the gradient's place
+            if beta == 1:
+                p.addcmul_(size, size)
+            else:
+                p.mul_(beta).mul_(size ** (beta - 1)).add_(size ** (beta + 1))
+            p.mul_(error.sign_())
+        value = torch.stack(values).sum()
+    return _Known.apply(student, value, gradient) if student.requires_grad else value
+
+
+def pieces(*tensors: torch.Tensor) -> list[Sequence[torch.Tensor]]:
+    """Cut tensors (N, ...) into images on a CPU, where one at a time stays in the cache; elsewhere keep them whole."""
+    size = 1 if tensors[0].device.type == "cpu" else max(len(tensors[0]), 1)
+    return [x.split(size) for x in tensors]
