@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ultralytics import __version__
+from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import Tapped, frozen_tails, tap
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
@@ -143,7 +144,7 @@ def _save(trainer: BaseTrainer, teacher: OnlineTeacher, path: Path) -> None:
     """Write the average as upstream writes a finished model."""
     model = deepcopy(teacher.ema.ema).half()
     model.criterion, model.args = None, dict(vars(trainer.args))
-    torch.save(
+    save_whole(
         {
             "epoch": -1,
             "model": model,

@@ -1,0 +1,46 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Checkpoints that are whole or not there: written beside, then swapped in, in plain runs too."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file beside its place and swap it in, so that a kill or a full disk leaves the previous one intact.
+
+    Args:
+        path (str | Path): The file.
+        data (bytes): Its new content.
+
+    Raises:
+        OSError: If the content cannot be written; the file is as it was and nothing is left beside it.
+    """
+    path = Path(path)
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def save_whole(value: Any, path: str | Path) -> None:
+    """Serialise a value as `torch.save` does, and write it whole.
+
+    Args:
+        value (Any): What to save.
+        path (str | Path): The file.
+    """
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    write_whole(path, buffer.getvalue())
