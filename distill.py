@@ -34,10 +34,10 @@ ARGS = {
 
 DEMO = {  # small enough for minutes on two CPU cores
     "teacher_model": "runs/demo/teacher.yaml",  # YOLOv8 at width 0.25
-    "teacher_epochs": 14,
+    "teacher_epochs": 10,
     "model": "runs/demo/student.yaml",  # YOLOv8 at width 0.125
     "imgsz": 128,
-    "epochs": 10,
+    "epochs": 8,
     "batch": 8,
     "nbs": 8,  # an optimizer step for every batch: the run is short
     "optimizer": "AdamW",
@@ -60,13 +60,13 @@ def main(line: list[str]) -> None:
     spec = importlib.util.find_spec("ultralytics")  # a stock one is found if the fork is neither unpacked nor installed
     if not (spec and spec.origin and (Path(spec.origin).parent / "distill" / "__init__.py").is_file()):
         sys.exit(f"This needs Ultralytics with our patches. Install it first: pip install -e {Path(__file__).parent}")
-    threads = os.getenv("OMP_NUM_THREADS")  # asked before the import, which sets it
+    threads = os.getenv("OMP_NUM_THREADS")  # before the import, which sets it
     from ultralytics import YOLO
     from ultralytics.distill import command, comparison, demo
     from ultralytics.utils import LOGGER, colorstr
     from ultralytics.utils.files import increment_path
 
-    command.use_cores(threads)
+    command.use_threads(threads)
     given = command.read_line(line)
     if last := given.pop("resume", None):  # an interrupted run brings its own arguments
         last = str(given.pop("model", None) if last is True else last)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,16 +53,18 @@ def check(*runs: dict[str, Any]) -> None:
         sys.exit(f"error: {e}")
 
 
-def use_cores(asked: str | None) -> None:
-    """Let torch train on every core of a CPU; upstream keeps one free, which on a small machine is half of it.
+def use_threads(asked: str | None) -> None:
+    """Let torch use as many CPU threads as `OMP_NUM_THREADS` says; upstream always takes all cores but one.
+
+    That one core is best left alone: with a thread on each, any other process makes every thread wait for the last.
 
     Args:
-        asked (str | None): What the user or a launcher had in `OMP_NUM_THREADS`, which then holds.
+        asked (str | None): The variable's value before upstream was imported, which sets it.
     """
     from ultralytics.utils import torch_utils
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch_utils.NUM_THREADS = int(asked) if asked and asked.isdigit() else min(8, cores)
+    if asked and asked.isdigit() and int(asked) > 0:
+        torch_utils.NUM_THREADS = int(asked)
 
 
 def best(model: YOLO) -> Path:
