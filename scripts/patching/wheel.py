@@ -19,6 +19,7 @@ from . import PACKAGE, PatchError, Repo
 from .diff import safe_path
 from .pin import Pin
 
+BESIDE = "tests"  # what older wheels (8.3) hold beside the package; it is left there
 MOST = 512 * 2**20  # bytes unpacked; upstream needs about 10 MB, a bomb would need far more
 
 
@@ -111,6 +112,8 @@ def read_wheel(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
                 if name.endswith("/"):
                     continue
                 top, _, rest = name.partition("/")
+                if top == BESIDE:
+                    continue
                 kind = facts if top.endswith(".dist-info") else files
                 key = rest if kind is facts else safe_path(name, path.name)
                 if key in kind or ".." in key.split("/"):

@@ -149,6 +149,14 @@ def test_wheel_with_a_bad_name(toy, tmp_path, shot, name):
     assert shot(tmp_path) == before
 
 
+def test_tests_beside_the_package_are_left(toy):
+    """Older wheels hold upstream's own tests, which would lie among ours."""
+    toy.make_wheel(toy.wheel, {**UPSTREAM, "tests/test_engine.py": b"theirs"})
+    toy.pin_wheel()
+    toy.apply()
+    assert not (toy.repo.root / "tests").exists()
+
+
 def test_wheel_with_a_link(toy, tmp_path, shot):
     """Links are not unpacked."""
     link = zipfile.ZipInfo("ultralytics/link")
