@@ -2,12 +2,14 @@
 """Builds the distribution `ultralytics` from the pinned upstream wheel, our patches, and our own package.
 
 What upstream says about itself (requirements, extras, console scripts, supported Python) is read from its wheel, so
-that a new pin brings its own and nothing here repeats it.
+that a new pin brings its own and nothing here repeats it. The environment variable DISTILL_UPSTREAM chooses another of
+the supported upstream lines, by its version.
 """
 
 from __future__ import annotations
 
 import glob
+import os
 import re
 import sys
 import tempfile
@@ -21,7 +23,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from patching import PACKAGE, PatchError, Repo, tree  # noqa: E402
-from patching.pin import read_pin  # noqa: E402
+from patching.pin import choose_line, read_pin  # noqa: E402
 from patching.wheel import obtain, read_wheel  # noqa: E402
 
 TEST = ["pytest", "hypothesis", "patch-ng", "ruff"]
@@ -67,7 +69,7 @@ def list_files(upstream: dict[str, bytes], repo: Repo) -> tuple[list[str], list[
 
 def main() -> None:
     """Make sure that the tree is unpacked and patched, then build from it."""
-    repo = Repo(ROOT)
+    repo = choose_line(ROOT, os.environ.get("DISTILL_UPSTREAM"))
     pin = read_pin(repo.patches / "upstream.toml")
     tree.apply(repo, ROOT)
     upstream, info = read_wheel(obtain(repo, pin))

@@ -9,13 +9,14 @@ Usage:
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from patching import PatchError, Repo, tree
 from patching.check import check
 from patching.drop import drop
-from patching.pin import read_pin
+from patching.pin import choose_line, find_lines, read_pin
 from patching.refresh import parse_pick, refresh
 from patching.status import status
 from patching.wheel import obtain
@@ -37,6 +38,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made = {name: commands.add_parser(name, help=text, description=f"{text}.") for name, text in COMMANDS.items()}
+    for name in made:
+        made[name].add_argument(
+            "--upstream",
+            default=os.environ.get("DISTILL_UPSTREAM"),
+            metavar="VERSION",
+            help="which of the supported upstream lines (default: $DISTILL_UPSTREAM, else the pin; check: all of them)",
+        )
     for name in ("apply", "revert", "status"):
         made[name].add_argument(
             "--target",
@@ -95,10 +103,18 @@ def run(args: argparse.Namespace, repo: Repo) -> int:
         word, lines = status(repo, args.target)
         print(word, *(f"  {line}" for line in lines), sep="\n")
     else:
-        failures, summary = check(repo)
-        print(*(f"error: {failure}" for failure in failures), summary, sep="\n")
-        return 1 if failures else 0
+        return run_check(list(find_lines(ROOT).values()) if args.upstream is None else [repo])
     return 0
+
+
+def run_check(repos: list[Repo]) -> int:
+    """Print what the static check finds in each line's series; return the exit code."""
+    failed = False
+    for repo in repos:
+        failures, summary = check(repo)
+        print(*(f"error: {failure}" for failure in failures), f"{repo.folder}: {summary}", sep="\n")
+        failed = failed or bool(failures)
+    return int(failed)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -112,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = make_parser().parse_args(argv)
     try:
-        return run(args, Repo(ROOT))
+        return run(args, choose_line(ROOT, args.upstream))
     except PatchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

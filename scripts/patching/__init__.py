@@ -22,18 +22,25 @@ class PatchError(Exception):
 
 @dataclass(frozen=True)
 class Repo:
-    """Where a patch repository keeps its parts.
+    """Where a patch repository keeps its parts, as one upstream line sees it.
 
     Attributes:
         root (Path): Folder that holds `patches/` and our own package.
+        line (str): Version of a second upstream line, whose series stands in `patches/<version>/`; empty for the pin.
     """
 
     root: Path
+    line: str = ""
 
     @property
     def patches(self) -> Path:
         """(Path): Folder of the pin, the series and the patch files."""
-        return self.root / "patches"
+        return self.root / self.folder
+
+    @property
+    def folder(self) -> str:
+        """(str): The same, from the root."""
+        return f"patches/{self.line}" if self.line else "patches"
 
     @property
     def cache(self) -> Path:

@@ -44,15 +44,15 @@ def check(repo: Repo) -> tuple[list[str], str]:
 def _check_names(repo: Repo, names: list[str]) -> list[str]:
     """Check that the series and the folder agree, and that names say what a patch does."""
     failures = []
-    present = {path.name for path in repo.patches.iterdir() if path.name not in (SERIES, "upstream.toml")}
+    present = {path.name for path in repo.patches.iterdir() if not path.is_dir()} - {SERIES, "upstream.toml"}
     for line, name in enumerate(names, 1):
         if name in names[: line - 1]:
             failures.append(f"{SERIES}:{line} lists {name} a second time.")
         if name not in present or (repo.patches / name).is_symlink():
-            failures.append(f"{SERIES}:{line} lists {name}: there is no such file in patches/.")
+            failures.append(f"{SERIES}:{line} lists {name}: there is no such file in {repo.folder}/.")
         if not NAME.fullmatch(name):
             failures.append(f"{SERIES}:{line} lists {name}: a name is verb-object.patch, lower case, without numbers.")
-    return failures + [f"patches/{name} is not listed in {SERIES}." for name in sorted(present - set(names))]
+    return failures + [f"{repo.folder}/{name} is not listed in {SERIES}." for name in sorted(present - set(names))]
 
 
 def _check_header(patch: Patch, pin: Pin) -> list[str]:
@@ -99,7 +99,7 @@ def _check_whole(patches: list[Patch], pin: Pin) -> list[str]:
     changed = sum(patch.changed for patch in patches)
     if changed > BUDGET:
         failures.append(f"{SERIES} changes {changed} lines, at most {BUDGET} may be: move code to our own package.")
-    wanted = f'__version__ = "{pin.local_version}"\n'.encode()
+    wanted = f'__version__ += "+distill.{pin.distill}"'
     added = {
         text
         for patch in patches
@@ -108,6 +108,8 @@ def _check_whole(patches: list[Patch], pin: Pin) -> list[str]:
         for kind, text in hunk.lines
         if kind == "+" and diff.path == f"{PACKAGE}/__init__.py"
     }
-    if wanted not in added:
-        failures.append(f"{SERIES} does not set {PACKAGE}.__version__ to {pin.local_version}, as upstream.toml has it.")
+    if f"{wanted}\n".encode() not in added:
+        failures.append(
+            f"{SERIES} does not make {PACKAGE}.__version__ {pin.local_version}, as upstream.toml has it: add {wanted}."
+        )
     return failures

@@ -40,5 +40,5 @@ def drop(repo: Repo, name: str, log: Callable[[str], None] = print) -> None:
                 diffs[number][path] = diff
     for parts in (patches, names, diffs):
         del parts[owner]
-    swap(repo.root, {**make_files(patches, names, diffs, pin, pristine), f"patches/{name}": None})
+    swap(repo.root, {**make_files(repo, patches, names, diffs, pin, pristine), f"{repo.folder}/{name}": None})
     log(f"* dropped {name}; `patchset.py apply` takes it out of the tree")

@@ -1,5 +1,9 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""The pin: which upstream wheel the series is for, and the hash of each pristine file that it touches."""
+"""The pin: which upstream wheel the series is for, and the hash of each pristine file that it touches.
+
+`patches/` holds the pin and its series; where another upstream line is supported as well, `patches/<version>/` holds
+that line's own. A tree is of one line at a time.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import PatchError
+from . import PatchError, Repo
 
 # The file is flat TOML: two tables of strings and integers. `tomllib` exists from Python 3.11 only, upstream supports
 # 3.8, and `check` must run on a bare interpreter; in this subset every value is also JSON, so the standard library's
@@ -99,3 +103,46 @@ def pin_text(pin: Pin) -> str:
     fields = {name: json.dumps(getattr(pin, name)) for name in ("version", "wheel", "sha256", "distill")}
     lines = [f"{json.dumps(path)} = {json.dumps(digest)}\n" for path, digest in sorted(pin.files.items())]
     return TEMPLATE.format(**fields) + "".join(lines)
+
+
+def find_lines(root: Path) -> dict[str, Repo]:
+    """Return the repository as each supported upstream line sees it.
+
+    Args:
+        root (Path): Folder that holds `patches/`.
+
+    Returns:
+        (dict[str, Repo]): By upstream version, the pin first.
+
+    Raises:
+        PatchError: If a pin cannot be read, or a line's folder has another name than its version.
+    """
+    repo = Repo(root)
+    found = {read_pin(repo.patches / "upstream.toml").version: repo}
+    for folder in sorted(path for path in repo.patches.iterdir() if path.is_dir()):
+        version = read_pin(folder / "upstream.toml").version
+        if folder.name != version or version in found:
+            raise PatchError(f"{folder} is for {version}: a line's folder has its version's name, the pin has none.")
+        found[version] = Repo(root, version)
+    return found
+
+
+def choose_line(root: Path, version: str | None = None) -> Repo:
+    """Return the repository as one upstream line sees it.
+
+    Args:
+        root (Path): Folder that holds `patches/`.
+        version (str, optional): Version of the line; by default the pin.
+
+    Returns:
+        (Repo): The repository.
+
+    Raises:
+        PatchError: If there is no series for the version.
+    """
+    if not version:
+        return Repo(root)
+    found = find_lines(root)
+    if version not in found:
+        raise PatchError(f"there is no series for Ultralytics {version}: there is one for {', '.join(found)}.")
+    return found[version]

@@ -17,6 +17,7 @@ from .diff import FileDiff, safe_path
 from .owners import Edit, History, cut
 from .pin import Pin, pin_text, read_pin
 from .place import format_diff
+from .record import RECORD, read_record, record_bytes, require_line
 from .series import (
     NAME,
     SERIES,
@@ -29,7 +30,6 @@ from .series import (
     touched,
 )
 from .swap import inside, swap
-from .tree import RECORD, read_record, record_bytes
 from .wheel import sha256, upstream
 
 PICK = re.compile(r"(?P<path>[^:]+?)(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?")
@@ -85,20 +85,21 @@ def refresh(
         if not NAME.fullmatch(name):
             raise PatchError(f"--patch {name} is no name for a patch: verb-object.patch, lower case, without numbers.")
         names.append(name)
+    require_line(repo.root, pin)
     pristine = upstream(repo, pin)
     histories, edits = _read_edits(repo, patches, pristine)
     owned = _attribute(edits, names, name, picks)
     for owner, edit in owned:
         log(f"  {edit} -> {names[owner]}")
     diffs = _make_diffs(histories, owned, len(names))
-    contents = make_files(patches, names, diffs, pin, pristine)
-    _prove(contents, names, pristine, histories, owned)
+    contents = make_files(repo, patches, names, diffs, pin, pristine)
+    _prove(repo, contents, names, pristine, histories, owned)
     record = _updated_record(repo, contents, names, pristine)
     changed = {path: data for path, data in {**contents, **record}.items() if _read(repo, path) != data}
     for number, item in enumerate(names, 1):
-        if f"patches/{item}" in changed:
+        if f"{repo.folder}/{item}" in changed:
             log(f"* refreshing {item[: -len('.patch')]} ({number}/{len(names)})")
-    if not any(path.startswith("patches/") for path in changed):
+    if not any(path.startswith(f"{repo.folder}/") for path in changed):
         log(f"nothing to do: all {len(names)} patches are as the tree has them")
     if write:
         swap(repo.root, changed)
@@ -183,11 +184,17 @@ def _make_diffs(histories: dict[str, History], owned: list[tuple[int, Edit]], co
 
 
 def make_files(
-    patches: list[Patch], names: list[str], diffs: list[dict[str, bytes]], pin: Pin, pristine: dict[str, bytes]
+    repo: Repo,
+    patches: list[Patch],
+    names: list[str],
+    diffs: list[dict[str, bytes]],
+    pin: Pin,
+    pristine: dict[str, bytes],
 ) -> dict[str, bytes]:
-    """Put the files under `patches/` together.
+    """Put the files of a series together.
 
     Args:
+        repo (Repo): The patch repository.
         patches (list[Patch]): The patches that there are, whose headers stay.
         names (list[str]): Name of each patch, new ones last.
         diffs (list[dict[str, bytes]]): Each patch's diffs by path.
@@ -206,19 +213,20 @@ def make_files(
             raise PatchError(f"{name} would become empty: keep a change of it in the tree, or drop the patch.")
         header = patches[number].header if number < len(patches) else header_template(name)
         touches = {path: sha256(pristine[path]) for path in diffs[number]}
-        contents[f"patches/{name}"] = patch_bytes(header, touches, b"".join(diffs[number].values()))
+        contents[f"{repo.folder}/{name}"] = patch_bytes(header, touches, b"".join(diffs[number].values()))
     files = {path: sha256(pristine[path]) for parts in diffs for path in parts}
-    contents["patches/upstream.toml"] = pin_text(replace(pin, files=files)).encode()
-    contents[f"patches/{SERIES}"] = "".join(f"{name}\n" for name in names).encode()
+    contents[f"{repo.folder}/upstream.toml"] = pin_text(replace(pin, files=files)).encode()
+    contents[f"{repo.folder}/{SERIES}"] = "".join(f"{name}\n" for name in names).encode()
     return contents
 
 
-def _parsed(contents: dict[str, bytes], names: list[str]) -> list[Patch]:
+def _parsed(repo: Repo, contents: dict[str, bytes], names: list[str]) -> list[Patch]:
     """Parse the patches as they will stand."""
-    return [parse_patch(contents[f"patches/{name}"], name) for name in names]
+    return [parse_patch(contents[f"{repo.folder}/{name}"], name) for name in names]
 
 
 def _prove(
+    repo: Repo,
     contents: dict[str, bytes],
     names: list[str],
     pristine: dict[str, bytes],
@@ -226,7 +234,7 @@ def _prove(
     owned: list[tuple[int, Edit]],
 ) -> None:
     """Apply the new patches in memory, and insist that they give the tree's bytes."""
-    patches = _parsed(contents, names)
+    patches = _parsed(repo, contents, names)
     for path, history in histories.items():
         wanted = history.carry([(owner, edit) for owner, edit in owned if edit.path == path], len(names))[-1]
         if stages(patches, path, pristine[path])[-1] != b"".join(wanted):
@@ -242,7 +250,7 @@ def _updated_record(
     record = read_record(repo.root)
     if not record:
         return {}
-    patches = _parsed(contents, names)
+    patches = _parsed(repo, contents, names)
     for path in touched(patches):
         record[path] = sha256(stages(patches, path, pristine[path])[-1])
     return {RECORD: record_bytes(record)}

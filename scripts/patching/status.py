@@ -9,6 +9,7 @@ from . import OVERLAY, PACKAGE, PatchError, Repo
 from .diff import split_lines
 from .pin import read_pin
 from .place import compare
+from .record import require_line
 from .series import Patch
 from .tree import Plan, make_plan, require_pinned
 from .wheel import sha256
@@ -26,13 +27,13 @@ def status(repo: Repo, target: Path) -> tuple[str, list[str]]:
         lines (list[str]): One line a patch, and one for each other file that stands out.
     """
     own = target.resolve() == repo.root.resolve()
+    pin = read_pin(repo.patches / "upstream.toml")
     if own and not (target / PACKAGE / "__init__.py").is_file():
         return "empty", [f"upstream's files are not unpacked: run `pip install -e .` in {target}"]
-    if not own:
-        try:
-            require_pinned(target, read_pin(repo.patches / "upstream.toml"))
-        except PatchError as error:
-            return "foreign", [str(error)]
+    try:
+        require_line(target, pin) if own else require_pinned(target, pin)
+    except PatchError as error:
+        return "foreign", [str(error)]
     plan = make_plan(repo, target)
     words = {path: _file_word(plan, path) for path in plan.patched}
     lines = [f"{patch.title}: {_patch_word(plan, patch, number)}" for number, patch in enumerate(plan.patches, 1)]

@@ -9,8 +9,6 @@ edit, and stops us.
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,12 +17,10 @@ from typing import Callable
 
 from . import OVERLAY, PACKAGE, PatchError, Repo
 from .pin import Pin, read_pin
+from .record import RECORD, read_record, record_bytes, require_line, tree_version
 from .series import Patch, read_series, stages, touched
 from .swap import inside, swap
 from .wheel import sha256, upstream
-
-RECORD = f"{PACKAGE}/.patchset.json"
-VERSION = re.compile(rb'^__version__ = "([^"\n]+)"', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -128,6 +124,8 @@ def revert(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None
         log (Callable[[str], None]): Takes one line a patch.
     """
     plan = make_plan(repo, target)
+    if plan.own:
+        require_line(target, plan.pin)
     wanted = _differing(plan, plan.pristine)
     _write(plan, wanted, {path: sha256(data) for path, data in plan.pristine.items()} if plan.own else {})
     if wanted:
@@ -143,43 +141,22 @@ def unpack(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None
     """Lay upstream's files that are missing into the repository's own tree; files that are there stay as they are."""
     pin = read_pin(repo.patches / "upstream.toml")
     files = upstream(repo, pin)
+    require_line(target, pin)
     missing = {path: data for path, data in files.items() if not inside(target, path).exists()}
-    swap(target, dict(missing))
+    record = {**read_record(target), **{path: sha256(data) for path, data in missing.items()}}
+    swap(target, {**missing, RECORD: record_bytes(record)} if missing else {})
     log(f"{pin.wheel}: sha256 is right, {len(missing)} of {len(files)} files were missing and are unpacked")
 
 
 def require_pinned(target: Path, pin: Pin) -> None:
     """Refuse a folder that does not hold exactly the pinned upstream, patched or not."""
-    face = target / PACKAGE / "__init__.py"
-    match = VERSION.search(face.read_bytes()) if face.is_file() else None
-    if not match:
+    found = tree_version(target)
+    if not found:
         raise PatchError(
             f"{target} has no {PACKAGE}/__init__.py with a version: give the folder above an Ultralytics tree."
         )
-    found = match[1].decode("utf-8", "replace")
-    if found.split("+")[0] != pin.version:
+    if found != pin.version:
         raise PatchError(f"{target} has Ultralytics {found}, the series is for {pin.version}: check that out.")
-
-
-def read_record(target: Path) -> dict[str, str]:
-    """Read what this tool wrote last.
-
-    Args:
-        target (Path): Folder that holds the tree.
-
-    Returns:
-        (dict[str, str]): Hash of each file; empty for a broken record, then bytes alone decide.
-    """
-    with suppress(OSError, ValueError):
-        record = json.loads(inside(target, RECORD).read_text(encoding="utf-8"))
-        if isinstance(record, dict) and all(isinstance(x, str) for pair in record.items() for x in pair):
-            return {path: digest for path, digest in record.items() if path.startswith(f"{PACKAGE}/")}
-    return {}
-
-
-def record_bytes(record: dict[str, str]) -> bytes:
-    """Write a record as its file's content."""
-    return (json.dumps(record, indent=0, sort_keys=True) + "\n").encode()
 
 
 def _overlay_files(repo: Repo) -> dict[str, bytes]:

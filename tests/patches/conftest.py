@@ -21,7 +21,7 @@ def bare(tmp_path) -> Toy:
 @pytest.fixture
 def toy(bare) -> Toy:
     """The toy repository with two patches, applied: the first touches two files, both touch `engine/run.py`."""
-    bare.edit(FACE, '"1.0.0"', '"1.0.0+distill.3"')
+    bare.edit(FACE, 'NAME = "toy"', '__version__ += "+distill.3"\nNAME = "toy"')
     bare.edit(ENGINE, "line_10 = 10\n", "line_10 = 10\nfirst = 1\n")
     bare.refresh("name-fork.patch")
     bare.edit(ENGINE, "line_14 = 14\n", "second = 2\n")

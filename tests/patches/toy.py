@@ -14,7 +14,7 @@ from patching.refresh import refresh
 WHEEL = "ultralytics-1.0.0-py3-none-any.whl"
 FACE, ENGINE, TEXT, BINARY = (f"ultralytics/{name}" for name in ("__init__.py", "engine/run.py", "odd.txt", "dot.bin"))
 UPSTREAM = {
-    FACE: b'"""A toy."""\n\n__version__ = "1.0.0"\n',
+    FACE: b'"""A toy."""\n\n__version__ = "1.0.0"\n\nNAME = "toy"\n',
     ENGINE: b"".join(b"line_%02d = %d\n" % (i, i) for i in range(1, 61)),
     TEXT: "sonde 🚀\n\n\nlast line without an end".encode(),
     BINARY: b"\0\1\2\n",
@@ -39,6 +39,15 @@ class Toy:
         digest = hashlib.sha256(self.wheel.read_bytes()).hexdigest()
         self.put("patches/upstream.toml", pin_text(Pin("1.0.0", WHEEL, digest, 3, {})).encode())
         self.put("patches/series", b"")
+
+    def add_line(self, version: str, files: dict[str, bytes]) -> Repo:
+        """Pin another release beside the first, with an empty series; return the repository as it sees it."""
+        wheel = WHEEL.replace("1.0.0", version)
+        self.make_wheel(self.repo.cache / wheel, files)
+        digest = hashlib.sha256((self.repo.cache / wheel).read_bytes()).hexdigest()
+        self.put(f"patches/{version}/upstream.toml", pin_text(Pin(version, wheel, digest, 3, {})).encode())
+        self.put(f"patches/{version}/series", b"")
+        return Repo(self.repo.root, version)
 
     @staticmethod
     def make_wheel(path: Path, files: dict[str, bytes]):
