@@ -187,37 +187,6 @@ def test_command_line_and_cfg(data_yaml, teacher_pt, student_yaml, tmp_path):
         assert equal(weights(tmp_path / "python"), weights(tmp_path / other))
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"model_t": "nowhere.pt"}, "'model_t=nowhere.pt' does not exist"),
-        ({"distill_feat": "cwdd"}, "choose from .*cwd"),
-        ({"distill_feat": "mgd(lamda=1)"}, "no parameter 'lamda'; valid ones: .*lambda_mgd"),
-        ({"distill_layers": [99]}, "out of range"),
-        ({"distill_layers": [15, 15]}, "twice"),
-        ({"distill_feat": "cwd(tau=-1)"}, "'distill_feat=cwd.tau=-1.' cannot be built: tau=-1 is out of range"),
-        ({"distill_tau": 0}, "'distill_tau=0'"),
-        ({"dfea": -1}, "'dfea=-1'"),
-        ({"dfea": [1, 2]}, "2 gains for 1 term"),
-        ({"distill_schedule": "sinus"}, "choose from constant"),
-        ({"distill_precision": "fp8"}, "choose from auto"),
-        ({"distill_model": "x.pt"}, "two teachers"),
-        ({"distill_feat": None, "distill_logit": None}, "leave one of them"),
-    ],
-)
-def test_bad_arguments_leave_nothing(more, message, data_yaml, teacher_pt, student_yaml, tmp_path):
-    """One sentence before the first batch; a folder that looks like a run is not left behind."""
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        YOLO(student_yaml).train(**options(data_yaml, tmp_path, **{"model_t": str(teacher_pt), **more}))
-    assert not (tmp_path / "run/weights/last.pt").exists()
-
-
-def test_untrained_teacher_warns(data_yaml, student_yaml, tmp_path, log):
-    """A teacher from a YAML is allowed, and loudly called untrained."""
-    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t="yolov8n.yaml"))
-    assert any("untrained teacher" in line for line in log())
-
-
 def test_tap_sees_what_upstream_computed(student_yaml):
     """The tapped maps carry gradient to the first layer."""
     model = YOLO(student_yaml).model.train()

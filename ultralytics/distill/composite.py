@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.distiller import BaseDistiller, name_pairs, require_scalar
+from ultralytics.distill.distiller import BaseDistiller
 from ultralytics.distill.graph import tap
+from ultralytics.distill.guard import Record, check_terms, require_form
 from ultralytics.distill.online import OnlineTeacher
 from ultralytics.distill.predictions import watch_assigner
 from ultralytics.distill.teacher import Teacher
@@ -33,7 +34,7 @@ class Composite(nn.Module):
         columns (list[str]): Loss columns, e.g. `dfea_loss`.
     """
 
-    OWN = frozenset({"training", "weight", "checked", "sums", "steps"})  # what is written after the start
+    OWN = frozenset({"training", "weight", "checked"})  # what is written after the start
 
     def __init__(self, student: nn.Module, distiller: BaseDistiller, teacher: Teacher | OnlineTeacher):
         """Keep all three; nothing is copied."""
@@ -43,7 +44,7 @@ class Composite(nn.Module):
         self.online = isinstance(teacher, OnlineTeacher)
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
-        self.sums, self.steps = None, 0
+        self.record = Record(distiller)
         self._orig_mod = student  # last: from here on, unknown attributes are the student's
 
     def __getattr__(self, name: str) -> Any:
@@ -95,24 +96,15 @@ class Composite(nn.Module):
                 one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
                 check_terms(distiller, parts, zero_is_normal=one)
                 self.checked = not one
-            self._record(parts)
-            columns = {k: v * self.weight for k, v in columns.items()}
+            columns = {k: v * self.weight for k, v in self.record.add(columns, parts).items()}
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
         loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * batch_factor(student, batch)])
         return loss, {**items, **{k: v.detach() for k, v in columns.items()}}
 
-    def _record(self, parts: list[torch.Tensor]) -> None:
-        """Add the unweighted values to the epoch's sums."""
-        values = torch.stack([p.detach() for p in parts])
-        self.sums = values if self.sums is None else self.sums + values
-        self.steps += 1
-
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""
-        means = (self.sums / self.steps).tolist() if self.steps else [0.0] * len(self.distiller.parts)
-        self.sums, self.steps = None, 0
-        return {f"distill/{k}": v for k, v in zip(self.distiller.parts, means)}
+        return self.record.take_means()
 
 
 def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:
@@ -120,57 +112,3 @@ def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:
     from ultralytics.nn.tasks import ClassificationModel, RTDETRDetectionModel
 
     return 1 if isinstance(student, (ClassificationModel, RTDETRDetectionModel)) else len(batch["img"])
-
-
-def check_terms(distiller: BaseDistiller, parts: list[torch.Tensor], zero_is_normal: bool = False) -> None:
-    """Raise if a term of the first batch could not teach anything.
-
-    Args:
-        distiller (BaseDistiller): For the names of the terms and their layers.
-        parts (list[torch.Tensor]): The unweighted values.
-        zero_is_normal (bool): The batch is one image, or a map one cell as multi-scale training makes it: a relation of
-            one, or a distribution over one position, is nothing to compare.
-
-    Raises:
-        RuntimeError: If a value is no scalar tensor, is not finite, is zero, or is detached from the student.
-    """
-    for name, value in zip(distiller.parts, parts):
-        where = f"the distillation term '{name}'{name_pairs(distiller, name)}"
-        require_scalar(distiller, name, value)
-        if not torch.isfinite(value):
-            raise RuntimeError(f"{where} is {value.item()} on the first batch; try another 'norm' or a smaller size.")
-        if value == 0 and not zero_is_normal:
-            raise RuntimeError(
-                f"{where} is exactly zero on the first batch; student and teacher are equal there, or so few "
-                f"images have nothing to compare."
-            )
-        if not _reaches_student(distiller, value):
-            raise RuntimeError(f"{where} is detached from the student and would teach it nothing.")
-
-
-def require_form(distiller: BaseDistiller, returned: Any) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
-    """Return what a distiller returned, or raise a RuntimeError that says what its `forward` has to return."""
-    if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], dict):
-        columns, parts = returned
-        numbers = all(isinstance(v, torch.Tensor) and v.ndim == 0 for v in columns.values())
-        if numbers and list(columns) == list(distiller.columns) and len(parts) == len(distiller.parts) > 0:
-            return columns, parts
-    raise RuntimeError(
-        f"{type(distiller).__name__}.forward must return a dictionary with one number for each of its columns "
-        f"{list(distiller.columns)} and a list with one number for each of its parts {list(distiller.parts)}."
-    )
-
-
-def _reaches_student(distiller: BaseDistiller, value: torch.Tensor) -> bool:
-    """Whether the graph of a value leads back to a weight that is not the distiller's own."""
-    own = {id(p) for p in distiller.parameters()}
-    nodes, seen = [value.grad_fn], set()
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        if hasattr(node, "variable") and id(node.variable) not in own:
-            return True
-        seen.add(node)
-        nodes += [n for n, _ in node.next_functions]
-    return value.is_leaf and value.requires_grad

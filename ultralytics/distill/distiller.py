@@ -18,6 +18,10 @@ from ultralytics.distill.terms import MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
 
+class TermError(RuntimeError):
+    """A term returns what cannot be trained with."""
+
+
 class BaseDistiller(nn.Module):
     """What the trainer asks of a distiller; derive from it for a way of comparing of your own (`distill_module=`).
 
@@ -60,6 +64,10 @@ class BaseDistiller(nn.Module):
     ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         """Return the value of each column and the unweighted parts; a subclass writes this."""
         raise NotImplementedError
+
+    def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the columns without what is not finite; here each column as a whole."""
+        return {k: v if torch.isfinite(v) else v.new_zeros(()) for k, v in columns.items()}
 
     def describe(self) -> str:
         """Return the formula that is printed at the start."""
@@ -127,15 +135,25 @@ class Distiller(BaseDistiller):
         t = {k: {**v, "features": teacher.features.get(k), "tails": teacher.tails.get(k)} for k, v in t.items()}
         if any(getattr(x, "needs_scores", False) for x in self.terms):
             batch = {**batch, "scores_at": lambda stride, size: scores_at(t, stride, size)}
-        sums, parts = dict.fromkeys(self.columns, 0.0), []
+        parts = []
         with torch.autocast(batch["img"].device.type, enabled=False):
             for term in self.terms:
                 values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
                 for name, value in zip(self.parts[len(parts) :], values):
                     require_scalar(self, name, value)
-                sums[f"{KINDS[term.kind][2]}_loss"] += term.gain * sum(values)
                 parts += values
-        return sums, parts
+        return self.add_up(parts), parts
+
+    def add_up(self, parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return for each loss column the sum of its terms' parts times their gains."""
+        sums, values = dict.fromkeys(self.columns, 0.0), iter(parts)
+        for term in self.terms:
+            sums[f"{KINDS[term.kind][2]}_loss"] += term.gain * sum(next(values) for _ in term.parts)
+        return sums
+
+    def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the columns without the parts that are not finite."""
+        return super().without(self.add_up([v if torch.isfinite(v) else v.new_zeros(()) for v in parts]), parts)
 
     def describe(self) -> str:
         """Return the terms with their gains and parameters."""
@@ -197,9 +215,9 @@ def name_pairs(distiller: BaseDistiller, part: str) -> str:
 
 
 def require_scalar(distiller: BaseDistiller, part: str, value: Any) -> None:
-    """Raise a RuntimeError that names the term and its layers unless a loss returned a scalar tensor."""
+    """Raise a TermError that names the term and its layers unless a loss returned a scalar tensor."""
     if not isinstance(value, torch.Tensor) or value.ndim != 0:
-        raise RuntimeError(
+        raise TermError(
             f"the distillation term '{part}'{name_pairs(distiller, part)} is not a scalar tensor but {value!r:.80}; "
             f"return one number a batch."
         )

@@ -49,6 +49,8 @@ class SeveralDistillers(BaseDistiller):
         sums, parts = dict.fromkeys(self.columns, 0.0), []
         for distiller, seen in zip(self.distillers, teacher):
             columns, some = distiller(student, seen, batch, targets)
+            if not torch.isfinite(torch.stack(list(columns.values()))).all():  # one teacher's, before they are mixed
+                columns = distiller.without(columns, some)
             sums = {k: sums[k] + columns.get(k, 0.0) for k in sums}
             parts += some
         return sums, parts

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ OLD_NAMES = {
     "distillonline": "distill_online",
     "logit_loss": "distill_logit",
 }
+QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 
 
 @dataclass
@@ -85,9 +87,10 @@ def split_list(value: Any) -> list:
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     items, depth, start = [], 0, 0
-    for i, char in enumerate(text + ","):
+    bare = QUOTED.sub(lambda found: "_" * len(found[0]), text)  # commas and brackets inside quotes split nothing
+    for i, char in enumerate(bare + ","):
         depth += (char in "([{") - (char in ")]}")
-        if char == "," and depth == 0:
+        if char == "," and (depth == 0 or i == len(text)):  # an open bracket at the end is for the reader to refuse
             items.append(text[start:i].strip().strip("'\""))
             start = i + 1
     return [x for x in items if x and x.lower() != "none"]

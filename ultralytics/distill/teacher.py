@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
 from ultralytics.utils import LOGGER
 
@@ -41,14 +42,13 @@ class Source:
         """Save a teacher that was given as an object, once, as a checkpoint that upstream loads."""
         if not self.save:
             return
-        from ultralytics.utils.patches import torch_save
-
         module = deepcopy(self.module).float()
         module.criterion = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         args = getattr(module, "args", {})
         args = args if isinstance(args, dict) else vars(args)
-        torch_save({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
+        save_whole({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
+        self.save = False
         LOGGER.info(f"Distillation: teacher saved to {self.path}, for resume and spawned workers")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from ultralytics.distill import average, online
 from ultralytics.distill import config as configuration
 from ultralytics.distill.composite import Composite
 from ultralytics.distill.config import Config
-from ultralytics.distill.distiller import BaseDistiller
+from ultralytics.distill.distiller import BaseDistiller, TermError
+from ultralytics.distill.folder import Folder
 from ultralytics.distill.lessons import build_composite
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.report import formula
@@ -40,15 +42,19 @@ class Run:
         configs (list[Config]): The checked arguments, for each teacher.
         sources (list[Source]): The teachers.
         schedule (Constant): The weight over the run.
+        folder (Folder): The results folder as it was before.
         composite (Composite | None): Student, distiller and teacher, once built.
         batch (int): Batches since the epoch's start.
+        begun (bool): Whether an epoch was completed.
     """
 
     configs: list[Config]
     sources: list[Source]
     schedule: Constant
+    folder: Folder
     composite: Composite | None = None
     batch: int = -1
+    begun: bool = False
 
 
 def attach(trainer: BaseTrainer) -> Run | None:
@@ -91,7 +97,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
     if args.compile:
         LOGGER.warning("'compile' is not supported while distilling and will be disabled.")
         args.compile = False
-    return Run(configs, sources, config.schedule.cls(**config.schedule.params))
+    return Run(configs, sources, config.schedule.cls(**config.schedule.params), Folder(trainer.save_dir))
 
 
 def teachers_of(value: Any) -> list:
@@ -102,7 +108,7 @@ def teachers_of(value: Any) -> list:
 
 
 def save_teacher(trainer: BaseTrainer) -> None:
-    """Save a live teacher where resume and spawned workers find it, once upstream has settled the results folder."""
+    """Save a live teacher, once, where resume and spawned workers find it."""
     if trainer.distill and RANK in {-1, 0}:
         for source in trainer.distill.sources:
             source.write()
@@ -120,12 +126,13 @@ def build(trainer: BaseTrainer) -> nn.Module:
     run = trainer.distill
     if run is None:
         return trainer.model
-    save_teacher(trainer)
+    trainer.add_callback("teardown", _put_back)
     run.composite = build_composite(trainer, run.configs, run.sources)
     if run.composite.online:
         trainer.add_callback("on_train_epoch_end", online.end_epoch)
     trainer.add_callback("on_train_epoch_start", _start_epoch)
     trainer.add_callback("on_train_batch_start", _start_batch)
+    trainer.add_callback("on_train_epoch_end", _end_epoch)
     if RANK in {-1, 0}:
         names = ", ".join(s.name for s in run.sources)
         LOGGER.info(formula(run.composite.distiller, run.composite.teacher, run.configs[0], names, trainer.args.imgsz))
@@ -192,9 +199,23 @@ def drop_columns(trainer: BaseTrainer, items: dict | tuple, prefix: str) -> dict
     return {n: items[n] for n in kept} if isinstance(items, dict) else kept
 
 
+def _put_back(trainer: BaseTrainer) -> None:
+    """Take back what upstream wrote if an error ends the run at its first batch, or a term does in its first epoch."""
+    run, error = trainer.distill, sys.exc_info()[1]
+    early = run.batch <= 0 or isinstance(error, TermError)
+    if RANK in {-1, 0} and isinstance(error, Exception) and early and not run.begun:
+        run.folder.put_back()
+
+
 def _start_epoch(trainer: BaseTrainer) -> None:
     """Count the epoch's batches from zero."""
     trainer.distill.batch = -1
+
+
+def _end_epoch(trainer: BaseTrainer) -> None:
+    """Save what resume needs beside the first checkpoint: a teacher that was given as an object."""
+    trainer.distill.begun = True
+    save_teacher(trainer)
 
 
 def _start_batch(trainer: BaseTrainer) -> None:
