@@ -19,14 +19,14 @@ from pathlib import Path
 
 from setuptools import setup
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
+
+from patching import PACKAGE, PatchError, Repo, tree
+from patching.pin import choose_line, read_pin
+from patching.wheel import obtain, read_wheel
+
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from patching import PACKAGE, PatchError, Repo, tree  # noqa: E402
-from patching.pin import choose_line, read_pin  # noqa: E402
-from patching.wheel import obtain, read_wheel  # noqa: E402
-
-TEST = ["pytest", "hypothesis", "patch-ng", "ruff"]
+TEST = ["pytest", "pytest-xdist", "hypothesis", "mypy", "patch-ng", "ruff"]
 EXTRA = re.compile(r"""(?P<name>[^;]+?)\s*;\s*(?:(?P<marker>.+)\s+and\s+)?extra\s*==\s*["'](?P<extra>[^"']+)["']""")
 LICENSE_COPY = "LICENSE.upstream"
 

@@ -30,11 +30,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmarking import measure, report  # noqa: E402
-from benchmarking.ways import WAYS, Way, make_batch  # noqa: E402
+from benchmarking import measure, report
+from benchmarking.ways import WAYS, Way, make_batch
 
-from ultralytics import YOLO  # noqa: E402
-from ultralytics.utils import LOGGER  # noqa: E402
+from ultralytics import YOLO
+from ultralytics.utils import LOGGER
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -48,7 +48,7 @@ class Terms(nn.Module):
         self.batch["batch_idx"] = torch.arange(n, device=device).repeat_interleave(OBJECTS).float()
         if name in RESPONSE:
             self.losses = nn.ModuleList([RESPONSE[name]()])
-            self.pairs = [self.predictions(name, n, sizes, rand)]
+            self.pairs: list[tuple[Any, Any]] = [self.predictions(name, n, sizes, rand)]
             return
         cls = {**FEATURE, **RELATION}[name]
         widths = [{"channels_s": s, "channels_t": t} for s, t in zip(WIDTHS_S, WIDTHS_T)]
@@ -93,7 +93,7 @@ class Terms(nn.Module):
 
     def forward(self) -> torch.Tensor:
         """Return the sum over the levels."""
-        total = 0
+        total: Any = 0
         for i, (loss, (s, t)) in enumerate(zip(self.losses, self.pairs)):
             batch = {**self.batch, "teacher_scores": self.scores[i]} if hasattr(self, "scores") else self.batch
             total = total + loss(s, t, batch)

@@ -39,7 +39,8 @@ def time_ways(
     Returns:
         (dict[str, list[float]]): Milliseconds of each step; entry i of all ways comes from the same round.
     """
-    device, order, found, now = batch["img"].device, random.Random(0), {name: [] for name in ways}, CLOCKS[clock]
+    device, order, now = batch["img"].device, random.Random(0), CLOCKS[clock]
+    found: dict[str, list[float]] = {name: [] for name in ways}
     for way in list(ways.values()) * WARMUP:
         way.step(batch)
     began = time.perf_counter()

@@ -94,7 +94,8 @@ class Way(BaseTrainer):
         needs = {"native": {"distill_model": str(teacher)}, "ours": {"model_t": str(teacher), **options.terms}}
         needs["floor"] = needs["ours"]
         self.args = get_cfg(overrides={"imgsz": options.imgsz, "batch": options.batch, **needs.get(name, {})})
-        self.device, self.wdir, self.callbacks = torch.device(options.device), teacher.parent, defaultdict(list)
+        self.device, self.wdir = torch.device(options.device), teacher.parent
+        self.callbacks: dict[str, list] = defaultdict(list)
         self.amp = options.amp
         self.args.amp = self.amp
         self.data, self.accumulate, self.epoch, self.epochs = {"nc": student.yaml["nc"]}, 1, 0, 100
@@ -117,12 +118,12 @@ class Way(BaseTrainer):
         distill.add_optimizer_groups(self)
         self.ema = ModelEMA(self.model)
         self.model.train()
-        self.loss = self.loss_items = None
+        self.loss: Any = None
 
     def step(self, batch: dict[str, Any]) -> None:
         """Take one step, as the trainer's loop does."""
         with autocast(self.amp, device=self.device.type):
-            loss, self.loss_items = self.model(batch)
+            loss, _ = self.model(batch)
             self.loss = loss.sum()
         self.scaler.scale(self.loss).backward()
         self.optimizer_step()

@@ -76,10 +76,12 @@ def _check_touches(patch: Patch, pin: Pin) -> list[str]:
     """Check the `Touches:` lines against the diffs and the pin."""
     failures, listed = [], []
     for field in patch.fields:
+        if field.name != "Touches":
+            continue
         match = TOUCHES.fullmatch(field.value)
-        if field.name == "Touches" and not match:
+        if not match:
             failures.append(f"{patch.name}:{field.line} has Touches {field.value!r}: expected PATH sha256=DIGEST.")
-        elif field.name == "Touches":
+        else:
             listed.append(match[1])
             if pin.files.get(match[1]) != match[2]:
                 failures.append(f"{patch.name}:{field.line} gives another hash for {match[1]} than upstream.toml.")

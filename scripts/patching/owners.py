@@ -63,20 +63,20 @@ class History:
         self.path = path
         self.stages = [[Line(text) for text in split_lines(pristine)]]
         self.removed: list[tuple[int, list[Line], list[Line]]] = []  # patch, all lines before, the removed lines
-        for owner, diff in enumerate(diffs):
+        for by, diff in enumerate(diffs):
             lines = self.stages[-1]
             after = list(lines)
             for change in reversed(changes(diff, [line.text for line in lines]) if diff else []):
-                after[change.start : change.stop] = [Line(text, owner) for text in change.lines]
+                after[change.start : change.stop] = [Line(text, by) for text in change.lines]
                 if change.stop > change.start:
-                    self.removed.append((owner, lines[: change.start], lines[change.start : change.stop]))
+                    self.removed.append((by, lines[: change.start], lines[change.start : change.stop]))
             self.stages.append(after)
-        self.places = [
+        self.places: list[tuple[int, int, int]] = [
             (owner, index, index + 1) for index, line in enumerate(self.final) if (owner := line.owner) is not None
         ]
-        for owner, before, _ in self.removed:
+        for by, before, _ in self.removed:
             at = _after(before, self.final)
-            self.places.append((owner, at, at))
+            self.places.append((by, at, at))
 
     @property
     def final(self) -> list[Line]:
@@ -149,7 +149,7 @@ def _after(before: list[Line], lines: list[Line]) -> int:
     return next((index_of[line] + 1 for line in reversed(before) if line in index_of), 0)
 
 
-def _rebuild(lines: list[Line], gone: set[Line], added: list[tuple[int, Sequence[bytes]]]) -> list[bytes]:
+def _rebuild(lines: list[Line], gone: set[Line], added: Sequence[tuple[int, Sequence[bytes]]]) -> list[bytes]:
     """Take lines away and put texts in, each at its index of the lines as they were."""
     inserted: dict[int, list[bytes]] = {}
     for at, texts in added:

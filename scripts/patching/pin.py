@@ -67,7 +67,7 @@ def read_pin(path: Path) -> Pin:
         PatchError: If the file is missing, or a value is missing or malformed.
     """
     parser = configparser.ConfigParser(delimiters=("=",), comment_prefixes=("#",), interpolation=None)
-    parser.optionxform = str
+    parser.optionxform = str  # type: ignore[method-assign, assignment]  # as configparser's documentation has it
     try:
         parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
         upstream = {key: json.loads(value) for key, value in parser["upstream"].items()}

@@ -95,7 +95,9 @@ def refresh(
     contents = make_files(repo, patches, names, diffs, pin, pristine)
     _prove(repo, contents, names, pristine, histories, owned)
     record = _updated_record(repo, contents, names, pristine)
-    changed = {path: data for path, data in {**contents, **record}.items() if _read(repo, path) != data}
+    changed: dict[str, bytes | None] = {
+        path: data for path, data in {**contents, **record}.items() if _read(repo, path) != data
+    }
     for number, item in enumerate(names, 1):
         if f"{repo.folder}/{item}" in changed:
             log(f"* refreshing {item[: -len('.patch')]} ({number}/{len(names)})")
@@ -147,7 +149,7 @@ def _attribute(
 ) -> list[tuple[int, Edit]]:
     """Give each edit its patch; with picks, only the picked ones."""
     chosen = names.index(name) if name else None
-    if picks:
+    if chosen is not None and picks:
         for pick in picks:
             edits = [
                 piece for edit in edits for piece in (cut(edit, pick.first, pick.last) if pick.takes(edit) else [edit])

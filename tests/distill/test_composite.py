@@ -66,7 +66,7 @@ def test_attributes_are_the_students(composite):
     assert student.transforms == "a classifier's" and student.names == {0: "other"}
     assert not {"transforms", "names"} & vars(composite).keys()
     with pytest.raises(AttributeError, match="no_such"):
-        composite.no_such  # noqa: B018
+        _ = composite.no_such
     composite.weight = 0.5  # its own
     assert composite.weight == 0.5 and not hasattr(student, "weight")
 

@@ -114,7 +114,10 @@ NAMES = st.lists(
 def test_classes_are_paired_by_name(student, teacher):
     """Exactly the names that both know are paired, each once, whatever their order, case and blanks."""
     pairs = class_map(dict(enumerate(student)), dict(enumerate(teacher)))
-    same = lambda x: x.strip().lower()  # noqa: E731
+
+    def same(name):
+        return name.strip().lower()
+
     assert [same(student[i]) for i, _ in pairs] == [same(teacher[j]) for _, j in pairs]
     assert {same(student[i]) for i, _ in pairs} == {same(x) for x in student} & {same(x) for x in teacher}
     assert len({j for _, j in pairs}) == len({i for i, _ in pairs}) == len(pairs)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -103,7 +105,7 @@ class _Standardise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: torch.Tensor, fresh: bool, eps: float = 1e-5) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, fresh: bool, eps: float = 1e-5) -> torch.Tensor:
         """Return (x - mean) / sqrt(variance + eps), with the mean taken off before the variance is."""
         mean = x.mean((0, 2, 3), keepdim=True)
         y = x.sub_(mean) if fresh else x - mean
@@ -116,7 +118,7 @@ class _Standardise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Return scale * (grad - mean(grad) - y * mean(grad * y))."""
         y, scale = ctx.saved_tensors
         x = grad * y

@@ -27,7 +27,7 @@ def read_line(line: list[str]) -> dict[str, Any]:
         (dict[str, Any]): The arguments, older spellings replaced.
     """
     try:
-        given = {}
+        given: dict[str, Any] = {}
         for item in merge_equals_args(line):
             if "=" not in item:
                 raise SyntaxError(f"'{item}' is not of the form key=value.")

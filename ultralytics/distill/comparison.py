@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,11 @@ class Contender:
         return {k: np.array([r[k] for r in rows]) for k in (rows[0] if rows else {})}
 
 
-def compare(models: dict[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any = None) -> None:
+def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any = None) -> None:
     """Print the table of some models and save it with the pictures.
 
     Args:
-        models (dict[str, str | Path]): Checkpoints by name.
+        models (Mapping[str, str | Path]): Checkpoints by name.
         data (str): The data's YAML; accuracy is that on its validation set.
         imgsz (int | list): Image size in pixels.
         folder (str | Path): Where `comparison.csv`, `comparison.png` and `samples.png` go.
@@ -75,7 +75,7 @@ def compare(models: dict[str, str | Path], data: str, imgsz: Any, folder: str | 
     LOGGER.info(f"\n{table(contenders)}\n\nComparison saved to {colorstr('bold', folder)}")
 
 
-def _compare_alone(models: dict[str, str | Path], data: str, imgsz: Any, folder: Path, device: Any) -> None:
+def _compare_alone(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any) -> None:
     """Compare in a process that does not know of the launcher."""
     arguments = ({k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device)
     code = "import sys, json; from ultralytics.distill.comparison import compare; compare(*json.loads(sys.argv[1]))"

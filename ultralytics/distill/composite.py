@@ -14,7 +14,6 @@ from ultralytics.distill.graph import tap
 from ultralytics.distill.guard import Record, check_terms, require_form
 from ultralytics.distill.online import OnlineTeacher
 from ultralytics.distill.predictions import watch_assigner
-from ultralytics.distill.teacher import Teacher
 from ultralytics.utils.torch_utils import unwrap_model
 
 
@@ -36,7 +35,7 @@ class Composite(nn.Module):
 
     OWN = frozenset({"training", "weight", "checked"})  # what is written after the start
 
-    def __init__(self, student: nn.Module, distiller: BaseDistiller, teacher: Teacher | OnlineTeacher):
+    def __init__(self, student: nn.Module, distiller: BaseDistiller, teacher: Any):
         """Keep all three; nothing is copied."""
         super().__init__()
         self.distiller = distiller
@@ -86,7 +85,7 @@ class Composite(nn.Module):
             shown, own = self.teacher(batch)
         elif self.weight:
             shown = self.teacher(distiller.prepare(batch["img"]))
-        targets = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
+        targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
         with tap(student, distiller.layers[0], distiller.needs_features) as seen, targets as assigned:
             task, items = self._orig_mod(batch)
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -57,7 +58,7 @@ class Config:
     layers: str | list = "auto"
     tau: float | None = None
     alpha: float = 1.0
-    schedule: Spelled | None = None
+    schedule: Spelled = field(default_factory=lambda: parse("distill_schedule", "constant", SCHEDULES))
     stop: int = 0
     precision: str = "auto"
     module: Spelled | None = None
@@ -209,13 +210,13 @@ def _number(
 ) -> float:
     """Return a float in range, or raise."""
     try:
-        number = float(value) if not isinstance(value, bool) else None
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        number = None
+        number = math.nan
     bounds = [f"above {above}"] if above is not None else []
     bounds += [f"at least {least}"] if least is not None else []
     bounds += [f"at most {most}"] if most is not None else []
-    wrong = number is None or number != number or number == float("inf")
+    wrong = not math.isfinite(number)
     wrong = wrong or (above is not None and number <= above) or (least is not None and number < least)
     if wrong or (most is not None and number > most):
         raise ValueError(f"'{name}={value}' must be a finite number {' and '.join(bounds)}.")

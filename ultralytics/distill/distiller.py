@@ -97,7 +97,7 @@ class Distiller(BaseDistiller):
         maps = [t for t in config.terms if t.kind != "logit"]
         responses = [t for t in config.terms if t.kind == "logit"]
         self.pairs = pair(student, teacher, config.layers) if maps else []
-        built = [MapTerm(t, config, self.pairs) for t in maps]
+        built: list[MapTerm | ResponseTerm] = [MapTerm(t, config, self.pairs) for t in maps]
         built += self._build_responses(responses, config, student, teacher)
         if not built:
             raise ValueError(
@@ -135,7 +135,7 @@ class Distiller(BaseDistiller):
         t = {k: {**v, "features": teacher.features.get(k), "tails": teacher.tails.get(k)} for k, v in t.items()}
         if any(getattr(x, "needs_scores", False) for x in self.terms):
             batch = {**batch, "scores_at": lambda stride, size: scores_at(t, stride, size)}
-        parts = []
+        parts: list[torch.Tensor] = []
         with torch.autocast(batch["img"].device.type, enabled=False):
             for term in self.terms:
                 values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
@@ -146,7 +146,8 @@ class Distiller(BaseDistiller):
 
     def add_up(self, parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return for each loss column the sum of its terms' parts times their gains."""
-        sums, values = dict.fromkeys(self.columns, 0.0), iter(parts)
+        sums: dict[str, Any] = dict.fromkeys(self.columns, 0.0)
+        values = iter(parts)
         for term in self.terms:
             sums[f"{KINDS[term.kind][2]}_loss"] += term.gain * sum(next(values) for _ in term.parts)
         return sums
@@ -182,7 +183,7 @@ class Distiller(BaseDistiller):
             built.append(response)
         return built
 
-    def _fit_scores(self, built: list[nn.Module], teacher: nn.Module) -> None:
+    def _fit_scores(self, built: Sequence[nn.Module], teacher: nn.Module) -> None:
         """Raise unless the teacher's head has class scores at every pair's stride, where a term weighs by them."""
         head = teacher.model[-1]
         strides = head_strides(teacher) if hasattr(head, "cv2") else []
@@ -194,9 +195,10 @@ class Distiller(BaseDistiller):
             )
 
     @staticmethod
-    def _name_parts(built: list[nn.Module]) -> list[str]:
+    def _name_parts(built: Sequence[nn.Module]) -> list[str]:
         """Name each unweighted value; no name contains "loss", which upstream's plot would take for a loss column."""
-        names, seen = [], {}
+        names: list[str] = []
+        seen: dict[str, int] = {}
         for term in built:
             name = term.name.replace("loss", "term")
             seen[name] = seen.get(name, 0) + 1
@@ -239,4 +241,4 @@ def scores_at(teacher: dict[str, dict[str, Any]], stride: float, size: tuple[int
         i = b["strides"].index(stride)
         level = b["scores"].split([h * w for h, w in b["shapes"]], dim=2)[i].unflatten(2, b["shapes"][i]).float()
         maps.append(level if tuple(level.shape[2:]) == tuple(size) else F.interpolate(level, size, mode="bilinear"))
-    return sum(maps) / len(maps)
+    return sum(maps[1:], maps[0]) / len(maps)

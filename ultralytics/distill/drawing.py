@@ -72,8 +72,8 @@ def outline(name: str, rng: np.random.Generator) -> list[np.ndarray]:
         gap, inner = rng.uniform(0.45, 0.8), rng.uniform(0.5, 0.62)
         angle = np.linspace(gap / 2, 2 * np.pi - gap / 2, 48)
         arc = np.stack([np.cos(angle), np.sin(angle)], 1)
-        angle = angle + rng.choice([-0.25, 0.25])
-        return [np.concatenate([arc, inner * np.stack([np.cos(angle), np.sin(angle)], 1)[::-1]])]
+        slant = angle + rng.choice([-0.25, 0.25])
+        return [np.concatenate([arc, inner * np.stack([np.cos(slant), np.sin(slant)], 1)[::-1]])]
     if name == "hex nut":
         return [_polygon(6), hole]
     if name == "square nut":
@@ -81,9 +81,8 @@ def outline(name: str, rng: np.random.Generator) -> list[np.ndarray]:
     if name == "bolt":  # a hex nut without its hole
         return [_polygon(6)]
     teeth = int(rng.integers(8, 12))
-    angle = np.arange(teeth * 4) * (2 * np.pi / (teeth * 4))
     radius = np.tile([1.0, 1.0, 0.76, 0.76], teeth)[:, None]
-    return [radius * np.stack([np.cos(angle), np.sin(angle)], 1), hole]
+    return [radius * _polygon(4 * teeth), hole]
 
 
 def _ring(radius: float) -> np.ndarray:
@@ -120,8 +119,8 @@ def _area(contours: Sequence[np.ndarray]) -> float:
 def _background(rng: np.random.Generator, side: int) -> np.ndarray:
     """Return a bench of wood, cloth or steel as a float32 image (side, side, 3) with values from 0 to 255."""
     colour = rng.uniform(60, 190) * rng.uniform(0.75, 1.25, 3)
-    grain = (rng.integers(2, 7), rng.integers(20, 60))  # coarse along one direction: wood; along both: cloth, dirt
-    grain = grain[:: rng.choice([-1, 1])] if rng.random() < 0.6 else (rng.integers(4, 30),) * 2
+    grain = [int(rng.integers(2, 7)), int(rng.integers(20, 60))]  # coarse along one direction: wood; both: cloth, dirt
+    grain = grain[:: rng.choice([-1, 1])] if rng.random() < 0.6 else [int(rng.integers(4, 30))] * 2
     texture = cv2.resize(rng.normal(size=grain).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
     along = np.linspace(-0.5, 0.5, side, dtype=np.float32)
     slope = rng.uniform(-40, 40) * along + rng.uniform(-40, 40) * along[:, None]
@@ -180,14 +179,14 @@ def _paint(
     part, view = mask[box].astype(np.float32), canvas[box]
     colour = rng.choice(METALS) * rng.uniform(0.7, 1.2) if colour is None else colour
     dx, dy = float(np.cos(light)), float(np.sin(light))
-    shift = np.float32([[1, 0, 2 * unit * dx], [0, 1, 2 * unit * dy]])
+    shift = np.array([[1, 0, 2 * unit * dx], [0, 1, 2 * unit * dy]], np.float32)
     shadow = cv2.GaussianBlur(cv2.warpAffine(part, shift, part.shape[::-1]), (0, 0), unit)
     view *= (1 - 0.5 * shadow)[..., None]
     x, y = (np.linspace(-1, 1, n, dtype=np.float32) for n in part.shape[::-1])
     soft = cv2.GaussianBlur(part, (0, 0), 1.2 * unit)
     rim = cv2.Sobel(soft, cv2.CV_32F, 1, 0) * dx + cv2.Sobel(soft, cv2.CV_32F, 0, 1) * dy  # edges towards the light
     shade = 1 - 0.22 * (x * dx + y[:, None] * dy) - rng.uniform(0.2, 0.6) * rim
-    view[:] = np.where(mask[box][..., None], np.float32(colour) * np.float32(shade)[..., None], view)
+    view[:] = np.where(mask[box][..., None], colour.astype(np.float32) * shade.astype(np.float32)[..., None], view)
 
 
 def _photograph(rng: np.random.Generator, canvas: np.ndarray, imgsz: int) -> np.ndarray:

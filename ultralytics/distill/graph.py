@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ def tap(model: nn.Module, layers: Sequence[int] = (), features: bool = False) ->
     """
     seen = Tapped()
 
-    def keep(index: int):
+    def keep(index: int) -> Callable[..., None]:
         return lambda module, args, out: seen.maps.__setitem__(index, out)
 
     def enter(module: nn.Module, args: tuple) -> None:
@@ -60,7 +60,7 @@ def tap(model: nn.Module, layers: Sequence[int] = (), features: bool = False) ->
     def leave(module: nn.Module, args: tuple, out: Any) -> None:
         seen.output = out
 
-    def append(branch: str):
+    def append(branch: str) -> Callable[..., None]:
         return lambda module, args, out: seen.features.setdefault(branch, []).append(out)
 
     head = model.model[-1]
@@ -75,19 +75,21 @@ def tap(model: nn.Module, layers: Sequence[int] = (), features: bool = False) ->
             handle.remove()
 
 
-def replay(model: nn.Module, x: torch.Tensor, layers: Sequence[int], head: bool = False) -> Tapped:
+def replay(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: bool = False) -> Tapped:
     """Run a model layer by layer, as its own forward does, and stop after the last layer asked for.
 
     Args:
         model (nn.Module): An Ultralytics model, unwrapped.
-        x (torch.Tensor): Images (N, C, H, W).
+        images (torch.Tensor): Images (N, C, H, W).
         layers (Sequence[int]): Layer indices whose outputs are wanted.
         head (bool): Whether to run the head too.
 
     Returns:
         (Tapped): The maps asked for and, with the head, its inputs and output.
     """
-    seen, outputs, wanted = Tapped(), [], set(layers)
+    x: Any = images
+    outputs: list[Any] = []
+    seen, wanted = Tapped(), set(layers)
     last = len(model.model) - 1
     stop = last if head else max(wanted)
     for m in model.model:
@@ -105,7 +107,7 @@ def replay(model: nn.Module, x: torch.Tensor, layers: Sequence[int], head: bool 
     return seen
 
 
-def class_heads(head: nn.Module) -> dict[str, nn.ModuleList]:
+def class_heads(head: nn.Module) -> dict[str, Sequence[nn.Sequential]]:
     """Return a detection head's class branches, level by level; their first block yields the inner features."""
     found = {"one2many": getattr(head, "cv3", None), "one2one": getattr(head, "one2one_cv3", None)}
     return {k: v for k, v in found.items() if v is not None}
@@ -192,7 +194,7 @@ def pair(student: nn.Module, teacher: nn.Module, layers: str | Sequence[tuple[in
     Raises:
         ValueError: If a layer is out of range or yields no map, or if no stride is shared.
     """
-    if layers != "auto":
+    if not isinstance(layers, str):
         return _pair_by_hand(student, teacher, layers)
     s, t = (probe(m, head_inputs(m)) for m in (student, teacher))
     of_stride = {stride: i for i, (_, stride) in t.items()}

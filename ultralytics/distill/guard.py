@@ -81,8 +81,10 @@ class Record:
 
     def __init__(self, distiller: BaseDistiller):
         """Start empty."""
-        self.distiller, self.broken = distiller, {}
-        self.sums = self.counts = None
+        self.distiller = distiller
+        self.broken: dict[str, int] = {}
+        self.sums: torch.Tensor | None = None
+        self.counts: torch.Tensor | None = None
 
     def add(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Take in a batch; what is not finite is left out of the means and of the loss, and counted.
@@ -106,7 +108,9 @@ class Record:
 
     def take_means(self) -> dict[str, float]:
         """Return each part's mean since the last call, nan where no batch had a number, and start anew."""
-        means = [0.0] * len(self.distiller.parts) if self.sums is None else (self.sums / self.counts).tolist()
+        means = [0.0] * len(self.distiller.parts)
+        if self.sums is not None and self.counts is not None:
+            means = (self.sums / self.counts).tolist()
         self.sums = self.counts = None
         return {f"distill/{k}": v for k, v in zip(self.distiller.parts, means)}
 

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from ultralytics.distill import online
 from ultralytics.distill.average import AverageTeacher
@@ -43,7 +42,7 @@ def build_composite(trainer: BaseTrainer, configs: list[Config], sources: list[S
     return Composite(trainer.model, SeveralDistillers(distillers, names), SeveralTeachers(teachers))
 
 
-def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[BaseDistiller, nn.Module | Teacher]:
+def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[BaseDistiller, Any]:
     """Build one teacher and its distiller."""
     student = unwrap_model(trainer.model)
     module = source.module if source.module is not None else student
@@ -53,7 +52,7 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
     make = partial(own.cls, **own.params) if own else Distiller
     distiller = make(config, student, module).to(trainer.device)
     wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
-    if not distiller.columns or not (wants[0] or wants[1]):
+    if own and not (distiller.columns and (wants[0] or wants[1])):
         raise ValueError(
             f"'distill_module={own.text}' asks for nothing; it needs 'columns', and 'layers' or 'needs_head'."
         )

@@ -44,7 +44,8 @@ class OnlineTeacher(nn.Module):
         self.net, self.layers, self.features, self.gain = model, sorted(set(layers)), features, gain
         for name, p in model.named_parameters():
             p.requires_grad = ".dfl" not in name
-        self.ema, self.metrics = ModelEMA(model), {}
+        self.ema: Any = ModelEMA(model)
+        self.metrics: dict[str, float] = {}
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tapped, torch.Tensor]:
         """Train on a batch and show the student what was seen.
@@ -78,10 +79,10 @@ class OnlineTeacher(nn.Module):
         self.ema = ModelEMA(self.net)  # validation may have made inference tensors of the old one
         self.ema.ema.load_state_dict(state["ema"])
         self.ema.updates = state["updates"]
-        self.net.criterion = self.net.init_criterion()
-        if hasattr(self.net.criterion, "update"):  # an end-to-end head's criterion shifts its weights with the epochs
-            self.net.criterion.updates = epoch - 1
-            self.net.criterion.update()
+        criterion = self.net.criterion = self.net.init_criterion()
+        if hasattr(criterion, "update"):  # an end-to-end head's criterion shifts its weights with the epochs
+            criterion.updates = epoch - 1
+            criterion.update()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keep the average out of the registries."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,7 +55,7 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]
     parts = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
     parts = {k: c for k, c in (parts or {"one2many": criterion}).items() if hasattr(c, "assigner")}
 
-    def keep(name: str):
+    def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple, out: tuple) -> None:
             found[name] = {"target_scores": out[2].transpose(1, 2), "fg_mask": out[3].bool()}
 

@@ -34,6 +34,6 @@ def formula(distiller: BaseDistiller, teacher: Teacher | OnlineTeacher, config: 
     for p in distiller.pairs:
         s, t = ("x".join(str(round(v)) for v in (c, imgsz / d, imgsz / d)) for c, d in zip(p.channels, p.strides))
         lines.append(f"{p.name}: student layer {p.student} ({s}) <- teacher layer {p.teacher} ({t})")
-    own = sum(p.numel() for p in distiller.parameters())
-    lines.append(f"{own:,} parameters of the distiller's own are trained along and left out of the checkpoint's model")
+    size = sum(p.numel() for p in distiller.parameters())
+    lines.append(f"{size:,} parameters of the distiller's own are trained along and left out of the checkpoint's model")
     return "\n".join(f"{'Distillation:' if not i else '':>13} {x}" for i, x in enumerate(lines))

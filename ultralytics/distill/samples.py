@@ -61,7 +61,7 @@ def plot_samples(
         len(labels), len(models) + 1, figsize=(3 * (len(models) + 1), 3.25 * len(labels)), squeeze=False
     )
     for i, (path, boxes, classes) in enumerate(labels):
-        image = cv2.imread(path)
+        image = np.asarray(cv2.imread(path))
         truth = [names[int(k)] for k in classes]
         tiles = [(draw(image, [(b, n, colors(int(k), True)) for b, n, k in zip(boxes, truth, classes)]), path)]
         for _, model in models:

@@ -15,7 +15,9 @@ class _Settled(torch.autograd.Function):
     """A value whose gradients are known already."""
 
     @staticmethod
-    def forward(ctx, value: torch.Tensor, gradients: Sequence[torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, value: torch.Tensor, gradients: Sequence[torch.Tensor], *inputs: torch.Tensor
+    ) -> torch.Tensor:
         """Keep the gradients and hand on the value."""
         ctx.save_for_backward(*gradients)
         ctx.dtypes = [x.dtype for x in inputs]
@@ -23,7 +25,7 @@ class _Settled(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: torch.Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         """Scale the kept gradients; in full precision, since a scaler's factor saves small ones in 16 bits."""
         return None, None, *((g * grad).to(d) for g, d in zip(ctx.saved_tensors, ctx.dtypes))
 

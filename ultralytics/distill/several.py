@@ -34,11 +34,11 @@ class SeveralDistillers(BaseDistiller):
         for need in ("needs_head", "needs_features", "needs_targets"):
             setattr(self, need, any(getattr(d, need) for d in distillers))
 
-    def prepare(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def prepare(self, images: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]  # one for each teacher
         """Return what each teacher sees."""
         return [d.prepare(images) for d in self.distillers]
 
-    def forward(
+    def forward(  # type: ignore[override]  # a `Tapped` for each teacher
         self,
         student: Tapped,
         teacher: Sequence[Tapped],
@@ -46,7 +46,8 @@ class SeveralDistillers(BaseDistiller):
         targets: dict[str, dict[str, torch.Tensor]],
     ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         """Return the sum of each column over the teachers, and all parts."""
-        sums, parts = dict.fromkeys(self.columns, 0.0), []
+        sums: dict[str, Any] = dict.fromkeys(self.columns, 0.0)
+        parts: list[torch.Tensor] = []
         for distiller, seen in zip(self.distillers, teacher):
             columns, some = distiller(student, seen, batch, targets)
             if not torch.isfinite(torch.stack(list(columns.values()))).all():  # one teacher's, before they are mixed

@@ -7,6 +7,7 @@ import ast
 import importlib
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +38,7 @@ class Spelled:
     """
 
     name: str
-    cls: type | None = None
+    cls: Any = None
     params: dict[str, Any] = field(default_factory=dict)
     instance: nn.Module | None = None
     text: str = ""
@@ -96,13 +97,13 @@ def split_list(value: Any) -> list:
     return [x for x in items if x and x.lower() != "none"]
 
 
-def parse(argument: str, item: Any, names: dict[str, type] | None) -> Spelled:
+def parse(argument: str, item: Any, names: Mapping[str, type] | None) -> Spelled:
     """Read one term.
 
     Args:
         argument (str): The argument's name, for messages.
         item (Any): `name`, `name(k=v)`, `package.module:Class(k=v)`, a class, or an instance.
-        names (dict[str, type] | None): The known names; None where any bare word with parameters is accepted.
+        names (Mapping[str, type] | None): The known names; None where any bare word with parameters is accepted.
 
     Returns:
         (Spelled): The term.
@@ -140,8 +141,9 @@ def check_parameters(argument: str, spelled: Spelled) -> None:
 
 def parameters_of(cls: type) -> list[str] | None:
     """Return the names of a constructor's parameters, or None if it takes any keyword."""
-    signature = inspect.signature(cls.__init__).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in signature) and cls.__init__ is not nn.Module.__init__:
+    init: Any = cls.__init__  # type: ignore[misc]  # only its parameters are read
+    signature = inspect.signature(init).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in signature) and init is not nn.Module.__init__:
         return None
     return [p.name for p in signature if p.name != "self" and p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
 
@@ -155,7 +157,8 @@ def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise SyntaxError
         return {
-            k.arg: k.value.id if isinstance(k.value, ast.Name) else ast.literal_eval(k.value) for k in call.keywords
+            str(k.arg): k.value.id if isinstance(k.value, ast.Name) else ast.literal_eval(k.value)
+            for k in call.keywords
         }
     except (SyntaxError, ValueError, TypeError):
         raise ValueError(
@@ -167,7 +170,7 @@ def _load_class(argument: str, path: str) -> type:
     """Import `package.module:Class`."""
     module, _, name = path.partition(":")
     try:
-        cls = importlib.import_module(module)
+        cls: Any = importlib.import_module(module)
         for part in name.split("."):
             cls = getattr(cls, part)
     except (ImportError, AttributeError, ValueError) as e:
@@ -181,7 +184,7 @@ def _load_class(argument: str, path: str) -> type:
 
 def _spell_object(argument: str, item: Any) -> Spelled:
     """Give a live class or module the `package.module:Class(k=v)` text from which it can be built again."""
-    cls = item if isinstance(item, type) else type(item)
+    cls: Any = item if isinstance(item, type) else type(item)
     if "<locals>" in cls.__qualname__:
         raise ValueError(
             f"'{argument}={cls.__qualname__}' is defined inside a function; move it to a module's top level, "
@@ -196,12 +199,13 @@ def _spell_object(argument: str, item: Any) -> Spelled:
             f"that resume this run do not find it; a module of its own would do."
         )
     if not isinstance(item, type):
-        if parameters_of(cls) is None:
+        names = parameters_of(cls)
+        if names is None:
             raise ValueError(
                 f"'{argument}={cls.__qualname__}(...)' takes any keyword, so it cannot be told how to build it again; "
                 f"give '{text}(...)' instead."
             )
-        for name in parameters_of(cls):
+        for name in names:
             value = getattr(item, name, inspect.Parameter.empty)
             if not isinstance(value, (bool, int, float, str, list, tuple, type(None))):
                 if name in {"channels_s", "channels_t"}:

@@ -28,7 +28,7 @@ class Source:
         live (bool): Whether the user gave an object, which stays theirs.
     """
 
-    module: nn.Module | None
+    module: Any
     path: Path
     save: bool = False
     live: bool = False
@@ -125,7 +125,8 @@ def _equals_file(module: nn.Module, file: Path) -> bool:
 
 def _untrained(module: nn.Module) -> bool:
     """Whether no BatchNorm has ever seen a batch."""
-    means = [m.running_mean for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    norms = (m for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+    means = [m.running_mean for m in norms if m.running_mean is not None]
     return bool(means) and not any(m.any() for m in means)  # an EMA, which is what is saved, keeps the counters at 0
 
 

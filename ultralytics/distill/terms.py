@@ -84,7 +84,7 @@ class MapTerm(nn.Module):
             if self.needs_scores:
                 batch = {**batch, "teacher_scores": batch["scores_at"](p.strides[1], s.shape[2:])}
 
-            def compare(x: torch.Tensor, align=align, loss=loss, t=t, batch=batch) -> Any:
+            def compare(x: torch.Tensor, align: Any = align, loss: Any = loss, t: Any = t, batch: Any = batch) -> Any:
                 return loss(*align(x, t), batch)
 
             values.append(settle(compare, s, nn.ModuleList([align, loss])))

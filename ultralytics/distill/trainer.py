@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,7 +192,7 @@ def csv_columns(trainer: BaseTrainer) -> dict[str, float]:
     return trainer.distill.composite.take_means() if trainer.distill else {}
 
 
-def drop_columns(trainer: BaseTrainer, items: dict | tuple, prefix: str) -> dict | tuple:
+def drop_columns(trainer: BaseTrainer, items: dict | Sequence[str], prefix: str) -> dict | Sequence[str]:
     """Leave the distillation's columns out of the validation's, where no term is computed."""
     if trainer.distill is None or prefix != "val":
         return items

@@ -68,7 +68,7 @@ class Loss(nn.Module):
     needs_head: bool = False
     reads: tuple[str, ...] = ("scores", "target_scores")
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Take no parameters, so that a loss without its own refuses any by name."""
         super().__init__()
 

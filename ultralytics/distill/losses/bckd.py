@@ -37,11 +37,7 @@ class BCKD(ClassLoss):
         super().__init__(alpha)
         self.beta = number("beta", beta, 1)
         self.norm = choice("norm", norm, ("conf", "npos"))
-
-    @property
-    def needs_targets(self) -> bool:
-        """Return whether the assigner's results take part."""
-        return self.alpha < 1 or self.norm == "npos"
+        self.needs_targets = self.needs_targets or norm == "npos"
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the disagreement of two dicts with `scores` (N, nc, A)."""

@@ -61,4 +61,5 @@ def giou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def sides(box: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return width and height (N, A) of boxes given as left, top, right, bottom (N, 4, A)."""
-    return (box[:, :2] + box[:, 2:]).clamp(min=0).unbind(1)
+    width, height = (box[:, :2] + box[:, 2:]).clamp(min=0).unbind(1)
+    return width, height

@@ -17,7 +17,7 @@ class RelationLoss(Loss):
 
     align = False
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Note that nothing has been said about small batches yet."""
         super().__init__()
         self.told = False

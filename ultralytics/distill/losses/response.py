@@ -32,11 +32,7 @@ class ClassLoss(Loss):
         """Check and keep the share."""
         super().__init__()
         self.alpha = number("alpha", alpha, 0, 1)
-
-    @property
-    def needs_targets(self) -> bool:
-        """Return whether labels take part."""
-        return self.alpha < 1
+        self.needs_targets = self.alpha < 1
 
     def exclusive(self, student: dict[str, Any]) -> None:
         """Raise for a detector's predictions: its classes do not exclude each other."""

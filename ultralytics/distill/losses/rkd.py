@@ -45,7 +45,7 @@ class RKD(RelationLoss):
         """Return the difference of distances and angles in two maps."""
         (d_s, a_s), (d_t, a_t) = self.geometry(student), self.geometry(teacher)
         loss = self.weight_d * F.smooth_l1_loss(d_s, d_t)
-        return loss if a_s is None else loss + self.weight_a * F.smooth_l1_loss(a_s, a_t)
+        return loss if a_s is None or a_t is None else loss + self.weight_a * F.smooth_l1_loss(a_s, a_t)
 
     def geometry(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the relative distances (N, N) of a map's images and the cosines (N, N, N) of their angles."""
