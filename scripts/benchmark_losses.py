@@ -28,6 +28,7 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 STRIDES = 8, 16, 32
 WIDTHS_S, WIDTHS_T = (64, 128, 256), (128, 256, 512)  # yolov8n, yolov8s
 NC, BINS, HEAD = 80, 16, 128  # classes, bins of a box side, channels of yolov8s' class branch
+MASKS, KEYPOINTS = 32, (17, 3)  # of a segmentation and a pose head
 OBJECTS = 7  # an image; COCO's mean
 PATIENCE = 10.0  # seconds a loss, after which it is not repeated again
 MIB = 2**20
@@ -63,15 +64,23 @@ class Terms(nn.Module):
     @staticmethod
     def predictions(name: str, n: int, sizes: list[int], rand: Any) -> tuple[dict, dict]:
         """Return raw predictions of student and teacher."""
-        if name in {"kl", "dist"}:
-            return {"scores": rand(n, 1000).requires_grad_()}, {"scores": rand(n, 1000)}
+        k = sizes[0]
+        dense = {"kl": ("scores", 1000), "dist": ("scores", 1000), "cwdmap": ("scores", NC, k, k)}
+        dense["depth"] = ("log_depth", 1, 2 * k, 2 * k)
+        if name in dense:
+            key, *shape = dense[name]
+            return {key: rand(n, *shape).requires_grad_()}, {key: rand(n, *shape)}
         a = sum(k * k for k in sizes)
         student, teacher = {"shapes": [(k, k) for k in sizes], "strides": list(STRIDES)}, {}
-        boxes = ("boxes",) if name in {"ld", "giou"} else ("scores", "boxes") if name == "mse" else ("scores",)
-        for key in boxes:
-            c = NC if key == "scores" else 4 * BINS
-            student[key], teacher[key] = rand(n, c, a).requires_grad_(), rand(n, c, a)
-        teacher["scores"] = teacher.get("scores", rand(n, NC, a))
+        shapes = {"scores": (NC, a), "boxes": (4 * BINS, a), "angle": (1, a), "keypoints": (*KEYPOINTS, a)}
+        shapes |= {"mask_coefficient": (MASKS, a), "proto": (MASKS, 2 * k, 2 * k)}
+        reads = {"ld": ["boxes"], "giou": ["boxes"], "mse": ["scores", "boxes"], "probiou": ["boxes", "angle"]}
+        reads |= {"mask": ["mask_coefficient", "proto"], "pose": ["keypoints"]}
+        for key in reads.get(name, ["scores"]):
+            student[key], teacher[key] = rand(n, *shapes[key]).requires_grad_(), rand(n, *shapes[key])
+        teacher |= {"shapes": student["shapes"], "strides": student["strides"]}
+        for key in ["scores"] + ["boxes"] * (name in {"mask", "pose"}):
+            teacher.setdefault(key, rand(n, *shapes[key]))
         if name == "crosskd":
             student = {"head": [rand(n, HEAD, k, k).requires_grad_() for k in sizes]}
             teacher["head"] = [rand(n, HEAD, k, k) for k in sizes]

@@ -26,6 +26,9 @@ MODELS = {
     "detect": tasks.DetectionModel,
     "segment": tasks.SegmentationModel,
     "pose": tasks.PoseModel,
+    "obb": tasks.OBBModel,
+    "semantic": tasks.SemanticSegmentationModel,
+    "depth": tasks.DepthModel,
     "classify": tasks.ClassificationModel,
 }
 
@@ -94,17 +97,31 @@ def make_detect_model():
 
 @pytest.fixture(scope="session")
 def make_batch():
-    """`make_batch(n=2, size=64, nc=3, labels=True)`: a training batch with one box an image, or none."""
+    """`make_batch(n=2, size=64, nc=3, labels=True, task="detect")`: a training batch, one object an image, or none."""
 
-    def make(n: int = 2, size: int = 64, nc: int = 3, labels: bool = True, seed: int = 0) -> dict:
+    def make(n: int = 2, size: int = 64, nc: int = 3, labels: bool = True, seed: int = 0, task: str = "detect") -> dict:
         g = torch.Generator().manual_seed(seed)
         m = n if labels else 0
-        return {
+        batch = {
             "img": torch.rand(n, 3, size, size, generator=g),
             "cls": torch.randint(0, nc, (m, 1), generator=g).float(),
             "bboxes": 0.3 + 0.4 * torch.rand(m, 4, generator=g),
             "batch_idx": torch.arange(m).float(),
         }
+        if task == "classify":
+            batch["cls"] = batch["cls"].flatten().long()
+        elif task == "segment":  # as upstream's dataset has them, at a quarter of the size
+            batch["masks"] = torch.randint(0, 2, (n, size // 4, size // 4), generator=g)
+            batch["sem_masks"] = batch["cls"].view(-1, 1, 1).long() * batch["masks"]
+        elif task == "pose":
+            batch["keypoints"] = torch.cat([torch.rand(m, 17, 2, generator=g), torch.full((m, 17, 1), 2.0)], 2)
+        elif task == "obb":
+            batch["bboxes"] = torch.cat([batch["bboxes"], torch.rand(m, 1, generator=g)], 1)
+        elif task == "semantic":
+            batch["semantic_mask"] = torch.randint(0, nc, (n, size, size), generator=g)
+        elif task == "depth":
+            batch["depth"] = 1 + torch.rand(n, size, size, generator=g)
+        return batch
 
     return make
 

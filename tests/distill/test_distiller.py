@@ -100,9 +100,16 @@ def test_it_owns_neither_model(models, make_distiller):
         ("yolov8n.yaml", "yolo26n.yaml", "mse", "equal box outputs, the student has 16 bins and the teacher 1"),
         ("yolov8n.yaml", "yolov8n.yaml", "kl", "softmax over classes.*use bckd or bce"),
         ("yolov8n.yaml", "yolov8n.yaml", "dist(tau=2)", "softmax over classes.*use bckd or bce"),
-        ("yolov8n-cls.yaml", "yolov8n-cls.yaml", "ld", "needs a detection head"),
-        ("yolov8n-cls.yaml", "yolov8n-cls.yaml", "giou", "needs a detection head"),
-        ("yolov8n-cls.yaml", "yolov8n-cls.yaml", "crosskd", "needs a detection head"),
+        ("yolov8n-cls.yaml", "yolov8n-cls.yaml", "ld", "needs boxes, which Classify does not predict"),
+        ("yolov8n-cls.yaml", "yolov8n-cls.yaml", "giou", "needs boxes, which Classify does not"),
+        ("yolov8n-cls.yaml", "yolov8n-cls.yaml", "crosskd", "needs boxes, which Classify does not"),
+        ("yolov8n.yaml", "yolov8n-seg.yaml", "mask", "needs masks, which Detect does not predict"),
+        ("yolov8n-pose.yaml", "yolov8n.yaml", "pose", "needs keypoints, which Detect does not predict"),
+        ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "giou", "upright boxes, and these are rotated; use probiou"),
+        ("yolov8n.yaml", "yolov8n.yaml", "probiou", "needs angles, which Detect does not predict"),
+        ("yolo26n-sem.yaml", "yolo26n-sem.yaml", "ld", "needs boxes, which SemanticSegment does not predict"),
+        ("yolo26n-sem.yaml", "yolov8n-cls.yaml", "kl", "SemanticSegment and Classify do not compare"),
+        ("yolo26n-depth.yaml", "yolo26n-depth.yaml", "bckd", "needs classes, which Depth does not predict"),
     ],
 )
 def test_response_terms_that_do_not_fit(student, teacher, name, says, make_model, make_distiller):
@@ -167,7 +174,7 @@ def test_classes_are_mapped_by_name(make_model, make_composite, make_batch, log)
     c = make_composite(student, teacher, distill_logit="mse")
     c.eval().training = True
     assert c(make_batch())[1]["dlogit_loss"].item() > 1e-4
-    assert [x for x in log() if "mse compares 3 of 3 classes by name" in x]
+    assert [x for x in log() if "compare 3 of 3 classes by name: circle (0 <- 1), square (1 <- 2)" in x]
 
 
 def test_no_common_class(make_model, make_distiller):

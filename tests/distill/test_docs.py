@@ -9,6 +9,7 @@ import torch
 from doc_texts import DOCS, at, blocks, lay_out, run_command, run_python, shorten
 
 from ultralytics import YOLO
+from ultralytics.cfg import TASKS
 from ultralytics.distill.config import read
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.spelling import parse
@@ -134,14 +135,15 @@ def test_terms_with_a_run_wide_parameter(name):
 
 
 def test_recipe_is_the_one_in_force(make_args):
-    """What `auto` stands for on the page is what it builds."""
+    """What `auto` stands for on the page is what it builds, for every task."""
     text = prose("losses.md")
-    feat, logit, rel = re.search(
-        r"`distill_feat=auto` is (.*?), `distill_logit=auto` is (.*?), and there is (no relation term)", text
-    ).groups()
-    terms = read(make_args()).terms
-    for kind, said in (("feat", feat), ("logit", logit), ("rel", rel)):
-        assert re.findall(r"`(\w+)`", said) == [t.spelled.name for t in terms if t.kind == kind]
+    assert "`distill_feat=auto` is `cwd`, `distill_logit=auto` depends on the task, and there is no relation" in text
+    said = dict(re.findall(r"\| (\w+) \| (`[^|]*`) \|", text.split("## Name")[0]))
+    del said["task"]  # the table's head
+    assert set(said) == set(TASKS)
+    for task, names in said.items():
+        terms = {(t.kind, t.spelled.name) for t in read(make_args(task=task)).terms}
+        assert terms == {("feat", "cwd"), *(("logit", n) for n in re.findall(r"`(\w+)`", names))}
 
 
 def test_printed_formula(make_model, make_distiller):

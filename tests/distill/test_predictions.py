@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ultralytics.distill.predictions import branches, class_map, match_levels, select_classes, watch_assigner
+from ultralytics.distill.predictions import branches, match_levels, watch_assigner
 
 P345, P2345, P3456 = [8.0, 16.0, 32.0], [4.0, 8.0, 16.0, 32.0], [8.0, 16.0, 32.0, 64.0]
 
@@ -60,7 +58,21 @@ def test_classifier_and_others(make_model):
     assert list(branches(out, [])) == ["one2many"] and branches(out, [])["one2many"] == {"scores": out}
     detr = make_model("yolov8n-rtdetr.yaml").train()
     assert branches(detr(torch.rand(1, 3, 64, 64)), []) == {}
-    assert branches({"depth": torch.rand(1, 1, 8, 8)}, []) == {} == branches(torch.rand(1, 3, 8, 8), [])
+
+
+def test_dense_heads(make_model):
+    """A semantic head's main map are scores, its second map stays its own; a depth head has its depth alone."""
+    main, second = out = head_output(make_model("yolo26n-sem.yaml"))
+    assert main.shape != second.shape and branches(out, [32])["one2many"] == {"scores": main}
+    depth = head_output(make_model("yolo26n-depth.yaml", nc=1))["depth"]
+    assert depth.shape == (2, 1, 16, 16) and branches({"depth": depth}, []) == {"one2many": {"depth": depth}}
+
+
+@pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "yolo26n-seg.yaml"])
+def test_prototypes(name, make_model):
+    """Prototypes stand alone, also where the head has class maps beside them in training."""
+    for b in branches(head_output(make_model(name)), P345).values():
+        assert b["proto"].shape == (2, 32, 16, 16) and b["mask_coefficient"].shape == (2, 32, 84)
 
 
 @pytest.mark.parametrize("student, teacher, common", [(P345, P2345, P345), (P2345, P345, P345), (P2345, P3456, P345),
@@ -83,6 +95,16 @@ def test_equal_levels_pass_untouched():
     assert match_levels(s, t) == (s, t)
 
 
+def test_dense_maps_are_resampled():
+    """A teacher's class or depth map of another size is brought to the student's; its other entries are kept."""
+    s, t = {"scores": torch.zeros(2, 3, 4, 6)}, {"scores": torch.ones(2, 5, 8, 12), "more": 1}
+    a, b = match_levels(s, t)
+    assert a is s and torch.equal(b["scores"], torch.ones(2, 5, 4, 6)) and b["more"] == 1
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    _, b = match_levels({"depth": torch.zeros(1, 1, 4, 4)}, {"depth": ramp})
+    assert torch.equal(b["depth"][0, 0, 0], torch.tensor([0.5, 2.5, 4.5, 6.5]))
+
+
 @pytest.mark.parametrize("sizes", [(64, 128), (128, 64)])
 def test_unlike_grids_are_resampled(sizes):
     """A teacher at another image size is brought to the student's grid, level by level, at the same relative place."""
@@ -102,43 +124,6 @@ def test_matching_keeps_gradient_and_targets():
     s, t = match_levels(s, t)
     assert torch.equal(s["target_scores"], s["scores"]) and s["fg_mask"].sum() == 16 and s["fg_mask"].shape == (1, 84)
     s["scores"].sum().backward()
-
-
-NAMES = st.lists(
-    st.text("abcXYZ ", min_size=1, max_size=3), min_size=1, max_size=5, unique_by=lambda x: x.strip().lower()
-)
-
-
-@settings(max_examples=50, deadline=None, derandomize=True)
-@given(NAMES, NAMES)
-def test_classes_are_paired_by_name(student, teacher):
-    """Exactly the names that both know are paired, each once, whatever their order, case and blanks."""
-    pairs = class_map(dict(enumerate(student)), dict(enumerate(teacher)))
-
-    def same(name):
-        return name.strip().lower()
-
-    assert [same(student[i]) for i, _ in pairs] == [same(teacher[j]) for _, j in pairs]
-    assert {same(student[i]) for i, _ in pairs} == {same(x) for x in student} & {same(x) for x in teacher}
-    assert len({j for _, j in pairs}) == len({i for i, _ in pairs}) == len(pairs)
-
-
-def test_numbered_classes():
-    """A model from a YAML has numbers for names: they match by position where both have as many, else by number."""
-    numbers, named = {0: "0", 1: "1"}, {0: "cat", 1: "dog"}
-    assert class_map(numbers, named) == class_map(named, numbers) == [(0, 0), (1, 1)]
-    assert class_map(numbers, {0: "0", 1: "1", 2: "2"}) == [(0, 0), (1, 1)]
-    assert class_map(numbers, {0: "cat", 1: "dog", 2: "cow"}) == []
-
-
-def test_select_classes():
-    """Scores and their targets are reduced to the common classes, in the student's order; the rest stays."""
-    branch = {"scores": torch.rand(2, 4, 6), "target_scores": torch.rand(2, 4, 6), "boxes": torch.rand(2, 64, 6)}
-    picked = select_classes(branch, torch.tensor([2, 0]))
-    for key in ("scores", "target_scores"):
-        assert torch.equal(picked[key], branch[key][:, [2, 0]])
-    assert picked["boxes"] is branch["boxes"] and select_classes(branch, None) is branch
-    assert select_classes({"scores": torch.rand(5, 3)}, torch.tensor([1]))["scores"].shape == (5, 1)
 
 
 @pytest.mark.parametrize("labels", [True, False])

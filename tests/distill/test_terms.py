@@ -7,17 +7,23 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.distill.classes import Classes
 from ultralytics.distill.config import Config, Term, read
 from ultralytics.distill.graph import Pair
+from ultralytics.distill.heads import Fit
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms import MapTerm, ResponseTerm, build_loss
 
 SOFTMAX = {"kl", "dist"}  # over classes that exclude each other
 BOXES = {"ld", "giou", "crosskd"}  # what a classifier does not have
+OWN = {"mask": "seg", "pose": "pose", "probiou": "obb", "cwdmap": "sem", "depth": "depth"}  # one task's own
 TERMS = [("feat", x) for x in FEATURE] + [("logit", x) for x in RESPONSE] + [("rel", x) for x in RELATION]
-CASES = [(k, x, "yolov8n.yaml") for k, x in TERMS if x not in SOFTMAX]
-CASES += [("logit", x, "yolov8n-cls.yaml") for x in RESPONSE if x not in BOXES]
+CASES = [(k, x, "yolov8n.yaml") for k, x in TERMS if x not in {*SOFTMAX, *OWN}]
+CASES += [("logit", x, "yolov8n-cls.yaml") for x in RESPONSE if x not in {*BOXES, *OWN}]
+CASES += [("logit", x, f"yolo26n-{task}.yaml") for x, task in OWN.items()]
+CASES += [("logit", x, f"yolov8n-{OWN[x]}.yaml") for x in ("mask", "pose", "probiou")]
+CASES += [("logit", x, "yolo26n-sem.yaml") for x in (*SOFTMAX, "bckd", "bce", "mse")]
 CASES += [("logit", x, "yolo26n.yaml") for x in ("bckd", "giou", "crosskd")]
 CASES += [("feat", "cwd", "yolov8n-rtdetr.yaml"), ("feat", "at(over=channel)", "yolov8n.yaml")]
 
@@ -39,9 +45,7 @@ def alone(make_model, make_composite, make_batch, kind, name, yaml, **more):
     """Return a composite with one term, its loss on a batch, and the term's own entry in it."""
     student, teacher = make_model(yaml), make_model(yaml, width=0.1875, seed=1, trained=True)
     composite = make_composite(student, teacher, **{f"distill_{kind}": name, **more})
-    batch = make_batch(n=4)  # relations of distances need three images
-    if "cls" in yaml:
-        batch = {"img": batch["img"], "cls": batch["cls"].flatten().long()}
+    batch = make_batch(n=4, task=student.task)  # relations of distances need three images
     loss, _ = composite(batch)
     return composite, loss[-1]
 
@@ -100,12 +104,12 @@ def test_hard_targets_take_part(name, yaml, make_model, make_composite, make_bat
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
 
 
-@pytest.mark.parametrize("name", ["bckd", "kl", "dist"])
-def test_hard_targets_of_classifiers(name, make_model, make_composite, make_batch):
-    """A classifier's hard targets are the batch's labels."""
+@pytest.mark.parametrize("name", ["bckd", "kl", "dist", "mse"])
+@pytest.mark.parametrize("yaml", ["yolov8n-cls.yaml", "yolo26n-sem.yaml"])
+def test_hard_targets_without_boxes(name, yaml, make_model, make_composite, make_batch):
+    """The hard targets of a classifier and of a semantic segmentation are the batch's labels."""
     soft, hard = (
-        alone(make_model, make_composite, make_batch, "logit", name, "yolov8n-cls.yaml", distill_alpha=a)[1]
-        for a in (1.0, 0.5)
+        alone(make_model, make_composite, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
     )
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
 
@@ -173,7 +177,7 @@ def test_map_term_takes_the_named_layers():
 def test_response_term_selects_classes(make_args):
     """Only the common classes are compared, each with its namesake."""
     config = read(make_args(distill_feat="none", distill_logit="mse"))
-    t = ResponseTerm(config.terms[0], config, ["one2many"], [(0, 2), (2, 0)])
+    t = ResponseTerm(config.terms[0], config, Fit(["one2many"], Classes([0, 2], [2, 0])))
     s, u = torch.rand(4, 3), torch.rand(4, 5)
     value = t({"one2many": {"scores": s}}, {"one2many": {"scores": u}}, {})[0]
     assert torch.isclose(value, (s[:, [0, 2]] - u[:, [2, 0]]).square().mean() / 4)

@@ -13,6 +13,16 @@ from ultralytics.distill.schedule import SCHEDULES
 from ultralytics.distill.spelling import Spelled, parse, split_list
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+RECIPE = {"feat": ["cwd"], "rel": []}  # what `auto` means
+RESPONSES = {  # what `auto` means for predictions, by task
+    "detect": ["bckd", "ld"],
+    "segment": ["bckd", "ld", "mask"],
+    "pose": ["bckd", "ld", "pose"],
+    "obb": ["bckd", "probiou"],
+    "classify": ["kl"],
+    "semantic": ["cwdmap"],
+    "depth": ["depth"],
+}
 KINDS = {  # kind of term: (its argument, the names it may have, its gain)
     "feat": ("distill_feat", losses.FEATURE, "dfea"),
     "logit": ("distill_logit", losses.RESPONSE, "dlogit"),
@@ -51,6 +61,8 @@ class Config:
         module (Spelled | None): A user's own distiller in place of the terms.
         online (bool): Whether the teacher trains too.
         dline (float): Gain of the online teacher's own task loss.
+        single_cls (bool): Whether the student's one class stands for all objects.
+        classes (list[int] | None): Classes that are trained, if not all.
         precision (str): `auto`, `fp32`, `bf16` or `fp16` for the teacher's forward.
     """
 
@@ -64,6 +76,8 @@ class Config:
     module: Spelled | None = None
     online: bool = False
     dline: float = 1.0
+    single_cls: bool = False
+    classes: list[int] | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -115,6 +129,8 @@ def read(args: SimpleNamespace) -> Config:
         module=module,
         online=_choice("distill_online", args.distill_online, (False, True)),
         dline=_number("dline", args.dline, least=0),
+        single_cls=bool(args.single_cls),
+        classes=[args.classes] if isinstance(args.classes, int) else args.classes,
     )
 
 
@@ -162,8 +178,8 @@ def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
     argument, names, gain_name = KINDS[kind]
     value = getattr(args, argument)
     auto = _auto(value)
-    recipe = {"feat": ["cwd"], "logit": ["bckd", "ld"], "rel": []}
-    spelled = [parse(argument, x, names) for x in (recipe[kind] if auto else split_list(value))]
+    recipe = RESPONSES.get(args.task, []) if kind == "logit" else RECIPE[kind]
+    spelled = [parse(argument, x, names) for x in (recipe if auto else split_list(value))]
     if not auto and any(not isinstance(x, str) for x in split_list(value)):
         texts = [s.text for s in spelled]
         setattr(args, argument, texts if isinstance(value, (list, tuple)) else texts[0])  # no live object in args

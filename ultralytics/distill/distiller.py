@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from ultralytics.distill.config import KINDS, Config, Term
 from ultralytics.distill.graph import Pair, Tapped, pair
-from ultralytics.distill.heads import fit_features, fit_response, head_strides
+from ultralytics.distill.heads import fit_features, fit_response, head_strides, report_classes
 from ultralytics.distill.predictions import branches
 from ultralytics.distill.terms import MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
@@ -164,23 +165,28 @@ class Distiller(BaseDistiller):
         self, terms: list[Term], config: Config, student: nn.Module, teacher: nn.Module
     ) -> list[ResponseTerm]:
         """Build the response terms that fit both heads; complain about those the user named, leave out the recipe's."""
-        built = []
+        built, fits = [], []
         for term in terms:
             try:
-                names, classes = fit_response(term, student, teacher)
+                fit = fit_response(term, config, student, teacher)
                 widths = fit_features(student, teacher) if term.spelled.needs("needs_head") else ()
             except ValueError as e:
                 if not term.auto:
                     raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
                 LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {e}")
                 continue
-            response = ResponseTerm(term, config, names, None if widths else classes, widths)
-            if widths and classes and response.needs_targets:
+            fits.append(fit)
+            response = ResponseTerm(
+                term, config, replace(fit, classes=None) if widths else fit, len(student.names), widths
+            )
+            if widths and fit.classes and response.needs_targets:
                 raise ValueError(
                     f"'distill_logit={term.spelled.text}' mixes labels with the teacher's scores, whose classes are in "
                     f"another order; leave 'distill_alpha' at 1, or train a teacher with the student's classes."
                 )
             built.append(response)
+        if found := next((f.classes for f in fits if f.classes), None):
+            report_classes(found, student.names, teacher.names)
         return built
 
     def _fit_scores(self, built: Sequence[nn.Module], teacher: nn.Module) -> None:

@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Brings the raw outputs of two heads into one form, branch by branch, level by level, class by class."""
+"""Brings the raw outputs of two heads into one form, branch by branch, level by level."""
 
 from __future__ import annotations
 
@@ -23,21 +23,32 @@ def branches(output: Any, strides: Sequence[float]) -> dict[str, dict[str, Any]]
 
     Returns:
         (dict[str, dict]): `one2many` and, for an end-to-end head, `one2one`; each with `scores` (N, nc, A), `boxes`
-            (N, 4 * reg_max, A), `shapes` (H, W) of each level and `strides`. A classifier has `scores` (N, nc) only.
-            Empty for a head without anchors, such as RT-DETR's.
+            (N, 4 * reg_max, A), `shapes` (H, W) of each level and `strides`, and what its task adds, e.g. `proto`
+            (N, M, H, W). A classifier has `scores` (N, nc) only, a semantic head `scores` (N, nc, H, W), a depth head
+            `depth` (N, 1, H, W). Empty for a head without any of these, such as RT-DETR's.
     """
-    if isinstance(output, tuple) and len(output) == 2:
-        output = output[1]
-    if isinstance(output, torch.Tensor) and output.ndim == 2:
+    if isinstance(output, tuple) and len(output) == 2:  # a semantic head's second map is for its own loss
+        output = output[0] if all(isinstance(x, torch.Tensor) and x.ndim == 4 for x in output) else output[1]
+    if isinstance(output, torch.Tensor) and output.ndim in {2, 4}:
         return {"one2many": {"scores": output}}
     if not isinstance(output, dict):
         return {}
+    if "depth" in output:
+        return {"one2many": {"depth": output["depth"]}}
     found = output if "one2many" in output else {"one2many": output}
     return {
-        name: {**p, "shapes": [tuple(f.shape[2:]) for f in p["feats"]], "strides": list(strides)}
+        name: _with_levels(p, strides)
         for name, p in found.items()
         if isinstance(p, dict) and "scores" in p and "feats" in p
     }
+
+
+def _with_levels(branch: dict[str, Any], strides: Sequence[float]) -> dict[str, Any]:
+    """Add the levels' grids and strides to a branch; of prototypes with class maps beside them keep the prototypes."""
+    more = {"shapes": [tuple(f.shape[2:]) for f in branch["feats"]], "strides": list(strides)}
+    if isinstance(branch.get("proto"), tuple):
+        more["proto"] = branch["proto"][0]
+    return {**branch, **more}
 
 
 @contextmanager
@@ -78,9 +89,12 @@ def match_levels(student: dict[str, Any], teacher: dict[str, Any]) -> tuple[dict
 
     Returns:
         student (dict): With the common levels only.
-        teacher (dict): The same levels on the student's grids.
+        teacher (dict): The same levels on the student's grids; dense maps in the student's size.
     """
-    if "shapes" not in student or (student["shapes"] == teacher["shapes"] and student["strides"] == teacher["strides"]):
+    if "shapes" not in student:
+        dense = {k: student[k].shape[2:] for k in ("scores", "depth") if k in student and student[k].ndim == 4}
+        return student, {**teacher, **{k: _resize(teacher[k], size) for k, size in dense.items()}}
+    if student["shapes"] == teacher["shapes"] and student["strides"] == teacher["strides"]:
         return student, teacher
     common = [v for v in student["strides"] if v in teacher["strides"]]
     grids = [student["shapes"][student["strides"].index(v)] for v in common]
@@ -118,28 +132,3 @@ def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.interpolate(x.float(), size, mode="bilinear", align_corners=False)
-
-
-def class_map(student: dict[int, str], teacher: dict[int, str]) -> list[tuple[int, int]]:
-    """Pair the classes of two models by name, ignoring case.
-
-    Args:
-        student (dict[int, str]): Index to name.
-        teacher (dict[int, str]): Index to name.
-
-    Returns:
-        (list[tuple[int, int]]): (student, teacher) indices of the classes both know; empty if nothing matches. Names
-            that are mere numbers, as a model built from a YAML has them, match by position if both have as many.
-    """
-    unnamed = any(all(str(k) == str(v) for k, v in names.items()) for names in (student, teacher))
-    if unnamed and len(student) == len(teacher):
-        return [(i, i) for i in range(len(student))]
-    index = {str(v).strip().lower(): k for k, v in teacher.items()}
-    return [(k, index[n]) for k, v in student.items() if (n := str(v).strip().lower()) in index]
-
-
-def select_classes(branch: dict[str, Any], index: torch.Tensor | None) -> dict[str, Any]:
-    """Return a branch with only the classes of an index tensor, or as it is where the index is None."""
-    if index is None:
-        return branch
-    return {**branch, **{k: branch[k].index_select(1, index) for k in ("scores", "target_scores") if k in branch}}

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from ultralytics.distill.align import Align
+from ultralytics.distill.classes import label_scores, select_classes
 from ultralytics.distill.config import KINDS, Config, Term
 from ultralytics.distill.graph import Pair, Tapped
-from ultralytics.distill.predictions import match_levels, select_classes
+from ultralytics.distill.heads import Fit
+from ultralytics.distill.predictions import match_levels
 from ultralytics.distill.settle import settle
 from ultralytics.distill.spelling import parameters_of
 
@@ -97,30 +99,24 @@ class ResponseTerm(nn.Module):
     Args:
         term (Term): The loss and its gain.
         config (Config): The run's configuration.
-        names (Sequence[str]): Branches, `one2many` and perhaps `one2one`.
-        classes (Sequence[tuple[int, int]] | None): Common (student, teacher) classes; None where all agree in order.
+        fit (Fit): Branches, classes and readers of the two heads.
+        count (int): Classes of the student.
         widths (Sequence[tuple[int, int]]): Student and teacher width of the class head's inner features, for a loss
             that compares through them.
     """
 
-    def __init__(
-        self,
-        term: Term,
-        config: Config,
-        names: Sequence[str],
-        classes: Sequence[tuple[int, int]] | None = None,
-        widths: Sequence[tuple[int, int]] = (),
-    ):
+    def __init__(self, term: Term, config: Config, fit: Fit, count: int = 0, widths: Sequence[tuple[int, int]] = ()):
         """Build the losses."""
         super().__init__()
-        self.kind, self.name, self.gain, self.names = term.kind, term.spelled.name, term.gain, list(names)
-        self.losses = nn.ModuleList(build_loss(term, config) for _ in names)
+        self.kind, self.name, self.gain, self.names = term.kind, term.spelled.name, term.gain, fit.branches
+        self.readers, self.count, self.merge = fit.readers, count, bool(fit.classes and fit.classes.merge)
+        self.losses = nn.ModuleList(build_loss(term, config) for _ in self.names)
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
-        self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in names if widths})
-        index = torch.tensor(classes).T if classes else None
-        self.register_buffer("index_s", None if index is None else index[0].contiguous(), persistent=False)
-        self.register_buffer("index_t", None if index is None else index[1].contiguous(), persistent=False)
-        self.parts = list(names) if len(names) > 1 else [""]
+        self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.names if widths})
+        for side in ("student", "teacher"):
+            index = torch.tensor(getattr(fit.classes, side)) if fit.classes else None
+            self.register_buffer(f"index_{side[0]}", index, persistent=False)
+        self.parts = list(self.names) if len(self.names) > 1 else [""]
         self.formula = describe(term, self.losses[0])
 
     def forward(self, student: dict[str, dict], teacher: dict[str, dict], batch: dict[str, Any]) -> list[torch.Tensor]:
@@ -132,7 +128,10 @@ class ResponseTerm(nn.Module):
                 pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["features"], t["features"])]
                 s = {**s, "head": [a for a, _ in pairs]}
                 t = {**t, "head": [b for _, b in pairs], "tail": t["tails"]}
-            values.append(loss(select_classes(s, self.index_s), select_classes(t, self.index_t), batch))
+            s, t = select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge)
+            if self.needs_targets and "target_scores" not in s:
+                s["target_scores"] = label_scores(s["scores"], self.count, batch, self.index_s)
+            values.append(loss(*(read(x) for read, x in zip(self.readers, (s, t))), batch))
         return values
 
 

@@ -20,6 +20,9 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 
 SHAPES = [(4, 3), (2, 2), (1, 1)]  # three levels, 17 anchors
 A = sum(h * w for h, w in SHAPES)
+NUMBERS = ("scores", "boxes", "mask_coefficient", "proto", "keypoints", "angle", "log_depth")  # what a head predicts
+MOVED = {"ld": ["boxes"], "giou": ["boxes"], "mse": ["scores", "boxes"], "mask": ["mask_coefficient", "proto"]}
+MOVED |= {"pose": ["keypoints"], "probiou": ["boxes", "angle"], "depth": ["log_depth"]}
 
 
 @dataclass
@@ -40,11 +43,11 @@ class Case:
         x = getattr(self, side)
         if isinstance(x, torch.Tensor):
             return [x]
-        return [v for k in ("scores", "boxes", "head") if k in x for v in (x[k] if k == "head" else [x[k]])]
+        return [v for k in (*NUMBERS, "head") if k in x for v in (x[k] if k == "head" else [x[k]])]
 
     def wanted(self) -> list[torch.Tensor]:
         """Return the student's tensors that the loss has to move."""
-        moved = {"ld": ["boxes"], "giou": ["boxes"], "mse": ["scores", "boxes"]}.get(self.loss.label, ["scores"])
+        moved = MOVED.get(self.loss.label, ["scores"])
         if isinstance(self.student, torch.Tensor):
             return [self.student]
         return self.student["head"] if "head" in self.student else [self.student[k] for k in moved if k in self.student]
@@ -57,7 +60,7 @@ class Case:
             if isinstance(x, torch.Tensor):
                 done[side] = fn(x)
             else:
-                done[side] = {k: fn(v) if k in {"scores", "boxes"} else v for k, v in x.items()}
+                done[side] = {k: fn(v) if k in NUMBERS else v for k, v in x.items()}
                 if "head" in x:
                     done[side]["head"] = [fn(v) for v in x["head"]]
         return Case(**{**self.__dict__, **done})
@@ -113,7 +116,7 @@ def make(
     torch.manual_seed(seed)
     if name in RESPONSE:
         loss, batch = RESPONSE[name](**params), {}
-        student, teacher = predictions(rand, n, nc, equal, 4 * wide, name == "crosskd", name in {"kl", "dist"})
+        student, teacher = predictions(rand, n, nc, equal, 4 * wide, name, size)
     else:
         ct = 4 * wide
         cs = ct if equal or name in {"cwd", "mgd", "mimic", "cosine", "pkd", "fgd", "gram"} else 3 * wide
@@ -141,16 +144,25 @@ def make(
     return Case(loss, student, teacher, batch)
 
 
-def predictions(rand: Callable, n: int, nc: int, equal: bool, bins: int, head: bool, flat: bool) -> tuple[dict, dict]:
-    """Return two models' raw predictions: of a detector, or of a classifier where `flat`."""
-    if flat:
-        student, teacher = {"scores": rand(n, nc)}, {"scores": rand(n, nc)}
-        return ({"scores": teacher["scores"].clone()} if equal else student), teacher
+def predictions(
+    rand: Callable, n: int, nc: int, equal: bool, bins: int, name: str, size: tuple[int, int]
+) -> tuple[dict, dict]:
+    """Return two models' raw predictions: of a detector with what its task adds, or as dense as the loss wants them."""
+    flat = {"kl": (nc,), "dist": (nc,), "cwdmap": (nc, *size), "depth": (1, *size)}.get(name)
+    if flat is not None:
+        key = "log_depth" if name == "depth" else "scores"
+        student, teacher = {key: rand(n, *flat)}, {key: rand(n, *flat)}
+        student = {key: teacher[key].clone()} if equal else student
+        return {**student, "target_scores": torch.eye(nc)[torch.arange(n) % nc].to(rand(1))}, teacher
     student, teacher = (
         {"scores": rand(n, nc, A), "boxes": rand(n, 4 * bins, A), "shapes": SHAPES, "strides": [8.0, 16.0, 32.0]}
         for _ in range(2)
     )
-    if head:
+    more = {"mask": {"mask_coefficient": (4 * bins, A), "proto": (4 * bins, 8, 6)}, "probiou": {"angle": (1, A)},
+            "pose": {"keypoints": (5, 3, A)}}.get(name, {})  # fmt: skip
+    for side in (student, teacher):
+        side.update({k: rand(n, *shape) for k, shape in more.items()})
+    if name == "crosskd":
         student["head"], teacher["head"] = ([rand(n, 4, h, w) for h, w in SHAPES] for _ in range(2))
         tail = [nn.Sequential(nn.SiLU(), nn.Conv2d(4, nc, 1)).to(rand(1)).requires_grad_(False) for _ in SHAPES]
         teacher["tail"] = tail

@@ -12,7 +12,7 @@ import torch
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 
 ALL = {**FEATURE, **RESPONSE, **RELATION}
-PER_IMAGE = ["cwd", "mgd", "mimic", "cosine", "fgd", "at", "gram", "kl", "mse"]
+PER_IMAGE = ["cwd", "mgd", "mimic", "cosine", "fgd", "at", "gram", "kl", "mse", "cwdmap", "depth"]
 VARIANTS = [
     *((name, {}) for name in ALL),
     ("mimic", {"p": 1}),
@@ -26,6 +26,8 @@ VARIANTS = [
     ("mse", {"alpha": 0.7}),
     ("ld", {"tau": 3.0}),
     ("crosskd", {"norm": "npos", "alpha": 0.7}),
+    ("mask", {"top": 3}),
+    ("depth", {"slope": 0.5}),
     ("sp", {"form": "cosine"}),
     ("rkd", {"unit": True}),
 ]
@@ -46,7 +48,7 @@ def backward(case, context=None) -> torch.Tensor:
 
 def test_names_are_spelled_as_users_type_them():
     """Every name is the lower-case class name, in one dict only, so messages can name a loss by its class."""
-    assert len(ALL) == len(FEATURE) + len(RESPONSE) + len(RELATION) == 20
+    assert len(ALL) == len(FEATURE) + len(RESPONSE) + len(RELATION) == 25
     assert all(name == cls.__name__.lower() for name, cls in ALL.items())
 
 
@@ -165,6 +167,7 @@ def test_no_look_at_the_values(case, name):
 # docstrings say. mgd: masked map, hidden map, error. sl2: hidden map, error. crosskd: 2 in the branch, 1 in the loss.
 KEPT = {"cosine": 1, "cwd": 1, "fgd": 1, "mgd": 3, "pkd": 1, "sl2": 2}
 KEPT |= {"bce": 1, "bckd": 1, "crosskd": 2.6, "dist": 5.4, "giou": 1, "kl": 2, "ld": 1, "mse": 1}
+KEPT |= {"cwdmap": 1, "depth": 3, "mask": 1, "pose": 6.5, "probiou": 1.2}
 
 
 @every
@@ -173,10 +176,10 @@ def test_bytes_kept_for_backward(case, name):
     c = case(name, n=4, size=(40, 40), wide=8, dtype=torch.float32)
     if isinstance(c.student, dict):  # many anchors, so that what is small stays small
         c = c.map(lambda x: x.repeat(*[1] * (x.ndim - 1), 50) if x.ndim > 2 else x.repeat(1, 50))
-        for key in ("target_scores", "fg_mask", "shapes"):
+        for key in ("target_scores", "fg_mask"):
             c.student.pop(key, None)
-        c.student["shapes"] = [(1, 850)]
-        c.batch["cls"] = torch.zeros(4)
+        for side in (c.student, c.teacher):
+            side.update({"shapes": [(1, 850)], "strides": [8.0]})
     for x in c.leaves():
         x.requires_grad_()
     inputs = {x.untyped_storage().data_ptr() for s in ("student", "teacher") for x in c.leaves(s)}
@@ -217,6 +220,9 @@ def test_bytes_kept_for_backward(case, name):
         ("kl", {"tau": -1}, "tau=-1"),
         ("dist", {"gamma": -1}, "gamma=-1"),
         ("ld", {"tau": True}, "tau=True"),
+        ("mask", {"top": 0}, "top=0 "),
+        ("cwdmap", {"tau": 0}, "tau=0 "),
+        ("depth", {"slope": -1}, "slope=-1 "),
         ("sp", {"form": "row"}, "form='row' .*rows, cosine"),
         ("rkd", {"unit": 1}, "unit=1"),
         ("crd", {"channels_s": 2, "channels_t": 2, "temperature": 0}, "temperature=0"),
@@ -237,7 +243,9 @@ def test_unequal_inputs_are_refused(case, name):
     elif name == "crosskd":
         c.teacher["head"] = [x[:, :1] for x in c.teacher["head"]]
     elif name in RESPONSE:
-        c.teacher |= {k: c.teacher[k][:, :1] for k in ("scores", "boxes") if k in c.teacher}
+        keys = [k for k, v in c.teacher.items() if isinstance(v, torch.Tensor) and (name, k) != ("mask", "proto")]
+        decoded = name in {"giou", "probiou", "depth"}  # their channels may differ
+        c.teacher |= {k: c.teacher[k][..., :1] if decoded else c.teacher[k][:, :1] for k in keys}
     else:
         c.teacher = c.teacher[..., :1]
     with pytest.raises(ValueError, match=rf"{name} .*\(.*\(" if name != "sl2" else "sl2 needs scores"):
@@ -251,11 +259,17 @@ def test_unequal_inputs_are_refused(case, name):
         ("sl2", {}, "teacher_scores", "batch"),
         ("bckd", {"alpha": 0.5}, "target_scores", "student"),
         ("bckd", {"norm": "npos"}, "fg_mask", "student"),
-        ("kl", {"alpha": 0.5}, "cls", "batch"),
+        ("kl", {"alpha": 0.5}, "target_scores", "student"),
         ("ld", {}, "boxes", "teacher"),
         ("mse", {}, "shapes", "student"),
         ("crosskd", {}, "tail", "teacher"),
         ("giou", {}, "scores", "teacher"),
+        ("mask", {}, "proto", "student"),
+        ("mask", {}, "boxes", "teacher"),
+        ("pose", {}, "keypoints", "student"),
+        ("probiou", {}, "angle", "teacher"),
+        ("cwdmap", {}, "scores", "teacher"),
+        ("depth", {}, "log_depth", "student"),
     ],
 )
 def test_missing_inputs_are_named(case, name, params, key, side):
@@ -302,7 +316,8 @@ def test_defaults():
     expected["kl"] = {"tau": 4.0, "alpha": 1.0}
     expected["dist"] = {"tau": 1.0, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
     expected["ld"] = {"tau": 1.0}
-    expected["giou"] = {}
+    expected["giou"] = expected["pose"] = expected["probiou"] = {}
+    expected |= {"mask": {"top": 32}, "cwdmap": {"tau": 4.0}, "depth": {"slope": 1.0}}
     expected["sp"] = {"form": "rows"}
     expected["rkd"] = {"weight_d": 25.0, "weight_a": 50.0, "unit": False}
     expected["crd"] = {**expected["sl2"], "dim": 128, "temperature": 0.07}

@@ -22,8 +22,8 @@ def test_by_hand():
 
 def test_mix_by_hand():
     """Share 0 of the teacher: cross-entropy at the temperature to the labels, ln 2, times tau^2 = 9."""
-    scores = {"scores": torch.zeros(1, 2)}
-    value = KL(tau=3, alpha=0)(scores, {"scores": torch.randn(1, 2)}, {"cls": torch.tensor([1])})
+    student = {"scores": torch.zeros(1, 2), "target_scores": torch.tensor([[0.0, 1.0]])}
+    value = KL(tau=3, alpha=0)(student, {"scores": torch.randn(1, 2)})
     assert value.item() == pytest.approx(9 * math.log(2))
 
 
@@ -47,7 +47,8 @@ def test_maps(case):
     torch.testing.assert_close(got, expected)
     hard = torch.nn.functional.one_hot(torch.randint(0, 5, (2, 3, 4)), 5).movedim(3, 1)
     got = KL(alpha=0.5)({"scores": s, "target_scores": hard}, {"scores": t})
-    expected = KL(alpha=0.5)({"scores": rows[0]}, {"scores": rows[1]}, {"cls": hard.argmax(1)})
+    flat = hard.movedim(1, 3).reshape(-1, 5)
+    expected = KL(alpha=0.5)({"scores": rows[0], "target_scores": flat}, {"scores": rows[1]})
     torch.testing.assert_close(got, expected)
 
 

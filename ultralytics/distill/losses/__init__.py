@@ -14,16 +14,21 @@ from .cosine import Cosine
 from .crd import CRD
 from .crosskd import CrossKD
 from .cwd import CWD
+from .cwdmap import CWDMap
+from .depth import Depth
 from .dist import DIST
 from .fgd import FGD
 from .giou import GIoU
 from .gram import Gram
 from .kl import KL
 from .ld import LD
+from .mask import Mask
 from .mgd import MGD
 from .mimic import Mimic
 from .mse import MSE
 from .pkd import PKD
+from .pose import Pose
+from .probiou import ProbIoU
 from .rkd import RKD
 from .sl2 import SL2
 from .sp import SP
@@ -48,6 +53,11 @@ RESPONSE: dict[str, type[Loss]] = {
     "ld": LD,
     "giou": GIoU,
     "crosskd": CrossKD,
+    "mask": Mask,
+    "pose": Pose,
+    "probiou": ProbIoU,
+    "cwdmap": CWDMap,
+    "depth": Depth,
 }
 RELATION: dict[str, type[Loss]] = {"sp": SP, "rkd": RKD, "crd": CRD}
 
@@ -70,10 +80,15 @@ __all__ = (
     "RKD",
     "SL2",
     "SP",
+    "CWDMap",
     "Cosine",
     "CrossKD",
+    "Depth",
     "GIoU",
     "Gram",
     "Loss",
+    "Mask",
     "Mimic",
+    "Pose",
+    "ProbIoU",
 )

@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Two sums whose gradients are written out, so that one tensor is kept for backward instead of up to six."""
+"""Sums whose gradients are written out, so that one tensor is kept for backward instead of up to six."""
 
 from __future__ import annotations
 
@@ -92,6 +92,29 @@ def focal_bce(student: torch.Tensor, target: torch.Tensor, beta: float) -> torch
             else:
                 p.mul_(beta).mul_(size ** (beta - 1)).add_(size ** (beta + 1))
             p.mul_(error.sign_())
+        value = torch.stack(values).sum()
+    return _Known.apply(student, value, gradient) if student.requires_grad else value
+
+
+def weighted_bce(student: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return sum(weight * (BCE(p, q) - H(q))), p = sigmoid(student), q = target, H its entropy.
+
+    Its gradient is weight * (p - q).
+
+    Args:
+        student (torch.Tensor): Logits; the gradient goes here.
+        target (torch.Tensor): Probabilities of the same shape, without gradient.
+        weight (torch.Tensor): Weights of the same shape, without gradient.
+
+    Returns:
+        (torch.Tensor): Scalar.
+    """
+    with torch.no_grad():
+        gradient, values = torch.empty_like(student), []
+        for x, q, w, g in zip(*pieces(student, target, weight, gradient)):
+            entropy = torch.xlogy(q, q).add_(torch.xlogy(1 - q, 1 - q))
+            values.append((F.binary_cross_entropy_with_logits(x, q, reduction="none").add_(entropy) * w).sum())
+            torch.sigmoid(x, out=g).sub_(q).mul_(w)
         value = torch.stack(values).sum()
     return _Known.apply(student, value, gradient) if student.requires_grad else value
 

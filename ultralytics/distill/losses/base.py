@@ -57,6 +57,7 @@ class Loss(nn.Module):
         needs_scores (bool): `batch["teacher_scores"]`, the teacher's class logits (N, nc, H, W) of the level, is read.
         needs_targets (bool): The assigner's `target_scores` and `fg_mask` are read from the student's dict.
         needs_head (bool): `head` and `tail` of the class branch are read from the dicts.
+        needs_outputs (tuple): What both heads have to predict, in the words of the heads room; a response loss's.
         reads (tuple): Keys of the prediction dicts that are widened; the others are left alone, so nothing is copied
             that the loss does not use.
     """
@@ -66,6 +67,7 @@ class Loss(nn.Module):
     needs_scores: bool = False
     needs_targets: bool = False
     needs_head: bool = False
+    needs_outputs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ("scores", "target_scores")
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ class BCE(ClassLoss):
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc, A) or (N, nc)."""
         s, t = self.scores(student, teacher)
-        q = self.mix(t.sigmoid(), student, batch)
+        q = self.mix(t.sigmoid(), student)
         entropy = -(torch.xlogy(q, q) + torch.xlogy(1 - q, 1 - q)).sum()
         z = len(t) if t.ndim == 2 else total(confidence(t))
         return (F.binary_cross_entropy_with_logits(s, q, reduction="sum") - entropy) / z

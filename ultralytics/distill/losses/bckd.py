@@ -42,7 +42,7 @@ class BCKD(ClassLoss):
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the disagreement of two dicts with `scores` (N, nc, A)."""
         s, t = self.scores(student, teacher)
-        return focal_bce(s, self.mix(t.sigmoid(), student, batch), self.beta) / self.count(t, student)
+        return focal_bce(s, self.mix(t.sigmoid(), student), self.beta) / self.count(t, student)
 
     def count(self, scores: torch.Tensor, student: dict[str, Any]) -> torch.Tensor | int:
         """Return Z for the teacher's logits."""

@@ -34,6 +34,7 @@ class CrossKD(BCKD):
     """
 
     needs_head = True
+    needs_outputs = ("classes", "boxes")  # only detection heads have the branch
     reads = ("scores", "target_scores", "head")
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
@@ -57,7 +58,7 @@ class CrossKD(BCKD):
             )
         cross = torch.cat([self.cross(a, b, m).flatten(2) for a, b, m in zip(*heads, tails)], 2)
         self.same_shape(cross, t)
-        return focal_bce(cross, self.mix(t.sigmoid(), student, batch), self.beta) / self.count(t, student)
+        return focal_bce(cross, self.mix(t.sigmoid(), student), self.beta) / self.count(t, student)
 
     def cross(self, student: torch.Tensor, teacher: torch.Tensor, tail: nn.Module) -> torch.Tensor:
         """Return the class logits (N, nc, H, W) that the teacher's branch makes of the student's features."""

@@ -46,7 +46,7 @@ class DIST(ClassLoss):
         self.exclusive(student)
         s, t = self.scores(student, teacher)
         y_s = (s / self.tau).softmax(1)
-        y_t = self.mix((t / self.tau).softmax(1), student, batch)
+        y_t = self.mix((t / self.tau).softmax(1), student)
         y_s, y_t = (y.movedim(1, -1).flatten(0, -2) for y in (y_s, y_t))  # (N, nc)
         return self.tau**2 * (self.beta * uncorrelated(y_s, y_t, 1) + self.gamma * uncorrelated(y_s, y_t, 0))
 

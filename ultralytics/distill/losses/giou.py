@@ -29,12 +29,13 @@ class GIoU(Loss):
     """
 
     reads = ("scores", "boxes")
+    needs_outputs = ("classes", "boxes")
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
-        """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A), the teacher's with `scores` (N, nc, A)."""
+        """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A) too."""
         s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
-        self.same_shape(s, t)
         s, t = distances(s), distances(t)
+        self.same_shape(s, t)
         w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
         return ((1 - giou(s, t)) * w).sum() / total(w)
 

@@ -37,6 +37,6 @@ class KL(ClassLoss):
         """Return the divergence of two dicts with `scores` (N, nc) or (N, nc, H, W)."""
         self.exclusive(student)
         s, t = self.scores(student, teacher)
-        q = self.mix((t / self.tau).softmax(1), student, batch)
+        q = self.mix((t / self.tau).softmax(1), student)
         count = s.numel() // s.shape[1]
         return F.kl_div((s / self.tau).log_softmax(1), q, reduction="sum") * (self.tau**2 / count)

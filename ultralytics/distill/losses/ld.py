@@ -30,6 +30,7 @@ class LD(Loss):
     """
 
     reads = ("scores", "boxes")
+    needs_outputs = ("classes", "boxes")
 
     def __init__(self, tau: float = 1.0):
         """Check and keep the temperature."""

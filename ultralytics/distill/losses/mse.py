@@ -31,7 +31,7 @@ class MSE(ClassLoss):
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the difference of two dicts with `scores` (N, nc, A), `boxes` (N, 4 * reg_max, A) and `shapes`."""
         s, t = self.scores(student, teacher)
-        t = self.target(t, student, batch)
+        t = self.target(t, student)
         if s.ndim != 3:  # classes only: one output, no levels
             return (s - t).square().mean() / 4
         sb, tb = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
@@ -41,10 +41,10 @@ class MSE(ClassLoss):
         error = (s - t).square().sum((0, 1)) + (sb - tb).square().sum((0, 1))  # (A,)
         return sum(part.sum() / (channels * k) for part, k in zip(error.split(sizes), sizes)) / 4
 
-    def target(self, t: torch.Tensor, student: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+    def target(self, t: torch.Tensor, student: dict[str, Any]) -> torch.Tensor:
         """Return the logits that the student's should equal."""
         if self.alpha == 1:
             return t
-        if t.ndim == 3:
-            return self.mix(t.sigmoid(), student, batch).clamp(EDGE, 1 - EDGE).logit()
-        return self.mix(t.softmax(1), student, batch).clamp(min=EDGE).log() + t.logsumexp(1, keepdim=True)
+        if t.ndim == 3 or t.shape[1] == 1:
+            return self.mix(t.sigmoid(), student).clamp(EDGE, 1 - EDGE).logit()
+        return self.mix(t.softmax(1), student).clamp(min=EDGE).log() + t.logsumexp(1, keepdim=True)

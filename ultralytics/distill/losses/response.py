@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+
+from ultralytics.utils.tal import make_anchors
 
 from .base import Loss, number
 
@@ -21,12 +23,35 @@ def total(weight: torch.Tensor) -> torch.Tensor:
     return weight.sum().clamp(min=1)
 
 
+def anchor_points(
+    shapes: Sequence[tuple[int, int]], strides: Sequence[float], like: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float]]:
+    """Return where the anchors of all levels lie.
+
+    Args:
+        shapes (Sequence[tuple[int, int]]): Height and width of each level in cells.
+        strides (Sequence[float]): Pixels a cell of each level.
+        like (torch.Tensor): For device and precision.
+
+    Returns:
+        points (torch.Tensor): The cells' centres x, y in pixels (2, A).
+        strides (torch.Tensor): Pixels a cell of each anchor (A,).
+        image (tuple[float, float]): Height and width of the image in pixels.
+    """
+    points, cells = make_anchors(torch.tensor(shapes).to(like.dtype), strides)
+    cells = cells.to(like)
+    height, width = shapes[0]
+    return (points.to(like) * cells).T, cells[:, 0], (height * strides[0], width * strides[0])
+
+
 class ClassLoss(Loss):
     """A response loss on class logits, whose target is alpha * teacher + (1 - alpha) * label.
 
     Args:
         alpha (float): Share of the teacher in the target, in [0, 1].
     """
+
+    needs_outputs: tuple[str, ...] = ("classes",)
 
     def __init__(self, alpha: float = 1.0):
         """Check and keep the share."""
@@ -45,22 +70,19 @@ class ClassLoss(Loss):
         self.same_shape(s, t)
         return s, t
 
-    def mix(self, soft: torch.Tensor, student: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+    def mix(self, soft: torch.Tensor, student: dict[str, Any]) -> torch.Tensor:
         """Mix the teacher's probabilities with the labels.
 
         Args:
             soft (torch.Tensor): The teacher's probabilities (N, nc) or (N, nc, ...).
-            student (dict): The student's dict; its `target_scores`, in the shape of `soft`, are the labels.
-            batch (dict, optional): For classification, its `cls` (N,) are the labels.
+            student (dict): The student's dict; its `target_scores`, in the shape of `soft`, are the labels, not a
+                number where there is none.
 
         Returns:
             (torch.Tensor): alpha * soft + (1 - alpha) * label.
         """
         if self.alpha == 1:
             return soft
-        if soft.ndim == 2 and "target_scores" not in student:
-            hard = F.one_hot(self.need(batch, "cls", "batch").view(-1).long(), soft.shape[1])
-        else:
-            hard = self.need(student, "target_scores", "student's dict")
+        hard = self.need(student, "target_scores", "student's dict").to(soft)
         self.same_shape(hard, soft)
-        return torch.lerp(hard.to(soft), soft, self.alpha)
+        return torch.lerp(hard.where(~hard.isnan(), soft), soft, self.alpha)

@@ -1,0 +1,57 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Keypoints and their visibility."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .base import Loss
+from .giou import distances, sides
+from .response import confidence, total
+
+
+class Pose(Loss):
+    """Distance of decoded keypoints in units of the object's size, and the divergence of their visibility.
+
+    With k the keypoints of an anchor in grid units, v the probability that they are visible, and r the square root of
+    the area of the teacher's box, at least one cell:
+
+        L = 1 / Z * sum over anchors of w_a * mean over keypoints of
+            v_T * (h((x_S - x_T) / r) + h((y_S - y_T) / r)) + BCE(v_S, v_T) - H(v_T),
+
+    h the smooth L1 (Girshick, "Fast R-CNN", ICCV 2015, arXiv 1504.08083, equation 3), H the teacher's entropy, so that
+    equal keypoints give zero. w_a = max_c sigmoid(scores_T), Z = max(sum of w_a over the batch, 1). Where a teacher
+    tells no visibility, v_T is 1; where either model tells none, visibility is not compared. Z is a statistic of the
+    (local) batch, so a batch's value is not the mean of its images'. Six and a half tensors of the keypoints' size are
+    kept for backward.
+    """
+
+    reads = ("scores", "boxes", "keypoints")
+    needs_outputs = ("keypoints",)
+
+    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return the distance of two dicts' keypoints.
+
+        Args:
+            student (dict): `keypoints` (N, K, D, A): x and y in grid units from the anchor, and for D = 3 the logit of
+                visibility.
+            teacher (dict): The same, `boxes` (N, 4 * reg_max, A) and `scores` (N, nc, A).
+            batch (dict, optional): Not used.
+
+        Returns:
+            (torch.Tensor): Scalar.
+        """
+        s, t = self.need(student, "keypoints", "student's dict"), self.need(teacher, "keypoints", "teacher's dict")
+        self.same_shape(s[:, :, :2], t[:, :, :2])
+        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
+        bw, bh = sides(distances(self.need(teacher, "boxes", "teacher's dict")))
+        size = (bw * bh).clamp(min=1).sqrt()[:, None, None]
+        visible = t[:, :, 2].sigmoid() if t.shape[2] == 3 else torch.ones_like(t[:, :, 0])
+        error = F.smooth_l1_loss(s[:, :, :2] / size, t[:, :, :2] / size, reduction="none").sum(2) * visible
+        if s.shape[2] == t.shape[2] == 3:
+            entropy = torch.xlogy(visible, visible) + torch.xlogy(1 - visible, 1 - visible)
+            error = error + F.binary_cross_entropy_with_logits(s[:, :, 2], visible, reduction="none") + entropy
+        return (error.mean(1) * w).sum() / total(w)
