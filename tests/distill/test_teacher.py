@@ -15,7 +15,8 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.distill.graph import head_inputs, replay
 from ultralytics.distill.predictions import branches
-from ultralytics.distill.teacher import Source, Teacher, choose_dtype, fuse, native_bf16, resolve
+from ultralytics.distill.speed import fuse
+from ultralytics.distill.teacher import Source, Teacher, resolve
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import downloads
 
@@ -238,22 +239,3 @@ def test_untrained_teacher_is_said_aloud(make_model, student_yaml, teacher_pt, f
     assert [x for x in log() if "untrained teacher" in x and f"'model_t={student_yaml}'" in x]
     resolve(make_model(), folder)
     assert len([x for x in log() if "untrained teacher" in x]) == 2
-
-
-def test_precision():
-    """Named precisions are taken; `auto` is what the device multiplies natively, and fp32 elsewhere."""
-    cuda, mps = torch.device("cuda"), torch.device("mps")
-    assert choose_dtype("fp32", cuda, True, True) == torch.float32
-    assert choose_dtype("bf16", CPU, False, False) == torch.bfloat16
-    assert choose_dtype("fp16", CPU, False, False) == torch.float16
-    assert choose_dtype("auto", CPU, True, True) == (torch.bfloat16 if native_bf16() else torch.float32)
-    assert choose_dtype("auto", cuda, True, True) == torch.bfloat16
-    assert choose_dtype("auto", cuda, True, False) == torch.float16
-    assert choose_dtype("auto", cuda, False, True) == torch.float32 == choose_dtype("auto", mps, True, True)
-
-
-@pytest.mark.parametrize("has, native", [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
-def test_native_bf16(has, native, monkeypatch):
-    """Either of the two instruction sets will do."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
-    assert native_bf16() is native

@@ -12,8 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.cuda import Recorded
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
+from ultralytics.distill.packed import pack
+from ultralytics.distill.speed import choose_format, fuse
 from ultralytics.utils import LOGGER
 
 
@@ -142,6 +145,7 @@ class Teacher:
         features (bool): Whether the class head's inner features are wanted, and what follows them.
         device (torch.device): Where it runs.
         dtype (torch.dtype): Precision of its weights and maps.
+        why (str): The precision and its reason, for the printed formula.
     """
 
     def __init__(
@@ -152,6 +156,7 @@ class Teacher:
         features: bool,
         device: torch.device,
         dtype: torch.dtype,
+        why: str = "",
     ):
         """Copy, fuse, cast and freeze the teacher."""
         self.layers, self.head, self.dtype = sorted(set(layers)), head, dtype
@@ -161,7 +166,10 @@ class Teacher:
         self.features = features
         self.tails = frozen_tails(model.to(device).model[-1]) if features else {}
         model.model[-1].training = True  # the head alone: raw predictions of every branch, no box decode
-        self.model = model.to(device, dtype, memory_format=torch.channels_last).requires_grad_(False)
+        self.format, self.why = choose_format(device, dtype), why or str(dtype).replace("torch.", "")
+        self.model = model.to(device, dtype, memory_format=self.format).requires_grad_(False)
+        self.packed = pack(self.model) if device.type == "cpu" and dtype != torch.float16 else 0
+        self.run = Recorded(self._look) if device.type == "cuda" else self._look
 
     def __call__(self, images: torch.Tensor) -> Tapped:
         """Look at a batch.
@@ -173,63 +181,26 @@ class Teacher:
             (Tapped): Maps, head inputs and raw predictions, without gradient.
         """
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            images = images.to(self.dtype, memory_format=torch.channels_last)
-            if not self.features:
-                return replay(self.model, images, self.layers, self.head)
-            with tap(self.model, features=True) as inner:
-                seen = replay(self.model, images, self.layers, self.head)
-            seen.features, seen.tails = inner.features, self.tails
-            return seen
+            return self.run(images)
+
+    def _look(self, images: torch.Tensor) -> Tapped:
+        """Run the graph as far as it is wanted."""
+        images = images.to(self.dtype, memory_format=self.format)
+        if not self.features:
+            return replay(self.model, images, self.layers, self.head)
+        with tap(self.model, features=True) as inner:
+            seen = replay(self.model, images, self.layers, self.head)
+        seen.features, seen.tails = inner.features, self.tails
+        return seen
 
     def describe(self) -> str:
         """Return its size, its precision and where its graph ends, in a few words."""
         size = sum(p.numel() for p in self.model.parameters()) / 1e6
         cut = "whole graph" if self.head else f"cut after layer {self.layers[-1]}"
-        return f"frozen, {size:.1f}M parameters, {str(self.dtype).replace('torch.', '')}, fused, channels-last, {cut}"
+        last = ["channels-last"] if self.format == torch.channels_last else []
+        packed = ["packed by oneDNN"] if self.packed else []
+        return ", ".join(["frozen", f"{size:.1f}M parameters", self.why, "fused", *last, *packed, cut])
 
     def __deepcopy__(self, memo: dict) -> Teacher:
         """Return itself: a frozen teacher needs no second copy."""
         return self
-
-
-def fuse(model: nn.Module) -> None:
-    """Fold BatchNorms into convolutions in place, keeping both branches of an end-to-end head.
-
-    Upstream's own `fuse` would drop one branch of YOLOv10 and YOLO26 heads; it asks the head to do so, and is told no.
-    """
-    head = model.model[-1]
-    head.fuse = lambda: None
-    try:
-        model.fuse(verbose=False)
-    finally:
-        del head.fuse
-
-
-def choose_dtype(precision: str, device: torch.device, amp: bool, bf16: bool) -> torch.dtype:
-    """Choose the precision of the teacher's forward.
-
-    Args:
-        precision (str): `auto`, `fp32`, `bf16` or `fp16`.
-        device (torch.device): Where the teacher runs.
-        amp (bool): Whether the student trains with mixed precision.
-        bf16 (bool): Whether that is bfloat16.
-
-    Returns:
-        (torch.dtype): `auto` is bfloat16 on CPUs that multiply it natively, what AMP uses on CUDA, float32 elsewhere.
-    """
-    forced = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if precision != "auto":
-        return forced[precision]
-    if device.type == "cpu":
-        return torch.bfloat16 if native_bf16() else torch.float32
-    if device.type == "cuda" and amp:
-        return torch.bfloat16 if bf16 else torch.float16
-    return torch.float32
-
-
-def native_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively (AVX512-BF16 or AMX)."""
-    if hasattr(torch.cpu, "get_capabilities"):
-        found = torch.cpu.get_capabilities()
-        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
-    return any(getattr(torch.cpu, f"_is_{x}_supported", bool)() for x in ("avx512_bf16", "amx_tile"))

@@ -1,0 +1,81 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What makes a frozen teacher's forward cheap, and where each step of it pays; told by capability, never by a clock.
+
+A clock would decide one run this way and its repetition the other, and 16 bits are not the numbers of 32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def fuse(model: nn.Module) -> None:
+    """Fold BatchNorms into convolutions in place, keeping both branches of an end-to-end head.
+
+    Upstream's own `fuse` would drop one branch of YOLOv10 and YOLO26 heads; it asks the head to do so, and is told no.
+
+    Args:
+        model (nn.Module): An Ultralytics model in eval mode.
+    """
+    head = model.model[-1]
+    head.fuse = lambda: None
+    try:
+        model.fuse(verbose=False)
+    finally:
+        del head.fuse
+
+
+def choose_dtype(precision: str, device: torch.device, amp: bool, bf16: bool) -> torch.dtype:
+    """Choose the precision of the teacher's forward.
+
+    Args:
+        precision (str): `auto`, `fp32`, `bf16` or `fp16`.
+        device (torch.device): Where the teacher runs.
+        amp (bool): Whether the student trains with mixed precision.
+        bf16 (bool): Whether that is bfloat16.
+
+    Returns:
+        (torch.dtype): `auto` is bfloat16 on CPUs that multiply it natively, what AMP uses on CUDA, float32 elsewhere.
+    """
+    forced = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision != "auto":
+        return forced[precision]
+    if device.type == "cpu":
+        return torch.bfloat16 if native_bf16() else torch.float32
+    if device.type == "cuda" and amp:
+        return torch.bfloat16 if bf16 else torch.float16
+    return torch.float32
+
+
+def native_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively (AVX512-BF16 or AMX)."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return any(getattr(torch.cpu, f"_is_{x}_supported", bool)() for x in ("avx512_bf16", "amx_tile"))
+
+
+def choose_format(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+    """Choose how the teacher's weights and maps lie in memory.
+
+    Args:
+        device (torch.device): Where the teacher runs.
+        dtype (torch.dtype): Precision of its forward.
+
+    Returns:
+        (torch.memory_format): Channels last on CPUs (oneDNN's own order), and on CUDA where tensor cores multiply
+            16 bits (compute capability 7.0); contiguous elsewhere, Apple's GPUs included, which upstream found wrong.
+    """
+    cores = device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (7, 0)
+    return torch.channels_last if device.type == "cpu" or cores else torch.contiguous_format
+
+
+def explain(precision: str, device: torch.device, dtype: torch.dtype) -> str:
+    """Return the precision and, in two or three words, why."""
+    name = str(dtype).replace("torch.", "")
+    if precision != "auto":
+        return f"{name} (distill_precision={precision})"
+    if device.type == "cpu":
+        return f"{name} ({'native' if dtype == torch.bfloat16 else 'no native bfloat16'} on this CPU)"
+    return f"{name} ({'as AMP' if dtype != torch.float32 else 'AMP is off'})"
