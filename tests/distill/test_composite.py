@@ -98,10 +98,9 @@ def test_task_loss_is_upstreams(composite, make_batch):
 
 
 def test_images_and_validation_batches_go_to_the_student(composite, make_batch):
-    """Images, in either mode, and batches in eval mode never reach the teacher."""
+    """In eval mode neither images nor batches reach the teacher."""
     calls, batch = [], make_batch()
     count(composite.teacher.model.model[0], calls)
-    assert composite(batch["img"])["scores"].shape == (2, 3, 84)
     composite.eval()
     assert len(composite(batch["img"])) == 2
     loss, items = composite(batch)

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill import compiled
+from ultralytics.distill.cuda import Beside
 from ultralytics.distill.distiller import BaseDistiller
-from ultralytics.distill.graph import tap
+from ultralytics.distill.graph import Tapped, tap
 from ultralytics.distill.guard import Record, check_terms, require_form
 from ultralytics.distill.online import OnlineTeacher
 from ultralytics.distill.predictions import watch_assigner
+from ultralytics.distill.rehearsal import rehearse
 from ultralytics.utils.torch_utils import unwrap_model
 
 
@@ -41,6 +44,7 @@ class Composite(nn.Module):
         self.distiller = distiller
         self.teacher = teacher  # a frozen one is a plain object, so no registry sees it
         self.online = isinstance(teacher, OnlineTeacher)
+        self.beside = Beside(next(student.parameters()).device)
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
         self.record = Record(distiller)
@@ -70,10 +74,13 @@ class Composite(nn.Module):
 
         Returns:
             (Any): For a batch the student's loss vector with one entry more for each distillation column, and the
-                items to log; otherwise what the student returns.
+                items to log; for images in training, as auto-batch gives them, what `rehearse` returns; otherwise what
+                the student returns.
         """
         if isinstance(x, dict) and self.training:
             return self.loss(x)
+        if self.training and not args and not kwargs:
+            return rehearse(self, x)
         return self._orig_mod(x, *args, **kwargs)
 
     def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -84,12 +91,14 @@ class Composite(nn.Module):
         if self.online:
             shown, own = self.teacher(batch)
         elif self.weight:
-            shown = self.teacher(distiller.prepare(batch["img"]))
+            with self.beside.run():
+                shown = self.teacher(distiller.prepare(batch["img"]))
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
-        with tap(student, distiller.layers[0], distiller.needs_features) as seen, targets as assigned:
-            task, items = self._orig_mod(batch)
-        columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
+        with targets as assigned:
+            task, items, seen = self._learn(student, batch)
+        columns = dict.fromkeys(distiller.columns, self._nothing(task))
         if self.weight:
+            self.beside.join()
             columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
             if not self.checked:
                 one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
@@ -100,6 +109,23 @@ class Composite(nn.Module):
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
         loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * batch_factor(student, batch)])
         return loss, {**items, **{k: v.detach() for k, v in columns.items()}}
+
+    def _is_compiled(self) -> bool:
+        """Whether upstream compiled the student."""
+        return self._orig_mod is not unwrap_model(self._orig_mod)
+
+    def _learn(self, student: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, dict, Tapped]:
+        """Run the student once; return its task loss, the items to log and what was seen of it."""
+        if not self._is_compiled():
+            with tap(student, self.distiller.layers[0], self.distiller.needs_features) as seen:
+                return *student(batch), seen
+        output = self._orig_mod(batch["img"])  # compiled: the criterion stays outside, as upstream has it
+        return *student.loss(batch, output), compiled.read(student, output)
+
+    def _nothing(self, task: torch.Tensor) -> torch.Tensor:
+        """Return zero; the weights take part where upstream's DDP counts on that in every step, as it does compiled."""
+        used = list(self.distiller.parameters()) if self.weight == 0 and self._is_compiled() else []
+        return sum((0 * p.sum() for p in used), task.new_zeros(()))
 
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""

@@ -10,11 +10,13 @@ import torch
 
 from ultralytics.distill import online
 from ultralytics.distill.average import AverageTeacher
+from ultralytics.distill.compiled import keep_or_undo
 from ultralytics.distill.composite import Composite
 from ultralytics.distill.config import Config
 from ultralytics.distill.distiller import BaseDistiller, Distiller
 from ultralytics.distill.several import SeveralDistillers, SeveralTeachers
-from ultralytics.distill.teacher import Source, Teacher, choose_dtype
+from ultralytics.distill.speed import choose_dtype, explain
+from ultralytics.distill.teacher import Source, Teacher
 from ultralytics.utils.torch_utils import unwrap_model
 
 if TYPE_CHECKING:
@@ -36,10 +38,11 @@ def build_composite(trainer: BaseTrainer, configs: list[Config], sources: list[S
     with torch.random.fork_rng(devices=devices):  # new layers draw from the generator, the student's run must not
         made = [_build_one(trainer, c, s) for c, s in zip(configs, sources)]
     distillers, teachers = zip(*made)
-    if len(made) == 1:
-        return Composite(trainer.model, distillers[0], teachers[0])
-    names = [s.name for s in sources]
-    return Composite(trainer.model, SeveralDistillers(distillers, names), SeveralTeachers(teachers))
+    distiller, teacher = distillers[0], teachers[0]
+    if len(made) > 1:
+        distiller = SeveralDistillers(distillers, [s.name for s in sources])
+        teacher = SeveralTeachers(teachers)
+    return Composite(keep_or_undo(trainer, distiller), distiller, teacher)
 
 
 def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[BaseDistiller, Any]:
@@ -61,4 +64,4 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
     if source.module is None:
         return distiller, AverageTeacher(trainer, *wants)
     dtype = choose_dtype(config.precision, trainer.device, trainer.amp, trainer.args.amp == "bf16")
-    return distiller, Teacher(source, *wants, trainer.device, dtype)
+    return distiller, Teacher(source, *wants, trainer.device, dtype, explain(config.precision, trainer.device, dtype))

@@ -57,12 +57,17 @@ class OnlineTeacher(nn.Module):
             seen (Tapped): Maps and raw predictions, detached.
             loss (torch.Tensor): The teacher's task loss, as its criterion scales it, times the gain; a scalar.
         """
+        shown, (loss, _) = self.watch(batch)
+        return shown, self.gain * loss.sum()
+
+    def watch(self, x: torch.Tensor | dict[str, Any]) -> tuple[Tapped, Any]:
+        """Run the teacher on a batch, or on images alone, and return what was seen, detached, and what it returned."""
         self.train()  # upstream's `freeze` matches names and would put these BatchNorms into eval mode too
         with tap(self.net, self.layers, self.features) as seen:
-            loss, _ = self.net(batch)
+            returned = self.net(x)
         shown = Tapped(*(_detach(x) for x in (seen.maps, seen.inputs, seen.output, seen.features)))
         shown.tails = frozen_tails(self.net.model[-1]) if self.features else {}
-        return shown, self.gain * loss.sum()
+        return shown, returned
 
     def describe(self) -> str:
         """Return its size and what it does, in a few words."""

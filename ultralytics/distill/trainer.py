@@ -95,9 +95,6 @@ def attach(trainer: BaseTrainer) -> Run | None:
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     sources = [resolve(t, trainer.wdir / name) for t, name in zip(given, names)]
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
-    if args.compile:
-        LOGGER.warning("'compile' is not supported while distilling and will be disabled.")
-        args.compile = False
     return Run(configs, sources, config.schedule.cls(**config.schedule.params), Folder(trainer.save_dir))
 
 
@@ -209,8 +206,14 @@ def _put_back(trainer: BaseTrainer) -> None:
 
 
 def _start_epoch(trainer: BaseTrainer) -> None:
-    """Count the epoch's batches from zero."""
+    """Count the epoch's batches from zero; the first epoch begins anew, with less decay, where memory ran out."""
     trainer.distill.batch = -1
+    trainer.distill.composite.take_means()
+    groups = trainer.optimizer.param_groups
+    decay = next((g["weight_decay"] for g in groups if g.get("param_group") in {"weight", "muon"}), 0.0)
+    for group in groups:
+        if group.get("param_group") == GROUP and group["weight_decay"]:
+            group["weight_decay"] = decay
 
 
 def _end_epoch(trainer: BaseTrainer) -> None:
