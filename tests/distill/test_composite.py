@@ -9,6 +9,7 @@ import io
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ultralytics.distill.composite import batch_factor
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
@@ -237,3 +238,29 @@ def test_checked_once(make_model, make_composite, make_batch):
     for loss in c.distiller.terms[0].losses:
         loss.what = "zero"
     c(make_batch())
+
+
+class Questions(TorchDispatchMode):
+    """Counts what makes the host wait for a GPU: a number or a truth read off a tensor, a mask turned into indices."""
+
+    def __init__(self):
+        """Start at zero."""
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Count and go on."""
+        self.count += func._schema.name in {"aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero"}
+        return func(*args, **(kwargs or {}))
+
+
+def test_one_question_to_the_device_a_step(make_model, make_composite, make_batch):
+    """The recipe's step asks a GPU once more than plain training: whether the terms are numbers."""
+    student, teacher = make_model(), make_model(width=0.1875, seed=1, trained=True)
+    composite = make_composite(student, teacher, distill_feat="cwd", distill_logit="auto")
+    composite(make_batch())  # the first batch looks closer
+    with Questions() as plain:
+        student(make_batch())
+    with Questions() as ours:
+        composite(make_batch())
+    assert plain.count > 0 and ours.count == plain.count + 1
