@@ -79,7 +79,7 @@ class Composite(nn.Module):
         """
         if isinstance(x, dict) and self.training:
             return self.loss(x)
-        if self.training and not args and not kwargs:
+        if isinstance(x, torch.Tensor) and self.training and not args and not kwargs:
             return rehearse(self, x)
         return self._orig_mod(x, *args, **kwargs)
 

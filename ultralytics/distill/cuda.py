@@ -85,8 +85,11 @@ class Recorded:
 
     def __init__(self, forward: Callable[[torch.Tensor], Any], recorder: Callable = record):
         """Begin without a recording."""
-        self.forward, self.recorder = forward, recorder
-        self.form, self.seen, self.replay = None, 0, None
+        self.forward = forward
+        self.recorder: Callable | None = recorder
+        self.replay: Callable[[torch.Tensor], Any] | None = None
+        self.form: tuple | None = None
+        self.seen = 0
 
     def __call__(self, images: torch.Tensor) -> Any:
         """Return what the forward returns."""
@@ -98,9 +101,9 @@ class Recorded:
         if self.seen <= REPEATS or self.recorder is None:
             return self.forward(images)
         try:
-            self.replay = self.recorder(self.forward, images)
+            replay = self.replay = self.recorder(self.forward, images)
         except RuntimeError as e:
             LOGGER.info(f"Distillation: the teacher runs without a CUDA graph ({str(e).splitlines()[0]})")
             self.recorder = None
             return self.forward(images)
-        return self.replay(images)
+        return replay(images)
