@@ -23,7 +23,7 @@ def test_a_full_disk_leaves_the_previous_file(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"last.pt. cannot be written \(No space left on device\) and stays as it was"):
         files.write_whole(path, b"new content")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
@@ -48,6 +48,38 @@ def test_a_kill_while_writing_leaves_the_previous_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", KILL, str(tmp_path / "last.pt")], cwd=tmp_path)
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / "last.pt").read_bytes() == b"old" * 1000
+
+
+@pytest.mark.parametrize("cause", ["full", "unwritable"])
+def test_a_run_that_cannot_save(cause, data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):
+    """A full disk or a folder without access: a clear error, the last epoch's checkpoint whole, and it resumes."""
+    resource = pytest.importorskip("resource")  # the system itself refuses to write so large a file
+    limits, saved = resource.getrlimit(resource.RLIMIT_FSIZE), {}
+    model, last = YOLO(student_yaml), tmp_path / "run/weights/last.pt"
+
+    def refuse(trainer):
+        if trainer.epoch == 2:
+            saved["last"] = last.read_bytes()
+            if cause == "full":
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+            else:  # the user of a test may be root, whom no mode keeps out
+                monkeypatch.setattr(files, "open", deny, raising=False)
+
+    def deny(path, mode):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    model.add_callback("on_train_epoch_end", refuse)
+    says = {"full": "File too large", "unwritable": "Permission denied"}[cause]
+    try:
+        with pytest.raises(OSError, match=rf"last.pt' cannot be written \({says}\) and stays as it was; make room"):
+            model.train(**options(data_yaml, tmp_path, epochs=4, model_t=str(teacher_pt)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        monkeypatch.undo()
+    assert last.read_bytes() == saved["last"] and not list(last.parent.glob("*.part"))
+    assert torch.load(last, weights_only=False)["epoch"] == 1
+    YOLO(last).train(resume=True)
+    assert torch.load(last, weights_only=False)["epoch"] == -1  # finished
 
 
 def test_every_checkpoint_goes_this_way(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):

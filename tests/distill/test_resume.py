@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from short_run import options, rows
+from short_run import equal, options, rows
 
 from ultralytics import YOLO
 
@@ -19,10 +19,7 @@ def interrupt(student_yaml, arguments, after=1):
 
     def stop(trainer):
         if trainer.epoch == after:
-            own = trainer.model.distiller.state_dict()
-            kept["own"] = {k: v.clone() for k, v in own.items()}
-            kept["slots"] = [g for g in trainer.optimizer.state_dict()["param_groups"] if g.get("distill")]
-            kept["weight"] = trainer.model.weight
+            kept.update(look(trainer))
             raise Stop
 
     model.add_callback("on_model_save", stop)
@@ -31,29 +28,51 @@ def interrupt(student_yaml, arguments, after=1):
     return kept
 
 
-def test_resume_needs_no_argument(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """`resume=True` alone brings back the distiller's layers, their optimizer slots and the schedule's place."""
+def look(trainer):
+    """Return copies of what has to come back: the distiller, its optimizer's slots, the average, the bookkeeping."""
+    groups = [g for g in trainer.optimizer.param_groups if g.get("param_group") == "distill"]
+    slots = [trainer.optimizer.state[p] for g in groups for p in g["params"]]
+    named = {f"{i}/{k}": torch.as_tensor(v) for i, s in enumerate(slots) for k, v in s.items() if v is not None}
+    tensors = {
+        "own": trainer.model.distiller.state_dict(),
+        "slots": named,
+        "ema": {k: v.half() if v.is_floating_point() else v for k, v in trainer.ema.ema.state_dict().items()},
+    }
+    kept = {k: {n: v.clone() for n, v in t.items()} for k, t in tensors.items()}
+    plain = trainer.ema.updates, trainer.best_fitness, trainer.stopper.best_fitness, trainer.stopper.best_epoch
+    return {**kept, "plain": plain, "patience": trainer.stopper.patience}
+
+
+def follow(model):
+    """Let a model note, for each epoch of its training, the rates and the distillation's weight at the first batch."""
+    seen = {}
+
+    def note(trainer):
+        rates = [g["lr"] for g in trainer.optimizer.param_groups]
+        seen.setdefault(trainer.epoch, (trainer.model.weight, rates, trainer.accumulate))
+
+    model.add_callback("on_train_batch_end", note)
+    return seen
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_resume_needs_no_argument(optimizer, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """`resume=True` alone: epoch, schedules, distiller, its optimizer state and the average are those at the stop."""
     more = {"model_t": str(teacher_pt), "distill_feat": "[cwd,mgd]", "distill_schedule": "linear", "nbs": 4}
-    kept = interrupt(student_yaml, options(data_yaml, tmp_path, epochs=4, **more))
-    last, seen = tmp_path / "run/weights/last.pt", {}
-    model = YOLO(last)
-
-    def start(trainer):
-        seen["own"] = {k: v.clone() for k, v in trainer.model.distiller.state_dict().items()}
-        groups = trainer.optimizer.param_groups
-        seen["slots"] = [trainer.optimizer.state.get(p) for g in groups if g.get("distill") for p in g["params"]]
-
-    def first(trainer):
-        seen.setdefault("weight", trainer.model.weight)
-
-    model.add_callback("on_train_start", start)
-    model.add_callback("on_train_batch_end", first)
+    more |= {"optimizer": optimizer, "epochs": 5, "warmup_epochs": 2, "val": True}
+    whole = YOLO(student_yaml)
+    expected = follow(whole)
+    whole.train(**options(data_yaml, tmp_path / "whole", **more))
+    kept = interrupt(student_yaml, options(data_yaml, tmp_path, **more))
+    model, found = YOLO(tmp_path / "run/weights/last.pt"), {}
+    model.add_callback("on_train_start", lambda trainer: found.update(look(trainer)))
+    seen = follow(model)
     model.train(resume=True)
-    assert seen["own"].keys() == kept["own"].keys()
-    assert all(torch.equal(v, kept["own"][k]) for k, v in seen["own"].items())
-    assert seen["slots"] and all(s for s in seen["slots"])
-    assert 0.1 < seen["weight"] < kept["weight"]
-    assert [r["epoch"] for r in rows(tmp_path)] == [1, 2, 3, 4]
+    for what in ("own", "slots", "ema"):
+        assert kept[what] and equal(found[what], kept[what]), what
+    assert found["plain"] == kept["plain"] and found["patience"] == kept["patience"]
+    assert list(seen) == [2, 3, 4] and seen == {k: expected[k] for k in seen}
+    assert [r["epoch"] for r in rows(tmp_path)] == [1, 2, 3, 4, 5]
 
 
 def test_resume_with_another_teacher(data_yaml, teacher_pt, student_yaml, wide_teacher_pt, tmp_path, log):
@@ -101,3 +120,4 @@ def test_checkpoint_holds_plain_values(data_yaml, teacher_pt, student_yaml, tmp_
     torch.save(ckpt["distill"], tmp_path / "own.pt")
     state = torch.load(tmp_path / "own.pt", weights_only=True)
     assert state["version"] == 1 and all(isinstance(v, torch.Tensor) for v in state["state"].values())
+    assert state["slots"] and all(isinstance(v, torch.Tensor) for s in state["slots"] for v in s.values())

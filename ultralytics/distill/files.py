@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def write_whole(path: str | Path, data: bytes) -> None:
         data (bytes): Its new content.
 
     Raises:
-        OSError: If the content cannot be written; the file is as it was and nothing is left beside it.
+        OSError: If the content cannot be written, of the same kind, with the file and what would do; the file is as it
+            was and nothing is left beside it.
     """
     path = Path(path)
     beside = path.with_name(f"{path.name}.part")
@@ -29,9 +31,14 @@ def write_whole(path: str | Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+    except OSError as e:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise OSError(
+            e.errno,
+            f"'{path}' cannot be written ({e.strerror}) and stays as it was; make room or give access, then go on with "
+            f"'resume=True'",
+        ) from e
 
 
 def save_whole(value: Any, path: str | Path) -> None:

@@ -21,7 +21,8 @@ def checkpoint(trainer: BaseTrainer) -> dict[str, Any]:
         return {}
     composite = trainer.distill.composite
     state = {k: v.detach().cpu().clone() for k, v in composite.distiller.state_dict().items()}
-    return {GROUP: {"version": 1, "state": state, "online": composite.teacher.state() if composite.online else None}}
+    online = composite.teacher.state() if composite.online else None
+    return {GROUP: {"version": 1, "state": state, "slots": _slots(trainer.optimizer), "online": online}}
 
 
 def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
@@ -42,6 +43,7 @@ def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
             kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], composite.teacher.net.state_dict())
         if kept:
             composite.distiller.load_state_dict(saved["state"])
+            _fill_slots(ckpt["optimizer"], saved["slots"])
             if composite.online:
                 composite.teacher.load_state(saved["online"], ckpt["epoch"] + 1)
         else:
@@ -53,6 +55,19 @@ def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
 def _same_shapes(saved: dict[str, torch.Tensor] | None, fresh: dict[str, torch.Tensor]) -> bool:
     """Whether two states hold the same tensors by name and shape."""
     return saved is not None and {k: v.shape for k, v in saved.items()} == {k: v.shape for k, v in fresh.items()}
+
+
+def _slots(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Return the optimizer's state of the distiller's parameters as it is; upstream's copy halves SGD's momenta."""
+    params = [p for g in optimizer.param_groups if g.get("param_group") == GROUP for p in g["params"]]
+    slots = [optimizer.state.get(p, {}) for p in params]
+    return [{k: v.cpu().clone() if isinstance(v, torch.Tensor) else v for k, v in s.items()} for s in slots]
+
+
+def _fill_slots(state: dict[str, Any], slots: list[dict[str, Any]]) -> None:
+    """Put the distiller's slots into an optimizer's state, in place of upstream's halved ones."""
+    indices = [i for g in state["param_groups"] if g.get("param_group") == GROUP for i in g["params"]]
+    state["state"].update({i: slot for i, slot in zip(indices, slots) if slot})
 
 
 def _renew_groups(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
