@@ -55,11 +55,13 @@ def move_statistics(model: nn.Module) -> nn.Module:
     return model
 
 
-def build_model(name: str = "yolov8n.yaml", nc: int = 3, width: float | None = 0.125, seed: int = 0, trained=False):
+def build_model(
+    name: str = "yolov8n.yaml", nc: int = 3, width: float | None = 0.125, seed: int = 0, trained: bool = False, **cfg
+):
     """Build a model of any task from one of upstream's YAMLs, small, seeded, with `names` and `args`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        cfg = shrink(name, width)
+        cfg = {**shrink(name, width), **cfg}
         task = tasks.guess_model_task(cfg)
         kind = tasks.RTDETRDetectionModel if "rtdetr" in name else MODELS[task]
         model = kind(cfg, nc=nc, verbose=False)

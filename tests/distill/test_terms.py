@@ -114,6 +114,21 @@ def test_hard_targets_without_boxes(name, yaml, make_model, make_composite, make
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
 
 
+@pytest.mark.parametrize(
+    "name, student, teacher",
+    [("mask", "yolov8n-seg.yaml", "yolo26n-seg.yaml"), ("pose", "yolo26n-pose.yaml", "yolov8n-pose.yaml"),
+     ("probiou", "yolov8n-obb.yaml", "yolo26n-obb.yaml"), ("giou", "yolov8n.yaml", "yolo26n.yaml"),
+     ("bckd", "yolov8n.yaml", "yolov8n-seg.yaml")],
+)  # fmt: skip
+def test_unlike_heads(name, student, teacher, make_model, make_composite, make_batch):
+    """Decoded outputs of heads of unlike families and tasks compare, each with bins and prototypes of its own."""
+    student, teacher = make_model(student), make_model(teacher, width=0.1875, seed=1, trained=True)
+    loss, items = make_composite(student, teacher, distill_logit=name)(make_batch(task=student.task))
+    assert items["dlogit_loss"] > 0
+    loss[-1].backward()
+    assert student.model[0].conv.weight.grad.abs().sum() > 0
+
+
 def term(kind, text, **more):
     """Build a loss from its spelling."""
     spelled = parse(f"distill_{kind}", text, {**FEATURE, **RESPONSE, **RELATION})

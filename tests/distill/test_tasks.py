@@ -1,0 +1,71 @@
+"""Every task trains with a teacher, on a set of its own kind, by the recipe and by terms of its own."""
+
+import pytest
+import torch
+from conftest import build_model, save_model, shrink
+from short_run import options, rows
+from task_sets import draw_set
+
+from ultralytics import YOLO
+from ultralytics.utils import YAML
+
+MODELS = {
+    "detect": "yolo26n.yaml",
+    "segment": "yolo26n-seg.yaml",
+    "pose": "yolo26n-pose.yaml",
+    "obb": "yolo26n-obb.yaml",
+    "classify": "yolo26n-cls.yaml",
+    "semantic": "yolo26n-sem.yaml",
+    "depth": "yolo26n-depth.yaml",
+}
+RECIPE = {
+    "detect": ["bckd/one2many", "bckd/one2one"],
+    "segment": ["bckd/one2many", "bckd/one2one", "mask/one2many", "mask/one2one"],
+    "pose": ["bckd/one2many", "bckd/one2one", "pose/one2many", "pose/one2one"],
+    "obb": ["bckd/one2many", "bckd/one2one", "probiou/one2many", "probiou/one2one"],
+    "classify": ["kl"],
+    "semantic": ["cwdmap"],
+    "depth": ["depth"],
+}
+NC = {"semantic": 4, "depth": 1}
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory):
+    """`things(task)`: the set, a student's YAML and a teacher's checkpoint, made once."""
+    made = {}
+
+    def make(task, name=None):
+        name = name or MODELS[task]
+        if (task, name) not in made:
+            root = tmp_path_factory.mktemp(task)
+            cfg = {k: v for k, v in shrink(name, 0.125).items() if k != "yaml_file"}
+            cfg |= {"kpt_shape": [3, 3]} if task == "pose" else {}
+            YAML.save(root / name.replace("n", "", 1), cfg)
+            more = {"kpt_shape": [3, 3]} if task == "pose" else {}
+            teacher = build_model(name, NC.get(task, 3), 0.1875, seed=1, trained=True, **more)
+            names = {"semantic": ["wall", "red", "green", "blue"], "depth": ["depth"]}.get(
+                task, ["red", "green", "blue"]
+            )
+            teacher.names = dict(enumerate(sorted(names) if task == "classify" else names))
+            teacher_pt = save_model(teacher, root / "teacher.pt")
+            made[task, name] = draw_set(task, root / "set"), str(root / name.replace("n", "", 1)), str(teacher_pt)
+        return made[task, name]
+
+    return make
+
+
+@pytest.mark.parametrize("task", MODELS)
+def test_recipe(task, things, tmp_path):
+    """`model_t` alone: the task's own response terms and the feature term train, and what comes out is plain."""
+    data, student, teacher = things(task)
+    model = YOLO(student)
+    model.train(**options(data, tmp_path, model_t=teacher))
+    row = rows(tmp_path)[0]
+    maps = [k for k in row if k.startswith("distill/cwd/")]
+    assert [k for k in row if k.startswith("distill/")] == [*maps, *(f"distill/{p}" for p in RECIPE[task])] and maps
+    assert all(0 < row[k] < 100 for k in row if k.startswith(("distill/", "train/d")))
+    assert row["train/dlogit_loss"] == pytest.approx(sum(row[f"distill/{p}"] for p in RECIPE[task]), rel=1e-3)
+    last = tmp_path / "run/weights/last.pt"
+    assert "distill" not in torch.load(last, weights_only=False) and YOLO(last).task == task
+    assert YOLO(last).predict(torch.rand(1, 3, 64, 64), verbose=False)
