@@ -15,7 +15,7 @@ from pathlib import Path
 os.environ["YOLO_OFFLINE"] = "true"
 os.environ["YOLO_AUTOINSTALL"] = "false"
 os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="yolo-config-")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # upstream's own default for training
+os.environ["OMP_NUM_THREADS"] = "1"  # upstream's own default for training; two processes run the tests
 os.environ.setdefault("MPLBACKEND", "Agg")
 atexit.register(shutil.rmtree, os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)
 

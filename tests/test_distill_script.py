@@ -25,6 +25,9 @@ def run(*line: str, script: Path = SCRIPT, cwd: Path, flags: tuple[str, ...] = (
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 
 
+TOGETHER = pytest.mark.xdist_group("trained script")  # one process trains for all of them
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """A drawn set of a few images with the two models' YAMLs beside it."""
@@ -43,6 +46,7 @@ def trained(data, tmp_path_factory) -> tuple[Path, str]:
     return cwd / "runs" / "distill" / "train", done.stdout + done.stderr
 
 
+@TOGETHER
 def test_trains_teacher_and_both_students(trained):
     """Without a teacher one is trained first; only the distilled student has its terms; the line wins over the file."""
     rows = {n: (trained[0] / n / "results.csv").read_text().splitlines() for n in ("teacher", "plain", "distilled")}
@@ -50,6 +54,7 @@ def test_trains_teacher_and_both_students(trained):
     assert [n for n, x in rows.items() if "dfea_loss" in x[0]] == ["distilled"]
 
 
+@TOGETHER
 def test_compares_what_it_trained(trained):
     """The table has the three models, on the screen and as CSV; the pictures show something."""
     folder, said = trained
@@ -62,6 +67,7 @@ def test_compares_what_it_trained(trained):
         assert cv2.imread(str(folder / name)).std() > 10, f"{name} is empty"
 
 
+@TOGETHER
 def test_takes_a_teacher_and_trains_only_the_student(trained, data, tmp_path):
     """With a teacher and one's own data nothing but the distilled run is trained."""
     teacher = trained[0] / "teacher" / "weights" / "best.pt"
