@@ -16,7 +16,8 @@ from ultralytics.cfg import get_cfg
 from ultralytics.distill import config as configuration
 from ultralytics.distill.composite import Composite
 from ultralytics.distill.distiller import Distiller
-from ultralytics.distill.teacher import Source, Teacher
+from ultralytics.distill.source import Source
+from ultralytics.distill.teacher import Teacher
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER, YAML
 

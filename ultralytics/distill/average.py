@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
+from ultralytics.distill.view import View
 from ultralytics.utils.torch_utils import unwrap_model
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ class AverageTeacher:
         layers (Sequence[int]): Layers whose maps are wanted.
         head (bool): Whether raw predictions are wanted.
         features (bool): Whether the class head's inner features are wanted.
+        view (View): What it sees of the images.
     """
 
-    def __init__(self, trainer: BaseTrainer, layers: Sequence[int], head: bool, features: bool):
+    def __init__(self, trainer: BaseTrainer, layers: Sequence[int], head: bool, features: bool, view: View):
         """Keep what is wanted."""
         self.trainer, self.layers, self.head, self.features = trainer, sorted(set(layers)), head, features
+        self.view = view
 
     def __call__(self, images: torch.Tensor) -> Tapped:
         """Return what the average sees of images (N, C, H, W), without gradient, in fp32."""
@@ -44,7 +47,7 @@ class AverageTeacher:
         try:
             with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
                 with tap(model, features=self.features) as inner:
-                    seen = replay(model, images.float(), self.layers, self.head)
+                    seen = replay(model, self.view(images.float()), self.layers, self.head)
         finally:
             head.training = mode
         seen.features, seen.tails = inner.features, frozen_tails(head) if self.features else {}
@@ -52,7 +55,8 @@ class AverageTeacher:
 
     def describe(self) -> str:
         """Return what it is, in a few words."""
-        return f"the student's running average, its weight grows over the first {RAMP:.0%} of the run"
+        seen = self.view.describe()
+        return f"the student's running average, its weight grows over the first {RAMP:.0%} of the run{seen}"
 
     def __deepcopy__(self, memo: dict) -> AverageTeacher:
         """Return itself: it holds nothing of its own."""

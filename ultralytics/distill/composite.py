@@ -86,7 +86,7 @@ class Composite(nn.Module):
     def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Run the student once, the teacher once, and add the terms to the task loss."""
         distiller, student = self.distiller, unwrap_model(self._orig_mod)
-        if getattr(student, "criterion", None) is None:
+        if distiller.needs_targets and getattr(student, "criterion", None) is None:  # else YOLOE picks by its prompts
             student.criterion = student.init_criterion()
         if self.online:
             shown, own = self.teacher(batch)

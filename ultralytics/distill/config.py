@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from ultralytics.distill import losses
 from ultralytics.distill.schedule import SCHEDULES
 from ultralytics.distill.spelling import Spelled, parse, split_list
+from ultralytics.distill.values import choice, image_size, is_auto, number, numbers, whole
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 RECIPE = {"feat": ["cwd"], "rel": []}  # what `auto` means
@@ -64,6 +64,9 @@ class Config:
         single_cls (bool): Whether the student's one class stands for all objects.
         classes (list[int] | None): Classes that are trained, if not all.
         precision (str): `auto`, `fp32`, `bf16` or `fp16` for the teacher's forward.
+        imgsz (int | tuple[int, int] | None): The teacher's own image size: longer side, or height and width, in pixels.
+        mean (list[float] | None): Subtracted from the teacher's images, one number or one a channel.
+        std (list[float] | None): What they are divided by after that.
     """
 
     terms: list[Term] = field(default_factory=list)
@@ -78,6 +81,9 @@ class Config:
     dline: float = 1.0
     single_cls: bool = False
     classes: list[int] | None = None
+    imgsz: int | tuple[int, int] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -121,21 +127,24 @@ def read(args: SimpleNamespace) -> Config:
     return Config(
         terms=terms,
         layers=_layers(args.distill_layers),
-        tau=None if _auto(args.distill_tau) else _number("distill_tau", args.distill_tau, above=0),
-        alpha=_number("distill_alpha", args.distill_alpha, least=0, most=1),
+        tau=None if is_auto(args.distill_tau) else number("distill_tau", args.distill_tau, above=0),
+        alpha=number("distill_alpha", args.distill_alpha, least=0, most=1),
         schedule=schedule,
-        stop=_whole("distill_stop", args.distill_stop),
-        precision=_choice("distill_precision", args.distill_precision, PRECISIONS),
+        stop=whole("distill_stop", args.distill_stop),
+        precision=choice("distill_precision", args.distill_precision, PRECISIONS),
         module=module,
-        online=_choice("distill_online", args.distill_online, (False, True)),
-        dline=_number("dline", args.dline, least=0),
+        online=choice("distill_online", args.distill_online, (False, True)),
+        dline=number("dline", args.dline, least=0),
+        imgsz=image_size("distill_imgsz", args.distill_imgsz),
+        mean=numbers("distill_mean", args.distill_mean, least=0, most=1),
+        std=numbers("distill_std", args.distill_std, above=0),
         single_cls=bool(args.single_cls),
         classes=[args.classes] if isinstance(args.classes, int) else args.classes,
     )
 
 
 def read_each(args: SimpleNamespace, count: int) -> list[Config]:
-    """Read the arguments for several teachers, where gains and layers may be given one for each.
+    """Read the arguments for several teachers, where gains, layers and their input may be given one for each.
 
     Args:
         args (SimpleNamespace): The trainer's arguments.
@@ -152,9 +161,10 @@ def read_each(args: SimpleNamespace, count: int) -> list[Config]:
 
 
 def _share(args: SimpleNamespace, index: int, count: int) -> dict[str, Any]:
-    """Return one teacher's gains and layers: its item of a list with one item a teacher, else what all share.
+    """Return one teacher's gains, layers and input: its item of a list with one item a teacher, else what all share.
 
-    A list of gains is one a teacher if its items are lists, or if there are as many as teachers but not as terms.
+    A list of gains is one a teacher if its items are lists, or if there are as many as teachers but not as terms. A
+    list of sizes, means or deviations is one a teacher if its items are lists or none.
     """
     share: dict[str, Any] = {}
     if count == 1:
@@ -164,8 +174,13 @@ def _share(args: SimpleNamespace, index: int, count: int) -> dict[str, Any]:
         items = split_list(value) if isinstance(value, str) else value
         if isinstance(items, (list, tuple)) and len(items) == count:
             terms = getattr(args, argument)
-            if any(isinstance(x, (list, tuple)) for x in items) or _auto(terms) or len(split_list(terms)) != count:
+            if any(isinstance(x, (list, tuple)) for x in items) or is_auto(terms) or len(split_list(terms)) != count:
                 share[gain] = items[index]
+    for argument in ("distill_imgsz", "distill_mean", "distill_std"):
+        items = getattr(args, argument)
+        if isinstance(items, (list, tuple)) and len(items) == count:
+            if all(x is None or isinstance(x, (list, tuple)) for x in items):
+                share[argument] = items[index]
     layers = args.distill_layers
     nested = isinstance(layers, (list, tuple)) and len(layers) == count
     if nested and all(isinstance(x, (list, tuple)) and x and isinstance(x[0], (list, tuple)) for x in layers):
@@ -177,7 +192,7 @@ def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
     """Read one kind of term with its gains."""
     argument, names, gain_name = KINDS[kind]
     value = getattr(args, argument)
-    auto = _auto(value)
+    auto = is_auto(value)
     recipe = RESPONSES.get(args.task, []) if kind == "logit" else RECIPE[kind]
     spelled = [parse(argument, x, names) for x in (recipe if auto else split_list(value))]
     if not auto and any(not isinstance(x, str) for x in split_list(value)):
@@ -193,12 +208,12 @@ def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
             )
     else:
         many = [many] * len(spelled)
-    return [Term(kind, s, _number(gain_name, g, least=0), auto) for s, g in zip(spelled, many)]
+    return [Term(kind, s, number(gain_name, g, least=0), auto) for s, g in zip(spelled, many)]
 
 
 def _layers(value: Any) -> str | list[tuple[int, int]]:
     """Read `distill_layers`: auto, an index, a list of indices, or a list of (student, teacher) pairs."""
-    if _auto(value):
+    if is_auto(value):
         return "auto"
     pairs = []
     for item in value if isinstance(value, (list, tuple)) else [value]:
@@ -214,41 +229,3 @@ def _layers(value: Any) -> str | list[tuple[int, int]]:
     if not pairs:
         raise ValueError("'distill_layers=[]' names no layer; use 'auto' or a list of layer indices.")
     return pairs
-
-
-def _auto(value: Any) -> bool:
-    """Whether a value is the word `auto`."""
-    return isinstance(value, str) and value.strip().lower() == "auto"
-
-
-def _number(
-    name: str, value: Any, above: float | None = None, least: float | None = None, most: float | None = None
-) -> float:
-    """Return a float in range, or raise."""
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    bounds = [f"above {above}"] if above is not None else []
-    bounds += [f"at least {least}"] if least is not None else []
-    bounds += [f"at most {most}"] if most is not None else []
-    wrong = not math.isfinite(number)
-    wrong = wrong or (above is not None and number <= above) or (least is not None and number < least)
-    if wrong or (most is not None and number > most):
-        raise ValueError(f"'{name}={value}' must be a finite number {' and '.join(bounds)}.")
-    return number
-
-
-def _whole(name: str, value: Any) -> int:
-    """Return a whole number of at least zero, or raise."""
-    number = _number(name, value, least=0)
-    if number != int(number):
-        raise ValueError(f"'{name}={value}' must be a whole number of epochs.")
-    return int(number)
-
-
-def _choice(name: str, value: Any, valid: tuple) -> Any:
-    """Return one of the valid values, or raise."""
-    if value not in valid:
-        raise ValueError(f"'{name}={value}' is unknown; choose from {', '.join(map(str, valid))}.")
-    return value

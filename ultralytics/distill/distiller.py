@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ultralytics.distill.comparable import require_comparable
 from ultralytics.distill.config import KINDS, Config, Term
-from ultralytics.distill.graph import Pair, Tapped, pair
+from ultralytics.distill.graph import Pair, Tapped, head_inputs, pair, probe
 from ultralytics.distill.heads import fit_features, fit_response, head_strides, report_classes
 from ultralytics.distill.predictions import branches
 from ultralytics.distill.terms import MapTerm, ResponseTerm
@@ -97,7 +98,11 @@ class Distiller(BaseDistiller):
         super().__init__(config, student, teacher)
         maps = [t for t in config.terms if t.kind != "logit"]
         responses = [t for t in config.terms if t.kind == "logit"]
-        self.pairs = pair(student, teacher, config.layers) if maps else []
+        if maps and maps[0].auto and not probe(teacher, head_inputs(teacher)):
+            LOGGER.info(f"Distillation: leaving out {maps[0].spelled.name}: the teacher yields no map.")
+            maps = [t for t in maps if not t.auto]
+        pairs = pair(student, teacher, config.layers) if maps else []
+        self.pairs = [replace(p, imgsz=config.imgsz) for p in pairs]
         built: list[MapTerm | ResponseTerm] = [MapTerm(t, config, self.pairs) for t in maps]
         built += self._build_responses(responses, config, student, teacher)
         if not built:
@@ -168,6 +173,7 @@ class Distiller(BaseDistiller):
         built, fits = [], []
         for term in terms:
             try:
+                require_comparable(term, config, student, teacher)
                 fit = fit_response(term, config, student, teacher)
                 widths = fit_features(student, teacher) if term.spelled.needs("needs_head") else ()
             except ValueError as e:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.prompts import Prompts
+
 PROBE = 128  # (pixels) side of the probe image: two cells at stride 64
 
 
@@ -54,8 +56,7 @@ def tap(model: nn.Module, layers: Sequence[int] = (), features: bool = False) ->
         return lambda module, args, out: seen.maps.__setitem__(index, out)
 
     def enter(module: nn.Module, args: tuple) -> None:
-        first = args[0] if isinstance(args[0], (list, tuple)) else [args[0]]
-        seen.inputs = [x for x in first if isinstance(x, torch.Tensor) and x.ndim == 4]  # YOLOE adds text embeddings
+        seen.inputs = only_maps(args[0])
 
     def leave(module: nn.Module, args: tuple, out: Any) -> None:
         seen.output = out
@@ -89,15 +90,15 @@ def replay(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: 
     """
     x: Any = images
     outputs: list[Any] = []
-    seen, wanted = Tapped(), set(layers)
+    seen, wanted, prompts = Tapped(), set(layers), Prompts(model, images)
     last = len(model.model) - 1
     stop = last if head else max(wanted)
     for m in model.model:
         if m.f != -1:
             x = outputs[m.f] if isinstance(m.f, int) else [x if j == -1 else outputs[j] for j in m.f]
         if m.i == last:
-            seen.inputs = list(x) if isinstance(x, (list, tuple)) else [x]
-        x = m(x)
+            seen.inputs = only_maps(x)
+        x = prompts.run(m, x)
         outputs.append(x if m.i in model.save else None)
         if m.i in wanted:
             seen.maps[m.i] = x
@@ -105,6 +106,11 @@ def replay(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: 
             break
     seen.output = x if head else None
     return seen
+
+
+def only_maps(x: Any) -> list[torch.Tensor]:
+    """Return the maps among a head's inputs; YOLOE's has text embeddings too."""
+    return [v for v in (x if isinstance(x, (list, tuple)) else [x]) if isinstance(v, torch.Tensor) and v.ndim == 4]
 
 
 def class_heads(head: nn.Module) -> dict[str, Sequence[nn.Sequential]]:
@@ -139,9 +145,9 @@ def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float
         (dict[int, tuple[int, float]]): Channels and stride in pixels a cell for each layer; layers whose output is no
             (N, C, H, W) map are left out.
     """
-    parameter = next(model.parameters())
-    channels = first_convolution(model).in_channels
-    blank = torch.zeros(1, channels, PROBE, PROBE, device=parameter.device, dtype=parameter.dtype)
+    parameter = next(model.parameters(), torch.zeros(1))
+    size = getattr(model, "probe_size", (PROBE, PROBE))  # a teacher may take one size only
+    blank = torch.zeros(1, input_channels(model), *size, device=parameter.device, dtype=parameter.dtype)
     modes = {m: m.training for m in model.modules()}
     devices = [parameter.device] if parameter.device.type == "cuda" else []
     try:
@@ -152,12 +158,13 @@ def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float
         for module, mode in modes.items():
             module.training = mode
     maps = {i: m for i, m in seen.maps.items() if isinstance(m, torch.Tensor) and m.ndim == 4}
-    return {i: (m.shape[1], PROBE / m.shape[2]) for i, m in maps.items()}
+    return {i: (m.shape[1], size[0] / m.shape[2]) for i, m in maps.items()}
 
 
-def first_convolution(model: nn.Module) -> nn.Conv2d:
-    """Return the convolution that sees the image."""
-    return next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+def input_channels(model: nn.Module) -> int:
+    """Return how many channels an image has for a model: its own word on it, or those of its first convolution."""
+    found = getattr(model, "channels", None)
+    return found or next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
 
 
 @dataclass
@@ -170,6 +177,7 @@ class Pair:
         channels (tuple[int, int]): Widths of both maps.
         strides (tuple[float, float]): Pixels a cell of both maps.
         name (str): `P3` for stride 8 and so on when paired by stride, else `15-18`.
+        imgsz (int | tuple[int, int] | None): The teacher's own image size in pixels, None for the student's.
     """
 
     student: int
@@ -177,6 +185,7 @@ class Pair:
     channels: tuple[int, int]
     strides: tuple[float, float]
     name: str
+    imgsz: int | tuple[int, int] | None = None
 
 
 def pair(student: nn.Module, teacher: nn.Module, layers: str | Sequence[tuple[int, int]] = "auto") -> list[Pair]:

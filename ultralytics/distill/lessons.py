@@ -15,8 +15,12 @@ from ultralytics.distill.composite import Composite
 from ultralytics.distill.config import Config
 from ultralytics.distill.distiller import BaseDistiller, Distiller
 from ultralytics.distill.several import SeveralDistillers, SeveralTeachers
+from ultralytics.distill.source import Source
 from ultralytics.distill.speed import choose_dtype, explain
-from ultralytics.distill.teacher import Source, Teacher
+from ultralytics.distill.teacher import Teacher
+from ultralytics.distill.trial import runs_in
+from ultralytics.distill.view import make_view
+from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
 if TYPE_CHECKING:
@@ -61,7 +65,12 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
         )
     if config.online:
         return distiller, online.OnlineTeacher(module, wants[0], wants[2], config.dline)
+    view = make_view(config, student, module, trainer.device)
     if source.module is None:
-        return distiller, AverageTeacher(trainer, *wants)
+        return distiller, AverageTeacher(trainer, *wants, view)
     dtype = choose_dtype(config.precision, trainer.device, trainer.amp, trainer.args.amp == "bf16")
-    return distiller, Teacher(source, *wants, trainer.device, dtype, explain(config.precision, trainer.device, dtype))
+    if config.precision == "auto" and not runs_in(dtype, module, trainer.device):
+        LOGGER.info(f"Distillation: the teacher's own modules do not run in {str(dtype)[6:]}, it stays in float32")
+        dtype = torch.float32
+    why = explain(config.precision, trainer.device, dtype)
+    return distiller, Teacher(source, *wants, trainer.device, dtype, why, view)

@@ -89,7 +89,9 @@ def match_levels(student: dict[str, Any], teacher: dict[str, Any]) -> tuple[dict
 
     Returns:
         student (dict): With the common levels only.
-        teacher (dict): The same levels on the student's grids; dense maps in the student's size.
+        teacher (dict): The same levels on the student's grids; dense maps in the student's size. Where grids differ,
+            its image had another size, and `scale` (4, A) is the number of the student's cells to one of its own, for
+            left, top, right and bottom.
     """
     if "shapes" not in student:
         dense = {k: student[k].shape[2:] for k in ("scores", "depth") if k in student and student[k].ndim == 4}
@@ -106,6 +108,10 @@ def _pick(branch: dict[str, Any], strides: list[float], grids: list[tuple[int, i
     sizes = [h * w for h, w in branch["shapes"]]
     index = [branch["strides"].index(v) for v in strides]
     picked = {**branch, "shapes": grids, "strides": strides}
+    old = [branch["shapes"][i] for i in index]
+    if old != list(grids):
+        ratios = [branch["scores"].new_tensor([w / v, h / u] * 2) for (u, v), (h, w) in zip(old, grids)]
+        picked["scale"] = torch.cat([r.view(4, 1).expand(-1, h * w) for r, (h, w) in zip(ratios, grids)], dim=1)
     for key in PER_ANCHOR:
         if key in branch:
             levels = branch[key].split(sizes, dim=2)

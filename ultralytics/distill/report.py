@@ -32,8 +32,14 @@ def formula(distiller: BaseDistiller, teacher: Teacher | OnlineTeacher, config: 
     own = f" + {config.dline:g} x the teacher's own task loss" if config.online else ""
     lines.append(f"loss = task + {weight}({distiller.describe()}){stop}{own}")
     for p in distiller.pairs:
-        s, t = ("x".join(str(round(v)) for v in (c, imgsz / d, imgsz / d)) for c, d in zip(p.channels, p.strides))
+        s, t = (shape(*x) for x in zip(p.channels, p.strides, (imgsz, p.imgsz or imgsz)))
         lines.append(f"{p.name}: student layer {p.student} ({s}) <- teacher layer {p.teacher} ({t})")
     size = sum(p.numel() for p in distiller.parameters())
     lines.append(f"{size:,} parameters of the distiller's own are trained along and left out of the checkpoint's model")
     return "\n".join(f"{'Distillation:' if not i else '':>13} {x}" for i, x in enumerate(lines))
+
+
+def shape(channels: int, stride: float, size: int | tuple[int, int]) -> str:
+    """Return a map's shape as text, `64x80x80`, at an image size in pixels."""
+    sides = (size, size) if isinstance(size, int) else size
+    return "x".join(str(round(v)) for v in (channels, *(x / stride for x in sides)))

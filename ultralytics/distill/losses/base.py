@@ -58,6 +58,8 @@ class Loss(nn.Module):
         needs_targets (bool): The assigner's `target_scores` and `fg_mask` are read from the student's dict.
         needs_head (bool): `head` and `tail` of the class branch are read from the dicts.
         needs_outputs (tuple): What both heads have to predict, in the words of the heads room; a response loss's.
+        same_grid (bool): Lengths in cells are compared, which must be the same cells: the teacher sees images of the
+            student's size.
         reads (tuple): Keys of the prediction dicts that are widened; the others are left alone, so nothing is copied
             that the loss does not use.
     """
@@ -68,6 +70,7 @@ class Loss(nn.Module):
     needs_targets: bool = False
     needs_head: bool = False
     needs_outputs: tuple[str, ...] = ()
+    same_grid: bool = False
     reads: tuple[str, ...] = ("scores", "target_scores")
 
     def __init__(self) -> None:

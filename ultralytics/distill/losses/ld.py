@@ -29,6 +29,7 @@ class LD(Loss):
         tau (float): Temperature.
     """
 
+    same_grid = True
     reads = ("scores", "boxes")
     needs_outputs = ("classes", "boxes")
 

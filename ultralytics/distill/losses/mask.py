@@ -47,7 +47,7 @@ class Mask(Loss):
         Args:
             student (dict): `mask_coefficient` (N, M, A) and `proto` (N, M, H, W).
             teacher (dict): The same with an M, H and W of its own, `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A),
-                and `shapes` and `strides` of its levels.
+                `shapes` and `strides` of its levels, and `scale` (4, A) where its cells have another size.
             batch (dict, optional): Not used.
 
         Returns:
@@ -78,7 +78,7 @@ class Mask(Loss):
         """Return a map (N, K, H, W) for each anchor, 1 where a pixel's centre is in its box and 0 elsewhere."""
         boxes = self.need(teacher, "boxes", "teacher's dict")
         points, strides, image = anchor_points(teacher["shapes"], teacher["strides"], boxes)
-        reach = distances(boxes) * strides  # (N, 4, A) in pixels
+        reach = distances(boxes) * teacher.get("scale", 1) * strides  # (N, 4, A) in pixels
         corners = torch.cat([points - reach[:, :2], points + reach[:, 2:]], 1)
         x1, y1, x2, y2 = (v.gather(1, index)[..., None] for v in corners.unbind(1))  # (N, K, 1)
         (h, w), like = size, {"device": boxes.device, "dtype": boxes.dtype}

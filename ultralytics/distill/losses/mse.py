@@ -26,6 +26,7 @@ class MSE(ClassLoss):
         alpha (float): Share of the teacher in the class target.
     """
 
+    same_grid = True
     reads = ("scores", "boxes", "target_scores")
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:

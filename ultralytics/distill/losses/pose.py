@@ -38,19 +38,22 @@ class Pose(Loss):
         Args:
             student (dict): `keypoints` (N, K, D, A): x and y in grid units from the anchor, and for D = 3 the logit of
                 visibility.
-            teacher (dict): The same, `boxes` (N, 4 * reg_max, A) and `scores` (N, nc, A).
+            teacher (dict): The same, `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A), and `scale` (4, A) where its
+                cells have another size.
             batch (dict, optional): Not used.
 
         Returns:
             (torch.Tensor): Scalar.
         """
         s, t = self.need(student, "keypoints", "student's dict"), self.need(teacher, "keypoints", "teacher's dict")
-        self.same_shape(s[:, :, :2], t[:, :, :2])
+        scale = teacher.get("scale", t.new_ones(4, 1))
+        place = t[:, :, :2] * scale[:2]
+        self.same_shape(s[:, :, :2], place)
         w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
-        bw, bh = sides(distances(self.need(teacher, "boxes", "teacher's dict")))
+        bw, bh = sides(distances(self.need(teacher, "boxes", "teacher's dict")) * scale)
         size = (bw * bh).clamp(min=1).sqrt()[:, None, None]
         visible = t[:, :, 2].sigmoid() if t.shape[2] == 3 else torch.ones_like(t[:, :, 0])
-        error = F.smooth_l1_loss(s[:, :, :2] / size, t[:, :, :2] / size, reduction="none").sum(2) * visible
+        error = F.smooth_l1_loss(s[:, :, :2] / size, place / size, reduction="none").sum(2) * visible
         if s.shape[2] == t.shape[2] == 3:
             entropy = torch.xlogy(visible, visible) + torch.xlogy(1 - visible, 1 - visible)
             error = error + F.binary_cross_entropy_with_logits(s[:, :, 2], visible, reduction="none") + entropy

@@ -30,6 +30,7 @@ class ProbIoU(Loss):
     thirty numbers an anchor are kept for backward.
     """
 
+    same_grid = True  # turned boxes do not stretch, and angles do not interpolate
     reads = ("scores", "boxes", "angle")
     needs_outputs = ("angles",)
 

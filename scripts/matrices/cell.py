@@ -1,0 +1,109 @@
+"""One cell of a table: a short real training run, and what became of it in a few words."""
+
+from __future__ import annotations
+
+import csv
+import math
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ultralytics import distill
+from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.distill.opening import open_model
+from ultralytics.utils import LOGGER
+
+OURS = Path(distill.__file__).parent
+
+
+@dataclass
+class Cell:
+    """What became of one run.
+
+    Attributes:
+        row (str): Label of the row, the student or the task.
+        column (str): Label of the column, the teacher or the term.
+        outcome (str): `works`, `refused` with a sentence, or `crashed`, which no cell may be.
+        says (str): The parts of the terms that were computed, or the sentence the run ended with.
+    """
+
+    row: str
+    column: str
+    outcome: str
+    says: str
+
+
+def run(row: str, column: str, model: str, folder: Path, **arguments: Any) -> Cell:
+    """Train a student for an epoch of a few steps and say what became of it.
+
+    Args:
+        row (str): Label of the row.
+        column (str): Label of the column.
+        model (str): The student's YAML or checkpoint.
+        folder (Path): Where the run may write.
+        **arguments (Any): Of the training, `model_t` among them.
+
+    Returns:
+        (Cell): An error that our package raises with one sentence is a refusal; any other is a crash, and is printed.
+    """
+    fixed = {"epochs": 1, "workers": 0, "val": False, "plots": False, "optimizer": "SGD", "save": False}
+    try:
+        open_model(model).train(**fixed, project=str(folder), name="run", exist_ok=True, **arguments)
+        return Cell(row, column, "works", parts(folder / "run/results.csv"))
+    except Exception as e:
+        last = traceback.extract_tb(e.__traceback__)[-1].filename
+        sentence = str(e).replace("\n", " ")
+        if isinstance(e, (ValueError, RuntimeError, FileNotFoundError)) and OURS in Path(last).parents:
+            return Cell(row, column, "refused", sentence)
+        LOGGER.error("".join(traceback.format_exception(type(e), e, e.__traceback__)))
+        return Cell(row, column, "crashed", f"{type(e).__name__}: {sentence}"[:200])
+
+
+def parts(file: Path) -> str:
+    """Return the terms of a run with their layers or branches, and raise unless all their means are finite.
+
+    Args:
+        file (Path): The run's results.csv.
+
+    Returns:
+        (str): `cwd P3 P4 P5, bckd, ld`.
+    """
+    with open(file) as f:
+        row = {k.strip(): float(v) for k, v in list(csv.DictReader(f))[-1].items()}
+    values = {k[len("distill/") :]: v for k, v in row.items() if k.startswith("distill/")}
+    if not values or not all(math.isfinite(v) for v in values.values()) or not any(values.values()):
+        raise AssertionError(f"the run has taught nothing: {values}")
+    found: dict[str, list[str]] = {}
+    for name in values:
+        term, _, part = name.partition("/")
+        found.setdefault(term, []).extend([part] if part else [])
+    return ", ".join(" ".join([term, *names]) for term, names in found.items())
+
+
+def write_teacher(yaml: str, names: dict[int, str], file: Path, imgsz: int, **more: Any) -> Path:
+    """Write the checkpoint of a teacher that has random weights, but whose BatchNorms have seen a batch.
+
+    Args:
+        yaml (str): One of upstream's YAMLs.
+        names (dict[int, str]): Its classes.
+        file (Path): Where to write it.
+        imgsz (int): Side of the random images in pixels.
+        **more (Any): Further arguments of the model's class, such as `ch`.
+
+    Returns:
+        (Path): The file.
+    """
+    if file.exists():
+        return file
+    torch.manual_seed(1)
+    built = open_model(yaml)
+    model = type(built.model)(yaml, nc=len(names), verbose=False, **more)
+    with torch.no_grad():
+        model.train()(torch.rand(2, more.get("ch", 3), imgsz, imgsz))
+    model.names, model.task, model.args = names, built.task, {**DEFAULT_CFG_DICT, "task": built.task}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"epoch": -1, "model": model.half(), "ema": None, "train_args": {"task": built.task}}, file)
+    return file

@@ -1,0 +1,201 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""A teacher that is no Ultralytics model: any module that takes images and returns maps, class logits or both."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.files import save_whole
+from ultralytics.distill.graph import PROBE, replay
+from ultralytics.utils import LOGGER
+
+
+class Foreign(nn.Module):
+    """A module in the form of an Ultralytics model, so that layers are probed, paired and replayed as in any other.
+
+    Layer 0 is the module itself, layers 1, 2, ... are the maps that it returns, in its order, and the last is a head
+    that returns the class logits, if there are any.
+
+    Args:
+        module (nn.Module): Takes images (N, C, H, W) and returns a map (N, C, H, W), logits (N, classes), or several of
+            them in lists, tuples or dicts.
+        size (int | tuple[int, int]): Image size at which it can be tried, in pixels.
+
+    Attributes:
+        channels (int): Channels it takes, those of its first convolution, or 3.
+        probe_size (tuple[int, int]): Height and width at which it was tried.
+        names (dict[int, str]): The module's own class names, or numbers.
+        stride (torch.Tensor): Pixels a cell of each map, where these are whole numbers.
+
+    Raises:
+        ValueError: If it cannot take such images, or returns neither maps nor logits.
+    """
+
+    save = ()
+
+    def __init__(self, module: nn.Module, size: int | tuple[int, int] = PROBE):
+        """Try the module and lay out its outputs as layers."""
+        super().__init__()
+        self.probe_size = (size, size) if isinstance(size, int) else tuple(size)
+        self.channels = next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
+        outputs = list(tensors(self._try(module)))
+        maps = [i for i, x in enumerate(outputs) if x.ndim == 4]
+        logits = [i for i, x in enumerate(outputs) if x.ndim == 2]
+        if not maps and len(logits) != 1:
+            raise ValueError(
+                f"'model_t' is a {type(module).__name__}, which returns tensors of shapes "
+                f"{[tuple(x.shape) for x in outputs]}; a teacher returns maps (N, C, H, W), class logits, or both."
+            )
+        layers = [Outputs(module), *(Pick(i) for i in maps), Classify(logits[0]) if len(logits) == 1 else Maps()]
+        for i, m in enumerate(layers):
+            m.i, m.f = i, 0
+        layers[0].f, layers[-1].f = -1, [*range(1, len(maps) + 1), 0]
+        self.model, self.save = nn.Sequential(*layers), list(range(len(layers) - 1))
+        classes = outputs[logits[0]].shape[1] if len(logits) == 1 else 0
+        named = getattr(module, "names", None)
+        self.names = named if isinstance(named, dict) else {i: str(i) for i in range(classes)}
+        strides = [self.probe_size[0] / outputs[i].shape[2] for i in maps]
+        self.stride = torch.tensor([v for v in strides if v % 1 == 0] or [1.0])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return the class logits, if the module has any."""
+        return replay(self, x, [], head=True).output
+
+    def fuse(self, verbose: bool = False) -> Foreign:
+        """Return itself: what may be folded in a module of unknown form is not known."""
+        return self
+
+    @property
+    def inner(self) -> nn.Module:
+        """The module as it was given."""
+        return self.model[0].module
+
+    def _try(self, module: nn.Module) -> Any:
+        """Run a module on a blank image; modes and the random state are as before."""
+        weight = next(iter(module.parameters()), torch.zeros(1))
+        blank = torch.zeros(1, self.channels, *self.probe_size, device=weight.device, dtype=weight.dtype)
+        modes = {m: m.training for m in module.modules()}
+        devices = [weight.device] if weight.device.type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices=devices), torch.no_grad():
+                return module.eval()(blank)
+        except Exception as e:
+            reason = (str(e) or type(e).__name__).splitlines()[0].rstrip(".")
+            raise ValueError(
+                f"'model_t' is a {type(module).__name__}, which cannot take images of "
+                f"{'x'.join(map(str, blank.shape[1:]))} ({reason}); give the size it takes in 'distill_imgsz'."
+            ) from e
+        finally:
+            for m, mode in modes.items():
+                m.training = mode
+
+
+class Outputs(nn.Module):
+    """Runs a module and lists the tensors that it returns."""
+
+    def __init__(self, module: nn.Module):
+        """Keep the module."""
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return all tensors."""
+        return list(tensors(self.module(x)))
+
+
+class Pick(nn.Module):
+    """Takes one tensor out of a list."""
+
+    def __init__(self, index: int):
+        """Keep its place."""
+        super().__init__()
+        self.index = index
+
+    def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
+        """Return the tensor."""
+        return x[self.index]
+
+
+class Classify(nn.Module):
+    """A head that returns class logits, as upstream's of the same name does in training; its other inputs are maps."""
+
+    def __init__(self, index: int):
+        """Keep the logits' place among the outputs."""
+        super().__init__()
+        self.index = index
+
+    def forward(self, x: list) -> torch.Tensor:
+        """Return logits (N, classes)."""
+        return x[-1][self.index]
+
+
+class Maps(nn.Module):
+    """A head that is given maps and predicts nothing."""
+
+    def forward(self, x: list) -> None:
+        """Return nothing."""
+
+
+def tensors(x: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in lists, tuples and dicts, in their order."""
+    if isinstance(x, torch.Tensor):
+        yield x
+    elif isinstance(x, (list, tuple, dict)):
+        for v in x.values() if isinstance(x, dict) else x:
+            yield from tensors(v)
+
+
+def is_ultralytics(module: Any) -> bool:
+    """Whether a module has Ultralytics' list of layers."""
+    layers = getattr(module, "model", None)
+    return isinstance(layers, nn.Sequential) and len(layers) > 0 and all(hasattr(m, "f") for m in layers)
+
+
+def save_module(module: nn.Module, path: Path) -> None:
+    """Save a whole module; where it cannot be pickled, say what that means and go on."""
+    try:
+        save_whole(module, path)
+        LOGGER.info(f"Distillation: teacher saved to {path}, for resume and spawned workers")
+    except OSError:
+        raise
+    except Exception as e:
+        LOGGER.warning(
+            f"Distillation: the teacher cannot be saved ({str(e).splitlines()[0].rstrip('.')}), so this run can "
+            f"neither be resumed nor spread over devices; define its class at the top level of a module."
+        )
+
+
+def read_module(path: str) -> nn.Module | None:
+    """Return the module of no Ultralytics kind that a file holds as a whole, as `torch.save(module, path)` writes it.
+
+    A checkpoint, which is a dictionary, is told by the file's first bytes and not loaded here.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        (nn.Module | None): None for every other file.
+    """
+    from ultralytics.engine.model import Model
+    from ultralytics.utils import SAFE_LOAD
+    from ultralytics.utils.patches import torch_load
+
+    if SAFE_LOAD or not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        pickles = [archive.read(n)[:3] for n in archive.namelist() if n.endswith("/data.pkl")]
+    if not pickles or pickles[0][2:] == pickle.EMPTY_DICT:
+        return None
+    try:
+        found = torch_load(path, map_location="cpu")
+    except Exception:
+        return None
+    whole = isinstance(found, nn.Module) and not isinstance(found, Model) and not is_ultralytics(found)
+    return found if whole else None

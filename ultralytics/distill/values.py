@@ -1,0 +1,82 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Plain values of arguments: each is read and checked, or refused with a sentence that names it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ultralytics.distill.spelling import split_list
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a value is the word `auto`."""
+    return isinstance(value, str) and value.strip().lower() == "auto"
+
+
+def number(
+    name: str, value: Any, above: float | None = None, least: float | None = None, most: float | None = None
+) -> float:
+    """Return a float in range.
+
+    Args:
+        name (str): The argument, for the message.
+        value (Any): Its value.
+        above (float, optional): Bound that the number must exceed.
+        least (float, optional): Least number allowed.
+        most (float, optional): Greatest number allowed.
+
+    Returns:
+        (float): A finite number.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    bounds = [f"above {above}"] if above is not None else []
+    bounds += [f"at least {least}"] if least is not None else []
+    bounds += [f"at most {most}"] if most is not None else []
+    wrong = not math.isfinite(found)
+    wrong = wrong or (above is not None and found <= above) or (least is not None and found < least)
+    if wrong or (most is not None and found > most):
+        raise ValueError(f"'{name}={value}' must be a finite number {' and '.join(bounds)}.")
+    return found
+
+
+def numbers(name: str, value: Any, **bounds: float) -> list[float] | None:
+    """Return a list of floats in range, from one number or several; None for None."""
+    items = split_list(value) if isinstance(value, str) else value
+    if items is None:
+        return None
+    items = items if isinstance(items, (list, tuple)) else [items]
+    if not items:
+        raise ValueError(f"'{name}={value}' holds no number; give one, or one for each channel.")
+    return [number(name, x, **bounds) for x in items]
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a whole number of epochs of at least zero, or raise a ValueError."""
+    found = number(name, value, least=0)
+    if found != int(found):
+        raise ValueError(f"'{name}={value}' must be a whole number of epochs.")
+    return int(found)
+
+
+def image_size(name: str, value: Any) -> int | tuple[int, int] | None:
+    """Return an image size in pixels: the longer side, or height and width; None for None. Else raise a ValueError."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    if value is None:
+        return None
+    if len(items) > 2 or not items or not all(isinstance(x, int) and not isinstance(x, bool) and x > 0 for x in items):
+        raise ValueError(f"'{name}={value}' must be a whole number of pixels for the longer side, or [height, width].")
+    return items[0] if len(items) == 1 else (items[0], items[1])
+
+
+def choice(name: str, value: Any, valid: tuple) -> Any:
+    """Return one of the valid values, or raise a ValueError."""
+    if value not in valid:
+        raise ValueError(f"'{name}={value}' is unknown; choose from {', '.join(map(str, valid))}.")
+    return value
