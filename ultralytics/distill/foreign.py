@@ -38,8 +38,6 @@ class Foreign(nn.Module):
         ValueError: If it cannot take such images, or returns neither maps nor logits.
     """
 
-    save = ()
-
     def __init__(self, module: nn.Module, size: int | tuple[int, int] = PROBE):
         """Try the module and lay out its outputs as layers."""
         super().__init__()
@@ -54,9 +52,9 @@ class Foreign(nn.Module):
                 f"{[tuple(x.shape) for x in outputs]}; a teacher returns maps (N, C, H, W), class logits, or both."
             )
         layers = [Outputs(module), *(Pick(i) for i in maps), Classify(logits[0]) if len(logits) == 1 else Maps()]
-        for i, m in enumerate(layers):
-            m.i, m.f = i, 0
-        layers[0].f, layers[-1].f = -1, [*range(1, len(maps) + 1), 0]
+        for i, layer in enumerate(layers):
+            source: Any = -1 if i == 0 else 0 if i <= len(maps) else [*range(1, len(maps) + 1), 0]
+            vars(layer).update(i=i, f=source)
         self.model, self.save = nn.Sequential(*layers), list(range(len(layers) - 1))
         classes = outputs[logits[0]].shape[1] if len(logits) == 1 else 0
         named = getattr(module, "names", None)

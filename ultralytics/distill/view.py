@@ -57,14 +57,17 @@ class View:
 
     def resize(self, images: torch.Tensor) -> torch.Tensor:
         """Return the images in the teacher's size, smoothed where it is smaller."""
-        h, w = images.shape[2:]
-        sides = self.size
-        if isinstance(sides, int):
-            ratio = sides / max(h, w)
-            sides = tuple(math.ceil(round(x * ratio / self.multiple, 6)) * self.multiple for x in (h, w))
-        if sides is None or tuple(sides) == (h, w):
+        given = list(images.shape[2:])
+        if self.size is None:
             return images
-        shrinks = sides[0] < h or sides[1] < w
+        if isinstance(self.size, int):
+            ratio = self.size / max(given)
+            sides = [math.ceil(round(x * ratio / self.multiple, 6)) * self.multiple for x in given]
+        else:
+            sides = list(self.size)
+        if sides == given:
+            return images
+        shrinks = sides[0] < given[0] or sides[1] < given[1]
         return F.interpolate(images.float(), sides, mode="bilinear", align_corners=False, antialias=shrinks)
 
     def recolour(self, images: torch.Tensor) -> torch.Tensor:
