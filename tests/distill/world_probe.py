@@ -14,7 +14,8 @@ from ultralytics.distill import config as configuration
 from ultralytics.distill.composite import Composite
 from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.online import OnlineTeacher
-from ultralytics.distill.teacher import Source, Teacher
+from ultralytics.distill.source import Source
+from ultralytics.distill.teacher import Teacher
 
 
 def build(case):
