@@ -286,7 +286,7 @@ def local():
         (Selfish, "'Selfish/P3' .*detached from the student"),
         (NaN, "'NaN/P3' .*is nan on the first batch"),
         (Zero, "'Zero/P3' .*exactly zero on the first batch"),
-        (NoModule, r"'distill_feat=test_own:NoModule' builds a NoModule; a loss must be an nn\.Module"),
+        (NoModule, r"'distill_feat=NoModule' is a class that cannot be used here; derive it from torch\.nn\.Module"),
         ("test_own:Fine(q=2)", r"'distill_feat=test_own:Fine\(q=2\)': Fine has no parameter 'q'; valid ones: k"),
         (local(), "'distill_feat=local.<locals>.Local' is defined inside a function; move it"),
         ("no_such_file:Loss", "'distill_feat=no_such_file:Loss' cannot be imported .*PYTHONPATH"),

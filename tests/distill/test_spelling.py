@@ -11,6 +11,7 @@ from torch import nn
 
 from ultralytics.cfg import get_cfg, parse_key_value_pair
 from ultralytics.distill.losses import CWD, FEATURE, MGD
+from ultralytics.distill.schedule import SCHEDULES, Constant
 from ultralytics.distill.spelling import OLD_NAMES, accept_old_names, parse, split_list
 from ultralytics.utils import DEFAULT_CFG, SETTINGS
 
@@ -38,6 +39,14 @@ class Forgets(nn.Module):
 
     def __init__(self, k: float = 1.0):
         """Forget the parameter."""
+        super().__init__()
+
+
+class Anything(nn.Module):
+    """A user's loss that takes any keyword."""
+
+    def __init__(self, **kwargs):
+        """Take them."""
         super().__init__()
 
 
@@ -98,7 +107,7 @@ def test_name_with_parameters():
     """Parameters are numbers, booleans, lists or words; words need no quotes."""
     spelled = parse("distill_feat", "mgd( lambda_mgd=0.5, norm=batch )", FEATURE)
     assert (spelled.cls, spelled.name, spelled.params) == (MGD, "mgd", {"lambda_mgd": 0.5, "norm": "batch"})
-    other = parse("x", "builtins:dict(a=-1, b=[1, 2], c='d e', e=None, f=True)", FEATURE)
+    other = parse("x", f"{__name__}:Anything(a=-1, b=[1, 2], c='d e', e=None, f=True)", FEATURE)
     assert other.params == {"a": -1, "b": [1, 2], "c": "d e", "e": None, "f": True}
 
 
@@ -144,6 +153,15 @@ def test_local_class_is_refused():
 
     with pytest.raises(ValueError, match="distill_feat=.*Local.*inside a function.*top level"):
         parse("distill_feat", Local, FEATURE)
+
+
+@pytest.mark.parametrize("item", ["subprocess:Popen(args='touch here', shell=True)", "builtins:dict", dict])
+def test_nothing_but_modules_is_built(item):
+    """A stranger's checkpoint can name any class: one that is no module is refused before it is built."""
+    with pytest.raises(ValueError, match="distill_feat=.* cannot be used here; derive it from torch.nn.Module"):
+        parse("distill_feat", item, FEATURE)
+    with pytest.raises(ValueError, match="distill_schedule=.* derive it from ultralytics.distill.schedule.Constant"):
+        parse("distill_schedule", item, SCHEDULES, base=Constant)
 
 
 def test_unknown_name_lists_the_valid_ones():

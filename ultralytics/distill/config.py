@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ultralytics.distill import losses
-from ultralytics.distill.schedule import SCHEDULES
+from ultralytics.distill.schedule import SCHEDULES, Constant
 from ultralytics.distill.spelling import Spelled, parse, split_list
 from ultralytics.distill.values import choice, image_size, is_auto, number, numbers, whole
 
@@ -123,7 +123,7 @@ def read(args: SimpleNamespace) -> Config:
             f"'model_t={args.model_t}' is given, but 'distill_feat', 'distill_logit' and 'distill_rel' are all 'none'; "
             f"leave one of them at 'auto' or name a loss."
         )
-    schedule = parse("distill_schedule", args.distill_schedule, SCHEDULES)
+    schedule = parse("distill_schedule", args.distill_schedule, SCHEDULES, base=Constant)
     return Config(
         terms=terms,
         layers=_layers(args.distill_layers),

@@ -97,13 +97,15 @@ def split_list(value: Any) -> list:
     return [x for x in items if x and x.lower() != "none"]
 
 
-def parse(argument: str, item: Any, names: Mapping[str, type] | None) -> Spelled:
+def parse(argument: str, item: Any, names: Mapping[str, type] | None, base: type = nn.Module) -> Spelled:
     """Read one term.
 
     Args:
         argument (str): The argument's name, for messages.
         item (Any): `name`, `name(k=v)`, `package.module:Class(k=v)`, a class, or an instance.
         names (Mapping[str, type] | None): The known names; None where any bare word with parameters is accepted.
+        base (type): What a `package.module:Class` must be derived from; nothing else is ever built, since a
+            stranger's checkpoint can name any class there is.
 
     Returns:
         (Spelled): The term.
@@ -111,14 +113,16 @@ def parse(argument: str, item: Any, names: Mapping[str, type] | None) -> Spelled
     Raises:
         ValueError: If the text cannot be read, the name is unknown, or the object has no spelling that can be reloaded.
     """
-    if isinstance(item, type) or isinstance(item, nn.Module):
+    if isinstance(item, type):
+        _require_base(argument, item.__qualname__, item, base)
+    if isinstance(item, (type, nn.Module)):
         return _spell_object(argument, item)
     if not isinstance(item, str):
         raise ValueError(f"'{argument}={item!r}' is not a name, a 'package.module:Class', a class or a module.")
     head, bracket, tail = item.partition("(")
     head, params = head.strip(), _parameters(argument, item, bracket + tail)
     if ":" in head:
-        spelled = Spelled(head.rsplit(":", 1)[1], _load_class(argument, head), params, text=item)
+        spelled = Spelled(head.rsplit(":", 1)[1], _load_class(argument, head, base), params, text=item)
     elif names is not None and head not in names:
         known = f"choose from {', '.join(names)}, or " if names else ""
         raise ValueError(f"'{argument}={item}' is unknown; {known}give 'package.module:Class'.")
@@ -166,8 +170,8 @@ def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
         ) from None
 
 
-def _load_class(argument: str, path: str) -> type:
-    """Import `package.module:Class`."""
+def _load_class(argument: str, path: str, base: type) -> type:
+    """Import `package.module:Class` and check what it is."""
     module, _, name = path.partition(":")
     try:
         cls: Any = importlib.import_module(module)
@@ -179,7 +183,15 @@ def _load_class(argument: str, path: str) -> type:
         ) from e
     if not isinstance(cls, type):
         raise ValueError(f"'{argument}={path}' is a {type(cls).__name__}, not a class.")
+    _require_base(argument, path, cls, base)
     return cls
+
+
+def _require_base(argument: str, text: str, cls: type, base: type) -> None:
+    """Raise unless a class is derived from what can be used here."""
+    if not issubclass(cls, base):
+        name = "torch.nn.Module" if base is nn.Module else f"{base.__module__}.{base.__qualname__}"
+        raise ValueError(f"'{argument}={text}' is a class that cannot be used here; derive it from {name}.")
 
 
 def _spell_object(argument: str, item: Any) -> Spelled:

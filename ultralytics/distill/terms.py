@@ -44,12 +44,9 @@ def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = No
         defaults["channels_s"], defaults["channels_t"] = channels
     wanted = parameters_of(spelled.cls) or []
     try:
-        loss = spelled.cls(**{**{k: v for k, v in defaults.items() if k in wanted}, **spelled.params})
+        return spelled.cls(**{**{k: v for k, v in defaults.items() if k in wanted}, **spelled.params})
     except (TypeError, ValueError) as e:
         raise ValueError(f"'{argument}={spelled.text}' cannot be built: {e}") from e
-    if not isinstance(loss, nn.Module):
-        raise ValueError(f"'{argument}={spelled.text}' builds a {type(loss).__name__}; a loss must be an nn.Module.")
-    return loss
 
 
 class MapTerm(nn.Module):

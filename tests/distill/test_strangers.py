@@ -1,0 +1,140 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Checkpoints from strangers: upstream's safe loading holds for teachers and for resume, and nothing is weaker."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from short_run import options
+from torch import nn
+
+import ultralytics.distill
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+
+TRY = """
+import json, sys
+from ultralytics import YOLO
+from ultralytics.nn.tasks import load_checkpoint
+last, bad, line = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+said = {}
+for name, attempt in {
+    "upstream": lambda: load_checkpoint(bad),
+    "teacher": lambda: YOLO(line.pop("model")).train(model_t=bad, **line),
+}.items():
+    try:
+        attempt()
+    except Exception as e:
+        said[name] = [type(e).__name__, str(e)]
+model = YOLO(last)
+model.train(resume=True)
+said["epochs"] = model.trainer.epoch + 1
+print(json.dumps(said))
+"""
+
+
+class Trap:
+    """Unpickles as a call that leaves a trace."""
+
+    def __init__(self, path: Path):
+        """Keep where."""
+        self.path = path
+
+    def __reduce__(self):
+        """Say how to build it again."""
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def interrupted(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """The `last.pt` of a run that waits to be resumed: aligns, generators, slots and an online teacher in it."""
+    model = YOLO(student_yaml)
+
+    def stop(trainer):
+        raise InterruptedError
+
+    model.add_callback("on_model_save", stop)
+    more = {"model_t": str(teacher_pt), "distill_feat": "[cwd,mgd]", "distill_online": True, "epochs": 2, "nbs": 4}
+    with pytest.raises(InterruptedError):
+        model.train(**options(data_yaml, tmp_path, **more))
+    return tmp_path / "run/weights/last.pt"
+
+
+def test_safe_loading(interrupted, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """With the flag our own `last.pt` resumes, and a trapped teacher is refused as upstream refuses it, untouched."""
+    bad, trace = tmp_path / "bad.pt", tmp_path / "trace"
+    torch.save({**torch.load(teacher_pt, weights_only=False), "extra": Trap(trace)}, bad)
+    line = options(data_yaml, tmp_path / "other", model=str(student_yaml))
+    code = [sys.executable, "-c", TRY, str(interrupted), str(bad), json.dumps(line)]
+    root = str(Path(ultralytics.__file__).parents[1])
+    env = {**os.environ, "ULTRALYTICS_SAFE_LOAD": "1", "PYTHONPATH": root}
+    done = subprocess.run(code, capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["epochs"] == 2
+    assert said["upstream"][0] == "TypeError" and "outside the supported Ultralytics checkpoint format" in done.stdout
+    reason = said["upstream"][1].splitlines()[0].rstrip(".")
+    assert said["teacher"] == ["ValueError", f"'model_t={bad}' cannot be read as an Ultralytics checkpoint ({reason}); "
+                               f"give a trained model (.pt)."]  # fmt: skip
+    assert not trace.exists() and not (tmp_path / "other").exists()
+
+
+def test_the_trap_is_one(teacher_pt, tmp_path):
+    """Without the flag upstream does run such a file: the test above would see it."""
+    torch.save({**torch.load(teacher_pt, weights_only=False), "extra": Trap(tmp_path / "trace")}, tmp_path / "bad.pt")
+    tasks.load_checkpoint(tmp_path / "bad.pt")
+    assert (tmp_path / "trace").exists()
+
+
+def test_no_class_of_ours_is_pickled(interrupted):
+    """`last.pt` needs nothing from our package to be unpickled."""
+    needed = torch.serialization.get_unsafe_globals_in_checkpoint(interrupted)
+    assert needed and not [name for name in needed if "distill" in name]
+
+
+@pytest.mark.parametrize("argument", [f"distill_{x}" for x in ("feat", "logit", "rel", "module", "schedule")])
+def test_a_checkpoints_arguments_build_nothing(argument, interrupted, tmp_path):
+    """Arguments come with the checkpoint on resume: a class named there that is no module is not built."""
+    ckpt = torch.load(interrupted, weights_only=False)
+    ckpt["train_args"][argument] = f"subprocess:Popen(args='mkdir {tmp_path}/trace', shell=True)"
+    torch.save(ckpt, interrupted)
+    with pytest.raises(ValueError, match=f"'{argument}=subprocess:Popen' is a class that cannot be used here"):
+        YOLO(interrupted).train(resume=True)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_our_package_reads_no_file_by_itself():
+    """Without the flag nothing is weaker than upstream: every checkpoint goes through upstream's own loader."""
+    folder, calls = Path(ultralytics.distill.__file__).parent, []
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                if name.split(".")[-1] in {"load", "loads", "torch_load"} and name != "YAML.load":  # upstream's, safe
+                    calls.append((path.name, name))
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                assert "pickle" not in ast.unparse(node), path
+    assert not calls
+
+
+def test_a_users_module_teacher_is_theirs(teacher_pt, tmp_path, monkeypatch):
+    """A live teacher of a class that upstream does not know cannot be read back under the flag: said, not bypassed."""
+    module = YOLO(teacher_pt).model
+    module.extra = Own()
+    torch.save({"model": module, "train_args": {}}, tmp_path / "own.pt")
+    monkeypatch.setattr(tasks, "SAFE_LOAD", True)
+    from ultralytics.distill.teacher import resolve
+
+    with pytest.raises(ValueError, match="own.pt' cannot be read as an Ultralytics checkpoint .*; give a trained"):
+        resolve(str(tmp_path / "own.pt"), tmp_path / "teacher.pt")
+
+
+class Own(nn.Module):
+    """A user's own layer."""
