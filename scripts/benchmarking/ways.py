@@ -94,7 +94,8 @@ class Way(BaseTrainer):
         needs = {"native": {"distill_model": str(teacher)}, "ours": {"model_t": str(teacher), **options.terms}}
         needs["floor"] = needs["ours"]
         self.args = get_cfg(overrides={"imgsz": options.imgsz, "batch": options.batch, **needs.get(name, {})})
-        self.device, self.wdir = torch.device(options.device), teacher.parent
+        self.device, self.save_dir = torch.device(options.device), teacher.parent
+        self.wdir = teacher.parent
         self.callbacks: dict[str, list] = defaultdict(list)
         self.amp = options.amp
         self.args.amp = self.amp

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from live_teacher import make_teacher, snapshot, unchanged
@@ -13,7 +16,9 @@ from torch import nn
 from ultralytics.distill.graph import head_inputs, replay
 from ultralytics.distill.predictions import branches
 from ultralytics.distill.speed import fuse
+from ultralytics.nn.tasks import load_checkpoint
 
+SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 FAMILIES = ("yolov8n.yaml", "yolov10n.yaml", "yolo11n.yaml", "yolo12n.yaml", "yolo26n.yaml", "yolo26n-seg.yaml",
             "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml")  # fmt: skip
 
@@ -41,6 +46,47 @@ def test_fast_teacher_agrees(name, dtype, limit, make_model):
     for branch, values in expected.items():
         for key in {"scores", "boxes", "mask_coefficient"} & values.keys():
             assert relative_error(found[branch][key], values[key]) < limit
+
+
+def relative_errors(model, x, dtype):
+    """Return the relative error of each map and raw prediction that a teacher shows, against the plain fp32 model."""
+    head = "RTDETR" not in type(model).__name__
+    fast = make_teacher(model, head=head, dtype=dtype)(x)
+    model.eval().model[-1].training = True
+    with torch.no_grad():
+        plain = replay(model, x, head_inputs(model), head)
+    found = {f"layer {i}": relative_error(fast.maps[i], reference) for i, reference in plain.maps.items()}
+    outputs, expected = branches(fast.output, [8, 16, 32]), branches(plain.output, [8, 16, 32])
+    for branch, values in expected.items():
+        found.update({f"{branch} {k}": relative_error(outputs[branch][k], values[k]) for k in ("scores", "boxes")})
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", ["yolov8n.yaml", "yolo11n.yaml", "yolo12n.yaml", "yolo26n.yaml", "yolov8n-rtdetr.yaml"]
+)
+def test_agrees_after_a_short_training(name, make_model, make_batch):
+    """With weights and statistics that a short training has moved, 16 bits stay within 1e-2 of the fp32 teacher."""
+    model = make_model(name, width=None if "12" in name else 0.125).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for step in range(8):
+        model(make_batch(n=4, seed=step % 2))[0].sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.criterion = None
+    errors = relative_errors(model, make_batch(seed=5)["img"], torch.bfloat16)
+    assert len(errors) >= 3 and max(errors.values()) < 1e-2, errors
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} with the official weights and real images is not here")
+def test_agrees_with_official_weights():
+    """A long training makes a map of few large and many small values: bfloat16 is 1 to 3 percent off, fp16 far less."""
+    files = sorted((SHARED / "coco128").rglob("*.jpg"))[:4]
+    images = [cv2.resize(cv2.imread(str(f))[..., ::-1], (320, 320)) for f in files]
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    for dtype, limit in ((torch.float32, 1e-5), (torch.bfloat16, 3e-2), (torch.float16, 5e-3)):
+        errors = relative_errors(load_checkpoint(SHARED / "weights/yolov8n.pt")[0], x, dtype)
+        assert len(errors) == 5 and max(errors.values()) < limit, errors
 
 
 def test_it_is_fast(make_model):

@@ -13,7 +13,8 @@ class Packed:
     """The forward of a frozen `Conv` whose BatchNorm is folded into its convolution.
 
     The activation is applied to oneDNN's fp32 sums before they are rounded, which saves a pass over the map and an
-    error of 16 bits. Weights are laid out for the first input's size; another size gives the same values.
+    error of 16 bits. Weights are laid out for the first input's size, and only so kept; another size gives the same
+    values.
 
     Args:
         conv (nn.Conv2d): The convolution, on a CPU.
@@ -22,13 +23,14 @@ class Packed:
 
     def __init__(self, conv: nn.Conv2d, activation: str):
         """Keep what the operator asks for."""
-        self.conv, self.activation, self.weight = conv, activation, None
+        self.conv, self.activation, self.weight = conv, activation, None  # the weight is laid out at the first call
         self.form = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the activated map (N, C', H', W') of a map (N, C, H, W)."""
         if self.weight is None:
             self.weight = torch.ops.mkldnn._reorder_convolution_weight(self.conv.weight, *self.form, list(x.shape))
+            self.conv.weight = None
         return torch.ops.mkldnn._convolution_pointwise(
             x, self.weight, self.conv.bias, *self.form, self.activation, [], ""
         )

@@ -54,6 +54,7 @@ class Teacher:
         model.model[-1].training = True  # the head alone: raw predictions of every branch, no box decode
         self.format, self.why = choose_format(device, dtype), why or str(dtype).replace("torch.", "")
         self.model = model.to(device, dtype, memory_format=self.format).requires_grad_(False)
+        self.size = sum(p.numel() for p in model.parameters())
         self.packed = pack(self.model) if device.type == "cpu" and dtype != torch.float16 else 0
         self.run = Recorded(self._look) if device.type == "cuda" else self._look
 
@@ -81,13 +82,12 @@ class Teacher:
 
     def describe(self) -> str:
         """Return its size, its precision and where its graph ends, in a few words."""
-        size = sum(p.numel() for p in self.model.parameters()) / 1e6
         cut = "whole graph" if self.head else f"cut after layer {self.layers[-1]}"
         fused = [] if isinstance(self.model, Foreign) else ["fused"]
         last = ["channels-last"] if self.format == torch.channels_last else []
         packed = ["packed by oneDNN"] if self.packed else []
         seen = self.view.describe() if self.view else ""
-        return ", ".join(["frozen", f"{size:.1f}M parameters", self.why, *fused, *last, *packed, cut]) + seen
+        return ", ".join(["frozen", f"{self.size / 1e6:.1f}M parameters", self.why, *fused, *last, *packed, cut]) + seen
 
     def __deepcopy__(self, memo: dict) -> Teacher:
         """Return itself: a frozen teacher needs no second copy."""

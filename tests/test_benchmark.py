@@ -1,0 +1,45 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The benchmark script, small: what it prints and writes, not how fast anything is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from benchmarking.measure import compare
+from benchmarking.report import rows, table
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts/benchmark.py"
+
+
+def test_it_measures_every_way(tmp_path):
+    """Five ways of a step, their medians and ratios as a table, as JSON and as a chart."""
+    options = ["--imgsz", "64", "--batch", "2", "--steps", "2", "--teacher", "yolov8n.yaml", "--no-memory"]
+    terms = ["--terms", "distill_feat=cwd", "distill_logit=none", "distill_precision=fp32"]
+    command = [sys.executable, str(SCRIPT), *options, *terms, "--device", "cpu", "--json", str(tmp_path / "x.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert [r["way"] for r in found["rows"]] == ["plain", "native", "tutorial", "ours", "floor"]
+    assert all(r["ms"] > 0 and r["steps"] == 2 for r in found["rows"])
+    assert "distill_feat=cwd" in done.stdout and "fp32" in found["about"]["our_teacher"]
+    assert max(map(len, done.stdout.splitlines())) <= 120
+    assert cv2.imread(str(tmp_path / "x.png")).shape[1] > 400
+
+
+def test_an_argument_that_is_none():
+    """What is no distillation argument is refused before anything is built."""
+    done = subprocess.run([sys.executable, str(SCRIPT), "--terms", "epochs=3"], capture_output=True, text=True)
+    assert done.returncode == 2 and "--terms epochs=3: give distillation arguments" in done.stderr
+
+
+def test_ratios_are_taken_round_by_round():
+    """A round in which the machine was slow for all counts as any other."""
+    times = {"native": [100.0, 1000.0, 100.0], "ours": [70.0, 700.0, 80.0], "floor": [50.0, 500.0, 50.0]}
+    assert compare(times, "ours", "native")[0] == pytest.approx(0.7)
+    found = rows(times, {"native": 200.0, "ours": 150.0})
+    ours = next(r for r in found if r["way"] == "ours")
+    assert ours["mib_by_native"] == 0.75 and ours["by_floor"] == pytest.approx(1.4) and ours["ms"] == 80.0
+    assert table(found).splitlines()[2].split()[:3] == ["ours", "80", "0.70"]
