@@ -50,7 +50,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))
     parser.add_argument("--steps", type=int, default=20, help="rounds, at most")
-    parser.add_argument("--seconds", type=float, default=90, help="no round begins after so many seconds of timing")
+    parser.add_argument("--seconds", type=float, default=75, help="no round begins after so many seconds of timing")
     parser.add_argument("--optimizer", default="SGD", help="as the trainer's argument; `auto` is MuSGD in a long run")
     parser.add_argument("--threads", type=int, help="CPU threads; as upstream, what OMP_NUM_THREADS says, or 1")
     parser.add_argument(

@@ -30,7 +30,7 @@ class Packed:
         """Return the activated map (N, C', H', W') of a map (N, C, H, W)."""
         if self.weight is None:
             self.weight = torch.ops.mkldnn._reorder_convolution_weight(self.conv.weight, *self.form, list(x.shape))
-            self.conv.weight = None
+            self.conv.register_parameter("weight", None)
         return torch.ops.mkldnn._convolution_pointwise(
             x, self.weight, self.conv.bias, *self.form, self.activation, [], ""
         )
