@@ -8,15 +8,16 @@ import shutil
 
 import pytest
 import torch
+from lines import needs_84
 from short_run import options, rows
 from torch._dynamo.utils import counters
 
 from ultralytics import RTDETR, YOLO
 from ultralytics.distill.composite import Composite
+from ultralytics.distill.upstream import save_yaml, unwrap_model
 from ultralytics.engine import trainer as upstream
-from ultralytics.utils import YAML
-from ultralytics.utils.torch_utils import unwrap_model
 
+pytestmark = needs_84("has no compile=")
 CASES = [("yolov8n.yaml", "yolov8n.yaml"), ("yolo26n.yaml", "yolo26n.yaml"), ("yolov8n-seg.yaml", "yolov8n.yaml")]
 
 
@@ -89,7 +90,7 @@ def test_off_where_it_cannot_work(more, says, request, tmp_path, monkeypatch, lo
     path = request.getfixturevalue("student_yaml")
     if name := run.pop("model", None):
         path = tmp_path / name
-        YAML.save(path, {k: v for k, v in make_model(name).yaml.items() if k not in {"yaml_file", "ch"}})
+        save_yaml(path, {k: v for k, v in make_model(name).yaml.items() if k not in {"yaml_file", "ch"}})
     (RTDETR if name else YOLO)(path).train(**options(data_yaml, tmp_path, **run))
     said = [x for x in log() if "'compile=True' is switched off" in x]
     assert len(said) == 1 and says in said[0] and rows(tmp_path)[0]["train/dfea_loss"] > 0

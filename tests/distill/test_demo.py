@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ultralytics.distill import demo, drawing
+from ultralytics.distill.upstream import load_yaml
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
-from ultralytics.utils import YAML
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_labels_are_valid_and_every_class_occurs(drawn):
     """Boxes lie inside the image and have an extent; both splits hold what `data.yaml` promises."""
     assert len(read(drawn, "train")) == 24 and len(read(drawn, "val")) == 6
     rows = np.concatenate(read(drawn, "train") + read(drawn, "val"))
-    assert set(rows[:, 0]) == set(YAML.load(drawn / "data.yaml")["names"]) == set(range(len(drawing.CLASSES)))
+    assert set(rows[:, 0]) == set(load_yaml(drawn / "data.yaml")["names"]) == set(range(len(drawing.CLASSES)))
     low, high = rows[:, 1:3] - rows[:, 3:] / 2, rows[:, 1:3] + rows[:, 3:] / 2
     assert low.min() >= -1e-6 and high.max() <= 1 + 1e-6 and rows[:, 3:].min() > 0.02
 

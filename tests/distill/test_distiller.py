@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lines import named
 from torch import nn
 
 from ultralytics.distill.distiller import scores_at
@@ -62,7 +63,7 @@ def test_gains_weigh_columns_not_parts(make_model, make_composite, make_batch):
     """A column is the sum of its terms' parts times their gains; parts stay unweighted."""
     c = make_composite(make_model(), make_model(seed=1), distill_feat="[cwd,mimic]", distill_logit="bce", dfea=[2, 0.5],
                        dlogit=3)  # fmt: skip
-    _, items = c(make_batch())
+    items = named(c, c(make_batch())[1])
     parts = list(c.take_means().values())
     assert items["dfea_loss"].item() == pytest.approx(2 * sum(parts[:3]) + 0.5 * sum(parts[3:6]), rel=1e-5)
     assert items["dlogit_loss"].item() == pytest.approx(3 * parts[6], rel=1e-5) and len(parts) == 7
@@ -78,7 +79,7 @@ def test_terms_ignore_autocast(make_model, make_composite, make_batch):
         )
     with torch.autocast("cpu", torch.bfloat16):
         loss, items = c(make_batch())
-    assert seen == [(False, torch.float32)] * 2 and items["dfea_loss"].dtype == torch.float32
+    assert seen == [(False, torch.float32)] * 2 and named(c, items)["dfea_loss"].dtype == torch.float32
     loss.sum().backward()
 
 
@@ -168,12 +169,12 @@ def test_classes_are_mapped_by_name(make_model, make_composite, make_batch, log)
     c = make_composite(student, teacher, distill_logit="mse")
     c.checked = True  # equality is what is expected here
     c.eval().training = True  # BatchNorm as in the teacher
-    assert c(make_batch())[1]["dlogit_loss"].item() < 1e-9
+    assert named(c, c(make_batch())[1])["dlogit_loss"].item() < 1e-9
     teacher.names = {0: "circle", 1: "square", 2: "stripe"}
     assert make_composite(student, teacher, distill_logit="mse").distiller.terms[0].index_s is None  # nothing is copied
     c = make_composite(student, teacher, distill_logit="mse")
     c.eval().training = True
-    assert c(make_batch())[1]["dlogit_loss"].item() > 1e-4
+    assert named(c, c(make_batch())[1])["dlogit_loss"].item() > 1e-4
     assert [x for x in log() if "compare 3 of 3 classes by name: circle (0 <- 1), square (1 <- 2)" in x]
 
 

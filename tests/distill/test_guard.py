@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from lines import named
 from short_run import equal, options, rows
 from torch import nn
 
@@ -55,7 +56,8 @@ def gradients(composite, batch):
     composite.zero_grad()
     loss, items = composite(batch)
     loss.sum().backward()
-    return loss.detach(), {n: p.grad.clone() for n, p in composite.named_parameters() if p.grad is not None}, items
+    found = {n: p.grad.clone() for n, p in composite.named_parameters() if p.grad is not None}
+    return loss.detach(), found, named(composite, items)
 
 
 @pytest.mark.parametrize("what", ["nan", "inf"])

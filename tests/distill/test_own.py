@@ -92,10 +92,9 @@ import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.distill import config
 from ultralytics.distill.distiller import Distiller
-from ultralytics.nn.tasks import load_checkpoint
-from ultralytics.utils import YAML
+from ultralytics.distill.upstream import load_checkpoint, load_yaml
 folder, student = sys.argv[1:]
-args = YAML.load(f"{folder}/args.yaml")
+args = load_yaml(f"{folder}/args.yaml")
 args.pop("save_dir")
 args = get_cfg(overrides=args)
 own = Distiller(config.read(args), load_checkpoint(student)[0], load_checkpoint(args.model_t)[0])

@@ -14,7 +14,7 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.distill.source import resolve
-from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.utils import downloads
 
 

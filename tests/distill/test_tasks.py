@@ -7,7 +7,7 @@ from short_run import options, rows
 from task_sets import draw_set
 
 from ultralytics import YOLO
-from ultralytics.utils import YAML
+from ultralytics.distill.upstream import save_yaml
 
 MODELS = {
     "detect": "yolo26n.yaml",
@@ -41,7 +41,7 @@ def things(tmp_path_factory):
             root = tmp_path_factory.mktemp(task)
             cfg = {k: v for k, v in shrink(name, 0.125).items() if k != "yaml_file"}
             cfg |= {"kpt_shape": [3, 3]} if task == "pose" else {}
-            YAML.save(root / name.replace("n", "", 1), cfg)
+            save_yaml(root / name.replace("n", "", 1), cfg)
             more = {"kpt_shape": [3, 3]} if task == "pose" else {}
             teacher = build_model(name, NC.get(task, 3), 0.1875, seed=1, trained=True, **more)
             names = {"semantic": ["wall", "red", "green", "blue"], "depth": ["depth"]}.get(

@@ -15,8 +15,8 @@ from ultralytics import YOLO
 from ultralytics.distill.config import read
 from ultralytics.distill.demo import draw_dataset
 from ultralytics.distill.graph import input_channels
+from ultralytics.distill.upstream import load_yaml, save_yaml
 from ultralytics.distill.view import View, check_view
-from ultralytics.utils import YAML
 
 OWN = {"distill_logit": "none"}
 
@@ -127,8 +127,8 @@ def test_the_teacher_has_its_own_size(data_yaml, teacher_pt, student_yaml, tmp_p
 
 def test_every_channel_of_the_data(teacher_pt, student_yaml, tmp_path, log):
     """A teacher of colour images teaches a student of gray ones, and how it sees them is said."""
-    data = YAML.load(file := draw_dataset(tmp_path / "data", 4, 2, 64))
-    YAML.save(file, {**data, "channels": 1})
+    data = load_yaml(file := draw_dataset(tmp_path / "data", 4, 2, 64))
+    save_yaml(file, {**data, "channels": 1})
     student = YOLO(student_yaml)
     student.train(**options(file, tmp_path, model_t=str(teacher_pt), **OWN))
     assert input_channels(student.model) == 1 and rows(tmp_path)[0]["train/dfea_loss"] > 0

@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from lines import needs_84
 from short_run import BASE, options, rows
 
 from ultralytics import YOLO
 from ultralytics.utils.dist import find_free_network_port
 
 HERE = Path(__file__).parent
+pytestmark = needs_84("does not train under torchrun on a CPU")
 
 
 def torchrun(script, *args, nodes=(), timeout=240):

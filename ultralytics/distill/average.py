@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
+from ultralytics.distill.upstream import unwrap_model
 from ultralytics.distill.view import View
-from ultralytics.utils.torch_utils import unwrap_model
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer

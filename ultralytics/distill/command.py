@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics.cfg import get_cfg, merge_equals_args, parse_key_value_pair
 from ultralytics.distill import config as configuration
 from ultralytics.distill.spelling import accept_old_names
-from ultralytics.utils import YAML
+from ultralytics.distill.upstream import load_yaml
 from ultralytics.utils.checks import check_yaml
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read_line(line: list[str]) -> dict[str, Any]:
             given.update([parse_key_value_pair(item.lstrip("-"))])
         if file := given.pop("cfg", None):
             of_run = {"cfg", "mode", "save_dir"}  # in the args.yaml of a run, which may be given as it is
-            given = {**{k: v for k, v in YAML.load(check_yaml(file)).items() if k not in of_run}, **given}
+            given = {**{k: v for k, v in load_yaml(check_yaml(file)).items() if k not in of_run}, **given}
         return accept_old_names(given)
     except (SyntaxError, ValueError, AssertionError, FileNotFoundError) as e:
         sys.exit(f"error: {e}")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ultralytics.distill.upstream import load_checkpoint, time_sync
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
 COLORS = {"teacher": "#6f6f6f", "plain": "#1f77b4", "distilled": "#ff7f0e"}  # matplotlib's own blue and orange
@@ -117,15 +118,11 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
 
 def load_fused(weights: str | Path, device: torch.device) -> torch.nn.Module:
     """Load a model as it is deployed: in eval mode, with BatchNorm folded into the convolutions."""
-    from ultralytics.nn.tasks import load_checkpoint
-
     return load_checkpoint(weights)[0].to(device).float().eval().fuse(verbose=False)
 
 
 def time_forward(model: torch.nn.Module, imgsz: Any, repeats: int = 30) -> float:
     """Return the median milliseconds of a forward pass of one image."""
-    from ultralytics.utils.torch_utils import time_sync
-
     device = next(model.parameters()).device
     size = (imgsz, imgsz) if isinstance(imgsz, int) else tuple(imgsz)
     image, times = torch.zeros(1, 3, *size, device=device), []

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ultralytics.distill.graph import Tapped, head_inputs
+from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER, RANK
-from ultralytics.utils.torch_utils import unwrap_model
 
 if TYPE_CHECKING:
     from ultralytics.distill.distiller import BaseDistiller

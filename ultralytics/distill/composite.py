@@ -17,7 +17,7 @@ from ultralytics.distill.guard import Record, check_terms, require_form
 from ultralytics.distill.online import OnlineTeacher
 from ultralytics.distill.predictions import watch_assigner
 from ultralytics.distill.rehearsal import rehearse
-from ultralytics.utils.torch_utils import unwrap_model
+from ultralytics.distill.upstream import join_items, unwrap_model
 
 
 class Composite(nn.Module):
@@ -108,7 +108,7 @@ class Composite(nn.Module):
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
         loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * batch_factor(student, batch)])
-        return loss, {**items, **{k: v.detach() for k, v in columns.items()}}
+        return loss, join_items(items, columns)
 
     def _is_compiled(self) -> bool:
         """Whether upstream compiled the student."""

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from ultralytics.distill import drawing
-from ultralytics.utils import LOGGER, RANK, YAML
+from ultralytics.distill.upstream import load_yaml, save_yaml
+from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.checks import check_yaml
 
 
@@ -35,7 +36,7 @@ def prepare(folder: str | Path, imgsz: int | list[int] = 128, train: int = 640, 
     file, made = folder / "data.yaml", f"{size} by {code}"
 
     def done() -> bool:
-        return file.is_file() and (YAML.load(file) or {}).get("made") == made
+        return file.is_file() and (load_yaml(file) or {}).get("made") == made
 
     while RANK > 0 and not done():
         time.sleep(0.5)
@@ -77,7 +78,7 @@ def draw_dataset(folder: str | Path, train: int, val: int, imgsz: int = 128, see
             text = "".join(f"{int(c)} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for c, x, y, w, h in rows)
             (labels / f"{i:04d}.txt").write_text(text)
     data = {"train": "images/train", "val": "images/val", "names": dict(enumerate(drawing.CLASSES)), "made": made}
-    YAML.save(folder / "data.yaml", data)
+    save_yaml(folder / "data.yaml", data)
     return folder / "data.yaml"
 
 
@@ -93,7 +94,7 @@ def write_model(file: str | Path, width: float, depth: float = 0.33, base: str =
     Returns:
         (Path): The file.
     """
-    model = YAML.load(check_yaml(base))
+    model = load_yaml(check_yaml(base))
     model.pop("scales")
-    YAML.save(file, {**model, "depth_multiple": depth, "width_multiple": width})
+    save_yaml(file, {**model, "depth_multiple": depth, "width_multiple": width})
     return Path(file)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ultralytics.distill.prompts import Prompts
+from ultralytics.distill.upstream import read_output
 
 PROBE = 128  # (pixels) side of the probe image: two cells at stride 64
 
@@ -59,7 +60,7 @@ def tap(model: nn.Module, layers: Sequence[int] = (), features: bool = False) ->
         seen.inputs = only_maps(args[0])
 
     def leave(module: nn.Module, args: tuple, out: Any) -> None:
-        seen.output = out
+        seen.output = read_output(module, seen.inputs, out)
 
     def append(branch: str) -> Callable[..., None]:
         return lambda module, args, out: seen.features.setdefault(branch, []).append(out)
@@ -104,7 +105,7 @@ def replay(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: 
             seen.maps[m.i] = x
         if m.i == stop:
             break
-    seen.output = x if head else None
+    seen.output = read_output(m, seen.inputs, x) if head else None
     return seen
 
 

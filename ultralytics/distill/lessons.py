@@ -19,9 +19,9 @@ from ultralytics.distill.source import Source
 from ultralytics.distill.speed import choose_dtype, explain
 from ultralytics.distill.teacher import Teacher
 from ultralytics.distill.trial import runs_in
+from ultralytics.distill.upstream import unwrap_model
 from ultralytics.distill.view import make_view
 from ultralytics.utils import LOGGER
-from ultralytics.utils.torch_utils import unwrap_model
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer

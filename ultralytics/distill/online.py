@@ -14,8 +14,9 @@ from torch import nn
 from ultralytics import __version__
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import Tapped, frozen_tails, tap
+from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER, RANK
-from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
+from ultralytics.utils.torch_utils import ModelEMA
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer

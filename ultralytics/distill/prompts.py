@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.nn.modules import C2fAttn, ImagePoolingAttn, WorldDetect, YOLOEDetect
+from ultralytics.distill.upstream import YOLOEDetect
+from ultralytics.nn.modules import C2fAttn, ImagePoolingAttn, WorldDetect
 
 
 class Prompts:

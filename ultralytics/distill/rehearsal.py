@@ -11,7 +11,7 @@ from torch import nn
 from ultralytics.distill.graph import Tapped, tap
 from ultralytics.distill.heads import head_strides
 from ultralytics.distill.predictions import branches
-from ultralytics.utils.torch_utils import unwrap_model
+from ultralytics.distill.upstream import unwrap_model
 
 if TYPE_CHECKING:
     from ultralytics.distill.composite import Composite

@@ -15,6 +15,7 @@ from ultralytics.distill.files import save_whole
 from ultralytics.distill.foreign import Foreign, is_ultralytics, read_module, save_module
 from ultralytics.distill.graph import PROBE
 from ultralytics.distill.opening import open_model
+from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.utils import LOGGER
 
 
@@ -95,7 +96,6 @@ def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Sou
 
 def _load(text: str) -> tuple[nn.Module, Path]:
     """Load a teacher from a checkpoint, or build an untrained one from a YAML."""
-    from ultralytics.nn.tasks import load_checkpoint
     from ultralytics.utils.checks import check_model_file_from_stem
 
     path = str(check_model_file_from_stem(text))
@@ -117,8 +117,6 @@ def _load(text: str) -> tuple[nn.Module, Path]:
 
 def _equals_file(module: nn.Module, file: Path) -> bool:
     """Whether a live teacher still holds the weights of the file it came from."""
-    from ultralytics.nn.tasks import load_checkpoint
-
     try:
         saved = load_checkpoint(file)[0].state_dict()
     except Exception:

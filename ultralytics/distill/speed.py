@@ -21,7 +21,8 @@ def fuse(model: nn.Module) -> None:
     head = model.model[-1]
     head.fuse = lambda: None
     try:
-        model.fuse(verbose=False)
+        with torch.no_grad():  # 8.3 would leave a graph behind the folded weights
+            model.fuse(verbose=False)
     finally:
         del head.fuse
 

@@ -27,6 +27,7 @@ from ultralytics.distill.schedule import Constant
 from ultralytics.distill.source import Source, resolve
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.terms import build_loss
+from ultralytics.distill.upstream import adapt, order_columns, torn_down, unwrap_model, weight_group
 from ultralytics.distill.view import check_view
 from ultralytics.utils import LOGGER, RANK, colorstr
 
@@ -77,7 +78,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
     given = teachers_of(getattr(args, "model_t", None))
     if not given:
         return None
-    if args.distill_model is not None:
+    if getattr(args, "distill_model", None) is not None:
         raise ValueError(
             f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
         )
@@ -145,6 +146,7 @@ def build(trainer: BaseTrainer) -> nn.Module:
     run = trainer.distill
     if run is None:
         return trainer.model
+    adapt(trainer)
     trainer.add_callback("teardown", _put_back)
     run.composite = build_composite(trainer, run.configs, run.sources)
     if run.composite.online:
@@ -168,7 +170,7 @@ def add_optimizer_groups(trainer: BaseTrainer) -> None:
     composite, optimizer = trainer.distill.composite, trainer.optimizer
     groups = online.optimizer_groups(trainer, composite.teacher) if composite.online else []
     params = [p for p in composite.distiller.parameters() if p.requires_grad]
-    like = min((g for g in optimizer.param_groups if g.get("param_group") == "weight"), key=lambda g: g["lr"])
+    like = weight_group(optimizer)
     options = {k: v for k, v in like.items() if k not in {"params", "initial_lr"}}
     decayed, plain = [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
     for some, decay in ((decayed, like["weight_decay"]), (plain, 0.0)):
@@ -205,9 +207,12 @@ def finish(trainer: BaseTrainer) -> None:
         online.finish(trainer)
 
 
-def csv_columns(trainer: BaseTrainer) -> dict[str, float]:
-    """Return the unweighted mean of every term's part over the epoch, for `results.csv`."""
-    return trainer.distill.composite.take_means() if trainer.distill else {}
+def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, float]:
+    """Return an epoch's row of `results.csv` with the unweighted mean of every term's part."""
+    if trainer.distill is None:
+        return metrics
+    composite = trainer.distill.composite
+    return {**order_columns(metrics, composite.columns), **composite.take_means()}
 
 
 def drop_columns(trainer: BaseTrainer, items: dict | Sequence[str], prefix: str) -> dict | Sequence[str]:
@@ -230,9 +235,8 @@ def _start_epoch(trainer: BaseTrainer) -> None:
     """Count the epoch's batches from zero; the first epoch begins anew, with less decay, where memory ran out."""
     trainer.distill.batch = -1
     trainer.distill.composite.take_means()
-    groups = trainer.optimizer.param_groups
-    decay = next((g["weight_decay"] for g in groups if g.get("param_group") in {"weight", "muon"}), 0.0)
-    for group in groups:
+    decay = weight_group(trainer.optimizer)["weight_decay"]
+    for group in trainer.optimizer.param_groups:
         if group.get("param_group") == GROUP and group["weight_decay"]:
             group["weight_decay"] = decay
 
@@ -265,5 +269,7 @@ __all__ = (
     "finish",
     "restore",
     "save_teacher",
+    "torn_down",
+    "unwrap_model",
     "update_average",
 )

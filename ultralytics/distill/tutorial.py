@@ -11,7 +11,7 @@ from torch import nn
 from ultralytics.distill.align import Align
 from ultralytics.distill.graph import probe, replay
 from ultralytics.distill.losses import CWD, MGD, Mimic
-from ultralytics.utils.torch_utils import unwrap_model
+from ultralytics.distill.upstream import unwrap_model
 
 
 class _PerLevel(nn.Module):

@@ -1,0 +1,173 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What differs between the supported lines of Ultralytics, 8.4 and 8.3; every other room is written as for 8.4.
+
+Where 8.3 has nothing of the kind, the functions here do what 8.4 does, so no other room asks for a version.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ultralytics import utils
+from ultralytics.nn import modules
+from ultralytics.utils import torch_utils
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+LINE = "8.4" if hasattr(torch_utils, "unwrap_model") else "8.3"
+EXTRAS = {"Segment": ("mask_coefficient", "proto"), "Pose": ("kpts",), "OBB": ("angle",)}  # of an 8.3 head's tuple
+
+YOLOEDetect = getattr(modules, "YOLOEDetect", ())  # nothing is an instance of no class
+unwrap_model = torch_utils.unwrap_model if LINE == "8.4" else torch_utils.de_parallel
+
+
+def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the model of a checkpoint in fp32 and eval mode, and the checkpoint.
+
+    Args:
+        path (str | Path): A file, or the name of one that upstream publishes.
+
+    Raises:
+        FileNotFoundError: If there is none; 8.3 would ask the network for any name.
+    """
+    from ultralytics.nn import tasks
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+    if LINE == "8.4":
+        return tasks.load_checkpoint(path)
+    here = (Path(path), Path(utils.SETTINGS["weights_dir"]) / path)
+    if not any(p.is_file() for p in here) and "://" not in str(path) and Path(path).name not in GITHUB_ASSETS_NAMES:
+        raise FileNotFoundError(path)
+    return tasks.attempt_load_one_weight(path)
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Return what a YAML file holds."""
+    return utils.YAML.load(path) if LINE == "8.4" else utils.yaml_load(path)
+
+
+def save_yaml(path: str | Path, data: dict[str, Any]) -> None:
+    """Write a YAML file."""
+    utils.YAML.save(path, data) if LINE == "8.4" else utils.yaml_save(path, data)
+
+
+def time_sync(device: torch.device) -> float:
+    """Return the time in seconds, once the device has done its work."""
+    return torch_utils.time_sync(device) if LINE == "8.4" else torch_utils.time_sync()
+
+
+def weight_group(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the group of the student's decayed weights, the slowest if there are several; in 8.3 they have no name."""
+    named = [g for g in optimizer.param_groups if g.get("param_group") == "weight"]
+    return min(named or [max(optimizer.param_groups, key=lambda g: g["weight_decay"])], key=lambda g: g["lr"])
+
+
+def read_output(head: nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> Any:
+    """Return what a head yielded in training mode in the form of 8.4.
+
+    Args:
+        head (nn.Module): The model's last layer.
+        inputs (Sequence[torch.Tensor]): The maps that entered it.
+        output (Any): What it returned. A detection head of 8.3 returns one map (N, 4 * reg_max + nc, H, W) a level, in
+            a dictionary of branches if it is end-to-end, in a tuple if it predicts more.
+
+    Returns:
+        (Any): For such a head a dictionary with `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A), `feats`, and what
+            else it predicts, or one such dictionary a branch; for any other head its output as it is.
+    """
+    if LINE == "8.4" or not head.training or not hasattr(head, "reg_max"):
+        return output
+    if isinstance(output, dict):
+        return {branch: _join_levels(head, inputs, maps) for branch, maps in output.items()}
+    maps, *rest = output if isinstance(output, tuple) else (output,)
+    names = next((EXTRAS[t.__name__] for t in type(head).__mro__ if t.__name__ in EXTRAS), ())
+    return {**_join_levels(head, inputs, maps), **dict(zip(names, rest))}
+
+
+def _join_levels(head: nn.Module, inputs: Sequence[torch.Tensor], maps: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """Return the predictions of all levels as `boxes` and `scores`, and the maps they were made of."""
+    joined = torch.cat([m.flatten(2) for m in maps], 2)
+    boxes, scores = joined.split((4 * head.reg_max, joined.shape[1] - 4 * head.reg_max), 1)
+    return {"boxes": boxes, "scores": scores, "feats": list(inputs)}
+
+
+def join_items(items: Any, columns: dict[str, torch.Tensor]) -> Any:
+    """Return what is logged of a step.
+
+    Args:
+        items (dict | torch.Tensor): The task's losses; in 8.3 a tensor.
+        columns (dict[str, torch.Tensor]): The weighted terms, scalars.
+
+    Returns:
+        (dict | torch.Tensor): With one entry more for each column.
+    """
+    terms = {k: v.detach() for k, v in columns.items()}
+    if isinstance(items, dict):
+        return {**items, **terms}
+    return torch.cat([items.view(-1), torch.stack(list(terms.values()))])
+
+
+def adapt(trainer: BaseTrainer) -> None:
+    """Let a trainer of 8.3 do what one of 8.4 does, before its loaders, validator and optimizer are built.
+
+    It starts a table of its own. It gets callbacks of its own, which it else shares with the model and its next run.
+    And it logs our columns, which it does not learn from the loss items: its names are lengthened once the
+    validation's columns are settled, its items cut before each validation, which sums up the student's own.
+    """
+    if LINE == "8.3":
+        if trainer.csv.exists() and not trainer.resume and utils.RANK in {-1, 0}:
+            trainer.csv.unlink()  # of an earlier run in this folder, whose columns may be others
+        trainer.callbacks = defaultdict(list, {k: list(v) for k, v in trainer.callbacks.items()})
+        trainer.add_callback("on_pretrain_routine_end", _lengthen_names)
+        trainer.add_callback("on_train_epoch_end", _shorten_items)
+
+
+def _lengthen_names(trainer: BaseTrainer) -> None:
+    """Name the columns behind the task's losses."""
+    trainer.loss_names = (*trainer.loss_names, *trainer.distill.composite.columns)
+
+
+def _shorten_items(trainer: BaseTrainer) -> None:
+    """Leave the columns out of the last batch's items."""
+    trainer.loss_items = trainer.loss_items[: -len(trainer.distill.composite.columns)]
+
+
+@contextmanager
+def torn_down(trainer: BaseTrainer) -> Iterator[None]:
+    """Run the callbacks of the end after an error too, as 8.4 does, in a distilled run."""
+    try:
+        yield
+    except Exception:
+        if trainer.distill:
+            trainer.run_callbacks("teardown")
+        raise
+
+
+def order_columns(metrics: dict[str, float], columns: Sequence[str]) -> dict[str, float]:
+    """Return a CSV row whose columns stand where upstream's plot looks for its own: 8.3 counts them from the left."""
+    last = [f"train/{c}" for c in columns] if LINE == "8.3" else []
+    return {**{k: v for k, v in metrics.items() if k not in last}, **{k: metrics[k] for k in last}}
+
+
+__all__ = (
+    "YOLOEDetect",
+    "adapt",
+    "join_items",
+    "load_checkpoint",
+    "load_yaml",
+    "order_columns",
+    "read_output",
+    "save_yaml",
+    "time_sync",
+    "torn_down",
+    "unwrap_model",
+    "weight_group",
+)
