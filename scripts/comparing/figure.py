@@ -1,0 +1,71 @@
+"""The figure of a comparison: each seed a dot, means and their 95 percent intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from comparing.rows import metrics
+from comparing.table import half_width, lines
+
+if TYPE_CHECKING:
+    from comparing.rows import Row
+
+COLORS = {"plain": "#1f77b4", "native": "#2ca02c"}
+OURS = ("#ff7f0e", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")
+
+
+def draw(rows: Sequence[Row], title: str, file: Path) -> None:
+    """Draw each metric's values and, beside them, the paired differences to plain.
+
+    Args:
+        rows (Sequence[Row]): The rows of one comparison.
+        title (str): What is compared.
+        file (Path): Picture to write.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = metrics(rows[0])
+    methods = [x.method for x in lines(rows, shown[0])]
+    others = iter(OURS * len(methods))
+    colors = {m: COLORS.get(m) or next(others) for m in methods}
+    size = (11, (0.5 * len(methods) + 1.3) * len(shown) + 0.8)
+    fig, axes = plt.subplots(len(shown), 2, figsize=size, squeeze=False, sharey=True)
+    for (left, right), metric in zip(axes, shown):
+        found = lines(rows, metric)
+        for y, x in enumerate(found):
+            _dots(left, x.values, y, colors[x.method])
+            if x.method != "plain":
+                _dots(right, x.above["plain"].values, y, colors[x.method])
+        name = metric[8:].replace("(B)", "")
+        left.set_title(name, fontsize=11, loc="left")
+        right.set_title(f"{name}: difference to plain, seed by seed", fontsize=11, loc="left")
+        right.axvline(0, color="#57606a", linewidth=1)
+        left.set_yticks(range(len(found)), [f"{x.method}  ({len(x.seeds)})" for x in found])
+        left.set_ylim(len(found) - 0.4, -0.6)
+        for a in (left, right):
+            a.grid(axis="x", color="#e5e8eb")
+            a.set_axisbelow(True)
+            a.spines[["top", "right", "left"]].set_visible(False)
+            a.tick_params(left=False)
+            a.margins(x=0.08)
+    fig.suptitle(title, fontsize=9, x=0.01, ha="left", color="#57606a")
+    fig.supxlabel("a dot is a seed, the bar its mean with the 95 percent interval", fontsize=9, color="#57606a")
+    fig.tight_layout()
+    fig.savefig(file, dpi=130)
+    plt.close(fig)
+
+
+def _dots(axis: Any, values: Sequence[float], y: float, color: str) -> None:
+    """Draw one method's dots, and above them its mean with the interval."""
+    if not values:
+        return
+    half = half_width(values)
+    axis.plot(values, [y + 0.14] * len(values), "o", color=color, alpha=0.55, markersize=6, markeredgewidth=0)
+    error = None if half != half else [half]
+    axis.errorbar([mean(values)], [y - 0.14], xerr=error, fmt="|", color=color, markersize=13, capsize=4, linewidth=2.5)

@@ -1,0 +1,159 @@
+"""What rows say: means, paired differences with their 95 percent intervals, wins, and epoch times."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+from comparing.rows import metrics
+
+if TYPE_CHECKING:
+    from comparing.rows import Row
+
+# Student's t for a two-sided interval of 95 percent, for 1 to 30 degrees of freedom.
+T95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Return half of the 95 percent interval of a mean, by Student's t; nan for less than two values."""
+    if len(values) < 2:
+        return math.nan
+    freedom = len(values) - 1
+    t = T95[freedom - 1] if freedom <= len(T95) else 1.960 + 2.4 / freedom  # within 0.002 of it from there on
+    return t * stdev(values) / math.sqrt(len(values))
+
+
+@dataclass
+class Difference:
+    """What one method has above another, seed by seed.
+
+    Attributes:
+        values (list[float]): One difference for each seed that both have.
+    """
+
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        """The mean difference; nan without a common seed."""
+        return mean(self.values) if self.values else math.nan
+
+    @property
+    def wins(self) -> str:
+        """Seeds with a difference above zero, of all."""
+        return f"{sum(v > 0 for v in self.values)}/{len(self.values)}" if self.values else ""
+
+    def __str__(self) -> str:
+        """Return the mean with its interval, e.g. `+0.021 [+0.004, +0.038]`."""
+        if not self.values:
+            return ""
+        half = half_width(self.values)
+        return f"{self.mean:+.4f}" + (f" [{self.mean - half:+.4f}, {self.mean + half:+.4f}]" if half == half else "")
+
+
+@dataclass
+class Line:
+    """One method's line of the table.
+
+    Attributes:
+        method (str): Its name.
+        seeds (list[str]): Its seeds.
+        values (list[float]): The metric for each of them.
+        above (dict[str, Difference]): What it has above `plain` and `native`.
+        time (float): Its epoch's time over plain's, the mean of the seeds; nan where unknown.
+    """
+
+    method: str
+    seeds: list[str]
+    values: list[float]
+    above: dict[str, Difference]
+    time: float
+
+
+def lines(rows: Sequence[Row], metric: str) -> list[Line]:
+    """Return the lines of one metric: plain, native, then the others in their order."""
+    by: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by.setdefault(row["method"], {})[row["seed"]] = row
+    order = [m for m in ("plain", "native") if m in by] + [m for m in by if m not in {"plain", "native"}]
+    found = []
+    for method in order:
+        runs = {s: by[method][s] for s in sorted(by[method], key=int)}
+        above = {}
+        for other in ("plain", "native"):
+            pairs = [(r, by[other][s]) for s, r in runs.items() if other != method and s in by.get(other, {})]
+            above[other] = Difference([float(a[metric]) - float(b[metric]) for a, b in pairs])
+        clock = "epoch_processor" if all(r["machine"] == "CPU" for r in rows) else "epoch_seconds"
+        times = [float(r[clock]) / float(by["plain"][s][clock]) for s, r in runs.items() if s in by.get("plain", {})]
+        values = [float(r[metric]) for r in runs.values()]
+        found.append(Line(method, list(runs), values, above, mean(times) if times else math.nan))
+    return found
+
+
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the table of one comparison, its head first."""
+    head = ["metric", "method", "seeds", "mean", "- plain [95%]", "wins", "- native [95%]", "wins", "epoch / plain"]
+    body = []
+    for metric in metrics(rows[0]):
+        for x in lines(rows, metric):
+            gains = [c for other in ("plain", "native") for c in (str(x.above[other]), x.above[other].wins)]
+            time = f"{x.time:.2f}" if x.time == x.time else ""
+            name = metric[8:].replace("(B)", "")
+            body.append([name, x.method, str(len(x.seeds)), f"{mean(x.values):.4f}", *gains, time])
+    return [head, *body]
+
+
+def title(key: Sequence[str]) -> str:
+    """Return what one comparison compares, in a line."""
+    data, student, teacher, sha, split, arguments = key
+    who = f"{student} <- {teacher} ({sha})" if teacher else student
+    return f"{data}, {split} split: {who}, {arguments}"
+
+
+def as_text(found: list[list[str]]) -> str:
+    """Return a table as aligned text."""
+    widths = [max(len(row[i]) for row in found) for i in range(len(found[0]))]
+    left = {0, 1, 4, 6}
+    shown = [
+        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths))) for r in found
+    ]
+    return "\n".join(x.rstrip() for x in shown)
+
+
+def as_markdown(found: list[list[str]]) -> str:
+    """Return a table as Markdown."""
+    rule = ["---", "---", "---:", "---:", "---", "---:", "---", "---:", "---:"]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [found[0], rule, *found[1:]])
+
+
+def as_csv(found: list[list[str]]) -> str:
+    """Return a table as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(found)
+    return text.getvalue()
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """Return what a reader of the figures has to know: unlike images, resumed runs, changed recipes."""
+    found = []
+    for seed in sorted({r["seed"] for r in rows}, key=int):
+        seen: dict[str, list[str]] = {}
+        for row in (r for r in rows if r["seed"] == seed):
+            seen.setdefault(row["seen"], []).append(row["method"])
+        if len(seen) > 1:
+            found.append(f"seed {seed}: not all saw the same images: {' / '.join(', '.join(x) for x in seen.values())}")
+    resumed = [f"{r['method']} seed {r['seed']}" for r in rows if r["resumed"] != "0"]
+    found += [f"resumed after an interruption: {', '.join(resumed)}"] * bool(resumed)
+    for method in dict.fromkeys(r["method"] for r in rows):
+        formulas = {r["formula"] for r in rows if r["method"] == method}
+        found += [f"{method} means several formulas: {' / '.join(sorted(formulas))}"] * (len(formulas) > 1)
+    return found
