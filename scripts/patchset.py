@@ -13,18 +13,19 @@ import os
 import sys
 from pathlib import Path
 
-from patching import PatchError, Repo, tree
+from patching import PatchError, Repo, target, tree
 from patching.check import check
 from patching.drop import drop
 from patching.pin import choose_line, find_lines, read_pin
 from patching.refresh import parse_pick, refresh
-from patching.status import status
+from patching.status import status, target_status
+from patching.target import nearest_line
 from patching.wheel import obtain
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "fetch": "get the pinned wheel, check its sha256, and unpack the upstream files that are missing",
-    "apply": "apply the whole series to a tree, strictly, all of it or nothing",
+    "apply": "apply the whole series, all of it or nothing: strictly to this repository's tree, by merge to yours",
     "revert": "take the series out of a tree again, byte for byte",
     "status": "say whether a tree is clean, applied, partly, drifted, foreign or empty, patch by patch",
     "check": "hold the series against the patch rules; needs no download and no installed package",
@@ -49,9 +50,8 @@ def make_parser() -> argparse.ArgumentParser:
         made[name].add_argument(
             "--target",
             type=Path,
-            default=ROOT,
             metavar="DIR",
-            help="folder that holds an ultralytics/ tree of the pinned version (default: this repository)",
+            help="a checkout of your own, whatever its version and edits (default: this repository's tree)",
         )
     for name in ("fetch", "apply"):
         made[name].add_argument(
@@ -73,6 +73,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="with --patch: take only the edits in this file, or in these of its present lines; may be repeated",
     )
     made["drop"].add_argument("patch", metavar="NAME", help="file name of the patch")
+    for name in ("apply", "revert"):
+        made[name].add_argument("--dry-run", action="store_true", help="with --target: say what would go where")
     made["refresh"].add_argument("--dry-run", action="store_true", help="say which edit goes where, write nothing")
     return parser
 
@@ -92,19 +94,42 @@ def run(args: argparse.Namespace, repo: Repo) -> int:
     if args.command == "fetch":
         tree.unpack(repo, repo.root)
     elif args.command == "apply":
-        tree.apply(repo, args.target)
+        require_target(args)
+        tree.apply(repo, repo.root)
     elif args.command == "revert":
-        tree.revert(repo, args.target)
+        require_target(args)
+        tree.revert(repo, repo.root)
     elif args.command == "refresh":
         refresh(repo, args.patch, tuple(parse_pick(text) for text in args.file), write=not args.dry_run)
     elif args.command == "drop":
         drop(repo, args.patch)
     elif args.command == "status":
-        word, lines = status(repo, args.target)
-        print(word, *(f"  {line}" for line in lines), sep="\n")
+        show_status(*status(repo, repo.root))
     else:
         return run_check(list(find_lines(ROOT).values()) if args.upstream is None else [repo])
     return 0
+
+
+def require_target(args: argparse.Namespace) -> None:
+    """Refuse `--dry-run` on our own tree, where `status` tells the same."""
+    if args.dry_run:
+        raise PatchError("--dry-run goes with --target DIR: for this repository's own tree use `status`.")
+
+
+def run_target(args: argparse.Namespace, repo: Repo) -> int:
+    """Carry out one command on a user's own tree; return the exit code."""
+    if args.command == "apply":
+        target.apply(repo, args.target, write=not args.dry_run)
+    elif args.command == "revert":
+        target.revert(repo, args.target, write=not args.dry_run)
+    else:
+        show_status(*target_status(repo, args.target))
+    return 0
+
+
+def show_status(word: str, lines: list[str]) -> None:
+    """Print how a tree stands."""
+    print(word, *(f"  {line}" for line in lines), sep="\n")
 
 
 def run_check(repos: list[Repo]) -> int:
@@ -127,7 +152,10 @@ def main(argv: list[str] | None = None) -> int:
         (int): Exit code.
     """
     args = make_parser().parse_args(argv)
+    theirs = getattr(args, "target", None)
     try:
+        if theirs and theirs.resolve() != ROOT:
+            return run_target(args, choose_line(ROOT, args.upstream) if args.upstream else nearest_line(ROOT, theirs))
         return run(args, choose_line(ROOT, args.upstream))
     except PatchError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,23 +1,19 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Applies the series to a tree, takes it back, and says how a tree stands.
+"""Applies the series to a whole tree, whose upstream files we unpack: the repository's own. And takes it back.
 
-Two kinds of tree: the repository's own, whose upstream files we unpack, and a user's checkout of exactly the pinned
-version, where only the touched files change and our package is copied beside. A file counts as ours to write when it is
-pristine, patched, or what this tool itself wrote last (its hash stands in the record); anything else is somebody's
-edit, and stops us.
+A file counts as ours to write when it is pristine, patched, or what this tool itself wrote last (its hash stands in the
+record); anything else is somebody's edit, and stops us. Users' trees are another matter: see `target`.
 """
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from . import OVERLAY, PACKAGE, PatchError, Repo
+from . import PatchError, Repo
 from .pin import Pin, read_pin
-from .record import RECORD, read_record, record_bytes, require_line, tree_version
+from .record import RECORD, read_record, record_bytes, require_line
 from .series import Patch, read_series, stages, touched
 from .swap import inside, swap
 from .wheel import sha256, upstream
@@ -29,17 +25,15 @@ class Plan:
 
     Attributes:
         target (Path): Folder that holds the tree.
-        own (bool): Whether this is the repository's own tree.
         pin (Pin): The pin.
         patches (list[Patch]): The series.
         stages (dict[str, list[bytes]]): For each touched file, its content before the series and after each patch.
         pristine (dict[str, bytes]): The files that belong there without the series.
-        patched (dict[str, bytes]): The files that belong there with it, our package in a user's tree included.
+        patched (dict[str, bytes]): The files that belong there with it.
         record (dict[str, str]): Hash of each file as this tool wrote it last.
     """
 
     target: Path
-    own: bool
     pin: Pin
     patches: list[Patch]
     stages: dict[str, list[bytes]]
@@ -63,18 +57,15 @@ def make_plan(repo: Repo, target: Path) -> Plan:
 
     Args:
         repo (Repo): The patch repository.
-        target (Path): Folder that holds an `ultralytics/` tree.
+        target (Path): Folder that holds the tree, which may be empty.
 
     Returns:
         (Plan): The plan.
 
     Raises:
-        PatchError: If the tree is not the pinned upstream, or a patch does not fit it.
+        PatchError: If the wheel is not the pinned one, or a patch does not fit it.
     """
     pin, patches = read_pin(repo.patches / "upstream.toml"), read_series(repo)
-    own = target.resolve() == repo.root.resolve()
-    if not own:
-        require_pinned(target, pin)
     files = upstream(repo, pin)
     steps: dict[str, list[bytes]] = {}
     for path in touched(patches):
@@ -85,10 +76,7 @@ def make_plan(repo: Repo, target: Path) -> Plan:
         steps[path] = stages(patches, path, files[path])
     record = read_record(target)
     patched = {path: contents[-1] for path, contents in steps.items()}
-    if own:
-        return Plan(target, own, pin, patches, steps, files, {**files, **patched}, record)
-    pristine = {path: files[path] for path in {*steps, *record} if path in files}
-    return Plan(target, own, pin, patches, steps, pristine, {**pristine, **patched, **_overlay_files(repo)}, record)
+    return Plan(target, pin, patches, steps, files, {**files, **patched}, record)
 
 
 def apply(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
@@ -96,13 +84,10 @@ def apply(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
 
     Args:
         repo (Repo): The patch repository.
-        target (Path): Folder that holds an `ultralytics/` tree; our own may still be empty.
+        target (Path): Folder that holds the tree, which may be empty.
         log (Callable[[str], None]): Takes one line a patch.
     """
     plan = make_plan(repo, target)
-    gone = [path for path in plan.stages if not plan.own and plan.found(path) is None]
-    if gone:
-        raise PatchError(f"{target / gone[0]} is gone: restore it from your checkout, then apply again.")
     wanted = _differing(plan, plan.patched)
     reasons = [f"  {path}: {_reason(plan, path)}" for path in wanted if path in plan.stages or path in plan.record]
     _write(plan, wanted, {path: sha256(data) for path, data in plan.patched.items()})
@@ -116,29 +101,26 @@ def apply(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
 
 
 def revert(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
-    """Take the series out of a tree again: upstream's bytes come back, what was copied goes.
+    """Take the series out of a tree again: upstream's bytes come back.
 
     Args:
         repo (Repo): The patch repository.
-        target (Path): Folder that holds an `ultralytics/` tree.
+        target (Path): Folder that holds the tree.
         log (Callable[[str], None]): Takes one line a patch.
     """
     plan = make_plan(repo, target)
-    if plan.own:
-        require_line(target, plan.pin)
+    require_line(target, plan.pin)
     wanted = _differing(plan, plan.pristine)
-    _write(plan, wanted, {path: sha256(data) for path, data in plan.pristine.items()} if plan.own else {})
+    _write(plan, wanted, {path: sha256(data) for path, data in plan.pristine.items()})
     if wanted:
         for number, patch in reversed(list(enumerate(plan.patches, 1))):
             log(f"* reverting {patch.title} ({number}/{len(plan.patches)})")
     else:
         log("nothing to do: the tree is upstream's")
-    if not plan.own and any(path.startswith(OVERLAY) for path in wanted):
-        _sweep(target / OVERLAY)
 
 
 def unpack(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
-    """Lay upstream's files that are missing into the repository's own tree; files that are there stay as they are."""
+    """Lay upstream's files that are missing into a tree; files that are there stay as they are."""
     pin = read_pin(repo.patches / "upstream.toml")
     files = upstream(repo, pin)
     require_line(target, pin)
@@ -148,18 +130,7 @@ def unpack(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None
     log(f"{pin.wheel}: sha256 is right, {len(missing)} of {len(files)} files were missing and are unpacked")
 
 
-def require_pinned(target: Path, pin: Pin) -> None:
-    """Refuse a folder that does not hold exactly the pinned upstream, patched or not."""
-    found = tree_version(target)
-    if not found:
-        raise PatchError(
-            f"{target} has no {PACKAGE}/__init__.py with a version: give the folder above an Ultralytics tree."
-        )
-    if found != pin.version:
-        raise PatchError(f"{target} has Ultralytics {found}, the series is for {pin.version}: check that out.")
-
-
-def _overlay_files(repo: Repo) -> dict[str, bytes]:
+def overlay_files(repo: Repo) -> dict[str, bytes]:
     """Return the files of our own package."""
     files = (path for path in sorted(repo.overlay.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(repo.root).as_posix(): path.read_bytes() for path in files}
@@ -173,7 +144,7 @@ def _differing(plan: Plan, wanted: dict[str, bytes]) -> dict[str, bytes | None]:
         if data == wanted.get(path):
             continue
         if data is not None and not plan.is_ours(path, data):
-            remedy = "`patchset.py refresh` records the edit, deleting the file drops it" if plan.own else "undo that"
+            remedy = "`patchset.py refresh` records the edit, deleting the file drops it"
             raise PatchError(f"{plan.target / path} was edited (neither pristine nor patched): {remedy}.")
         result[path] = wanted.get(path)
     return result
@@ -191,19 +162,7 @@ def _reason(plan: Plan, path: str) -> str:
 
 def _write(plan: Plan, wanted: dict[str, bytes | None], record: dict[str, str]) -> None:
     """Swap the files in together with the new record."""
-    data = record_bytes(record) if record else None
+    data = record_bytes(record)
     if plan.found(RECORD) != data:
         wanted = {**wanted, RECORD: data}
     swap(plan.target, wanted)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove bytecode and empty folders left of our package: a bare folder would still import as a namespace."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.name == "__pycache__":
-            shutil.rmtree(path)
-        elif path.is_dir():
-            with suppress(OSError):
-                path.rmdir()
-    with suppress(OSError):
-        folder.rmdir()

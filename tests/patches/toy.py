@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from patching import Repo, tree
+from patching import target as users
 from patching.pin import Pin, pin_text, read_pin
 from patching.refresh import refresh
 
@@ -88,22 +89,22 @@ class Toy:
     def apply(self, target: Path | None = None) -> list[str]:
         """Apply; return the log."""
         log: list[str] = []
-        tree.apply(self.repo, target or self.repo.root, log.append)
+        (users.apply if target else tree.apply)(self.repo, target or self.repo.root, log.append)
         return log
 
     def revert(self, target: Path | None = None) -> list[str]:
         """Revert; return the log."""
         log: list[str] = []
-        tree.revert(self.repo, target or self.repo.root, log.append)
+        (users.revert if target else tree.revert)(self.repo, target or self.repo.root, log.append)
         return log
 
     def patches(self) -> dict[str, bytes]:
         """Return everything under `patches/`."""
         return {path.name: path.read_bytes() for path in sorted(self.repo.patches.iterdir())}
 
-    def checkout(self, root: Path) -> Path:
-        """Lay out a user's own checkout of the pinned version; return the folder above its tree."""
-        for path, data in UPSTREAM.items():
+    def checkout(self, root: Path, files: dict[str, bytes] = UPSTREAM) -> Path:
+        """Lay out a user's own checkout, of the pinned version or another; return the folder above its tree."""
+        for path, data in files.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(data)
         return root

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from ultralytics.distill import average, online
@@ -23,6 +21,7 @@ from ultralytics.distill.lessons import build_composite
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.report import formula
 from ultralytics.distill.resume import GROUP, checkpoint, restore
+from ultralytics.distill.scaler import Scaler
 from ultralytics.distill.schedule import Constant
 from ultralytics.distill.source import Source, resolve
 from ultralytics.distill.spelling import split_list
@@ -61,6 +60,22 @@ class Run:
     begun: bool = False
 
 
+def take_teacher(trainer: BaseTrainer, overrides: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Take a teacher that is given beside `resume`, which upstream would ignore; `attach` puts it into the arguments.
+
+    Args:
+        trainer (BaseTrainer): A trainer before its arguments give way to the checkpoint's.
+        overrides (dict, optional): The arguments given.
+
+    Returns:
+        (dict, optional): Those that upstream should look at.
+    """
+    if not trainer.args.resume or not overrides or "model_t" not in overrides:
+        return overrides
+    trainer.given_teacher = overrides["model_t"]
+    return {k: v for k, v in overrides.items() if k != "model_t"}
+
+
 def attach(trainer: BaseTrainer) -> Run | None:
     """Read and check the arguments and the teacher, before anything is written.
 
@@ -75,6 +90,8 @@ def attach(trainer: BaseTrainer) -> Run | None:
         FileNotFoundError: If the teacher does not exist.
     """
     args = trainer.args
+    if hasattr(trainer, "given_teacher"):
+        args.model_t = trainer.given_teacher
     given = teachers_of(getattr(args, "model_t", None))
     if not given:
         return None
@@ -149,6 +166,7 @@ def build(trainer: BaseTrainer) -> nn.Module:
     adapt(trainer)
     trainer.add_callback("teardown", _put_back)
     run.composite = build_composite(trainer, run.configs, run.sources)
+    trainer.scaler = Scaler(trainer)
     if run.composite.online:
         trainer.add_callback("on_train_epoch_end", online.end_epoch)
     trainer.add_callback("on_train_epoch_start", _start_epoch)
@@ -165,8 +183,8 @@ def add_optimizer_groups(trainer: BaseTrainer) -> None:
 
     The distiller's have the learning rate and momentum of the weights' group, the teacher's follow upstream's rules.
     """
-    if trainer.distill is None:
-        return
+    if trainer.distill is None or any(g.get(GROUP) for g in trainer.optimizer.param_groups):
+        return  # upstream sets the scheduler up anew when `time=` changes the number of epochs
     composite, optimizer = trainer.distill.composite, trainer.optimizer
     groups = online.optimizer_groups(trainer, composite.teacher) if composite.online else []
     params = [p for p in composite.distiller.parameters() if p.requires_grad]
@@ -185,22 +203,6 @@ def add_optimizer_groups(trainer: BaseTrainer) -> None:
         )
 
 
-def clip(trainer: BaseTrainer, max_norm: float = 10.0) -> None:
-    """Clip the distiller's gradients apart from the student's, whose step they must not shrink."""
-    if trainer.distill is None:
-        return
-    composite = trainer.distill.composite
-    for module in [composite.distiller] + [composite.teacher] * composite.online:
-        if params := list(module.parameters()):
-            torch.nn.utils.clip_grad_norm_(params, max_norm=max_norm)
-
-
-def update_average(trainer: BaseTrainer) -> None:
-    """Update an online teacher's running average after an optimizer step."""
-    if trainer.distill and trainer.distill.composite.online:
-        trainer.distill.composite.teacher.ema.update(trainer.distill.composite.teacher.net)
-
-
 def finish(trainer: BaseTrainer) -> None:
     """Save and validate an online teacher after the student's own final validation; every process takes part."""
     if trainer.distill and trainer.distill.composite.online:
@@ -208,19 +210,19 @@ def finish(trainer: BaseTrainer) -> None:
 
 
 def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, float]:
-    """Return an epoch's row of `results.csv` with the unweighted mean of every term's part."""
+    """Return an epoch's row of `results.csv`, with the unweighted mean of every term's part added.
+
+    Upstream makes a validation column for each training loss. No term is computed in validation, so these columns
+    leave the row, and the trainer's metrics, which loggers read after this.
+    """
     if trainer.distill is None:
         return metrics
     composite = trainer.distill.composite
-    return {**order_columns(metrics, composite.columns), **composite.take_means()}
-
-
-def drop_columns(trainer: BaseTrainer, items: dict | Sequence[str], prefix: str) -> dict | Sequence[str]:
-    """Leave the distillation's columns out of the validation's, where no term is computed."""
-    if trainer.distill is None or prefix != "val":
-        return items
-    kept = [n for n in items if n not in trainer.distill.composite.columns]
-    return {n: items[n] for n in kept} if isinstance(items, dict) else kept
+    never = {f"val/{name}" for name in composite.columns}
+    for name in never:
+        trainer.metrics.pop(name, None)
+    row = order_columns(metrics, composite.columns)
+    return {**{k: v for k, v in row.items() if k not in never}, **composite.take_means()}
 
 
 def _put_back(trainer: BaseTrainer) -> None:
@@ -263,13 +265,11 @@ __all__ = (
     "attach",
     "build",
     "checkpoint",
-    "clip",
     "csv_columns",
-    "drop_columns",
     "finish",
     "restore",
     "save_teacher",
+    "take_teacher",
     "torn_down",
     "unwrap_model",
-    "update_average",
 )

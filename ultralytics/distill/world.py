@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from ultralytics.utils import LOCAL_RANK, RANK
 
@@ -42,6 +44,24 @@ def join_on_cpu(trainer: BaseTrainer) -> bool:
     if not dist.is_initialized():  # a second training in the same processes finds its group
         limit = timedelta(seconds=10800)  # as long as upstream waits on GPUs
         dist.init_process_group("gloo", timeout=limit, rank=RANK, world_size=trainer.world_size)
+    return True
+
+
+def wrap_on_cpu(trainer: BaseTrainer) -> bool:
+    """Wrap the model in DDP on a CPU, where upstream's own line would ask for a device's number.
+
+    Args:
+        trainer (BaseTrainer): A trainer whose model is built.
+
+    Returns:
+        (bool): Whether it is wrapped.
+    """
+    if trainer.device.type != "cpu":
+        return False
+    known = inspect.signature(DistributedDataParallel).parameters
+    sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its name from 2.13 on
+    options: dict[str, Any] = {"find_unused_parameters": not bool(trainer.args.compile), sync: False}
+    trainer.model = DistributedDataParallel(trainer.model, **options)
     return True
 
 
