@@ -1,4 +1,4 @@
-"""Which student learns from which teacher: short real runs of every pair, as Markdown and CSV.
+"""What works with what: short real runs of every student family with every teacher family, as Markdown and CSV.
 
     python scripts/matrix.py pairs --out docs/results
 
@@ -18,17 +18,20 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from matrices import pairs, table
+from matrices import pairs
+from matrices.table import write
 from ultralytics.utils import LOGGER
+
+TABLES = {"pairs": pairs}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["pairs"], help="student family x teacher family")
-    parser.add_argument("--rows", nargs="*", metavar="NAME", help=f"some of {' '.join(pairs.FAMILIES)}")
-    parser.add_argument("--columns", nargs="*", metavar="NAME", help="as --rows, for the teachers")
-    parser.add_argument("--out", type=Path, help="folder for pairs.md and pairs.csv")
+    parser.add_argument("table", choices=TABLES, help="which table")
+    parser.add_argument("--rows", nargs="*", metavar="NAME", help="some rows by their labels; default all")
+    parser.add_argument("--columns", nargs="*", metavar="NAME", help="some columns by their labels; default all")
+    parser.add_argument("--out", type=Path, help="folder for the table's .md and .csv; default nothing is written")
     return parser.parse_args(argv)
 
 
@@ -36,15 +39,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the cells, print each as it ends, and write the table."""
     args = parse(argv)
     LOGGER.setLevel(logging.ERROR)
-    everything = list(pairs.FAMILIES)
-    found = []
+    table, found = TABLES[args.table], []
+    rows, columns = args.rows or table.ROWS, args.columns or table.COLUMNS
     with tempfile.TemporaryDirectory() as folder:
-        some = args.rows or args.columns
-        for cell in pairs.cells(Path(folder), args.rows or everything, args.columns or everything, more=not some):
+        for cell in table.cells(Path(folder), rows, columns, more=not (args.rows or args.columns)):
             print(f"{cell.row} <- {cell.column}: {cell.outcome}: {cell.says}", flush=True)
             found.append(cell)
     if args.out:
-        table.write(found, args.out / args.table)
+        write(found, table.page(found), args.out / args.table)
     return int(any(c.outcome == "crashed" for c in found))
 
 

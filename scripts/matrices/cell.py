@@ -80,7 +80,7 @@ def parts(file: Path) -> str:
     for name in values:
         term, _, part = name.partition("/")
         found.setdefault(term, []).extend([part] if part else [])
-    return ", ".join(" ".join([term, *names]) for term, names in found.items())
+    return ", ".join(" ".join([term, *sorted(names)]) for term, names in found.items())
 
 
 def write_teacher(yaml: str, names: dict[int, str], file: Path, imgsz: int, **more: Any) -> Path:

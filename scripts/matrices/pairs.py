@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matrices.cell import Cell, run, write_teacher
+from matrices.table import grid, listing
 from ultralytics.distill.demo import draw_dataset
 from ultralytics.distill.drawing import CLASSES
 
@@ -31,23 +32,46 @@ MORE = {  # other sizes and other levels
 }
 MORE_PAIRS = [("26n", "26x"), ("v8n", "v9e"), ("v8n", "v8n-p2"), ("v8n-p2", "v8n-p6"), ("v8n-p6", "v8n-p2"),
               ("v8n-p6", "v8n-p6")]  # fmt: skip
+ROWS = COLUMNS = list(FAMILIES)
 IMGSZ = 128  # RT-DETR picks 300 queries, so the maps must have as many cells
 IMAGES, BATCH = 4, 2
 
 
-def cells(folder: Path, students: list[str], teachers: list[str], more: bool = True) -> Iterator[Cell]:
+def cells(folder: Path, rows: Sequence[str], columns: Sequence[str], more: bool = True) -> Iterator[Cell]:
     """Yield the cells, row by row.
 
     Args:
         folder (Path): For the drawn images, the teachers and the runs.
-        students (list[str]): Names in FAMILIES.
-        teachers (list[str]): Names in FAMILIES.
+        rows (Sequence[str]): Students, names in FAMILIES.
+        columns (Sequence[str]): Teachers, names in FAMILIES.
         more (bool): Whether the pairs of other sizes and levels follow.
     """
     data = draw_dataset(folder / "data", IMAGES, 2, IMGSZ)
     yamls = {**FAMILIES, **MORE}
-    pairs = [(s, t) for s in students for t in teachers] + MORE_PAIRS * more
+    pairs = [(s, t) for s in rows for t in columns] + MORE_PAIRS * more
     for s, t in pairs:
         teacher = write_teacher(yamls[t], dict(enumerate(CLASSES)), folder / f"teachers/{t}.pt", IMGSZ)
         arguments = {"data": str(data), "imgsz": IMGSZ, "batch": BATCH, "device": "cpu", "model_t": str(teacher)}
         yield run(s, t, yamls[s], folder, **arguments)
+
+
+def page(cells: Sequence[Cell]) -> str:
+    """Return the cells as a page."""
+    families = [c for c in cells if c.row in FAMILIES]
+    others = [c for c in cells if c.row not in FAMILIES]
+    sizes = ", ".join(y[: -len(".yaml")] for y in FAMILIES.values())
+    return f"""# Student family <- teacher family
+
+Each cell is a short real run by `model_t` alone, on a CPU: {IMAGES} drawn images of {IMGSZ} pixels, {IMAGES // BATCH} steps, random weights.
+It says that the pair trains and with which terms, not how much is gained. The number stands for the terms of the
+default recipe that were computed, with their levels or branches; the others do not fit the two heads and were left out
+with a line in the log. Every family is there at its smallest size: {sizes}.
+
+    python scripts/matrix.py pairs --out docs/results
+
+{grid(families, "student <- teacher")}
+
+## Other sizes and levels
+
+{listing(others, "student", "teacher")}
+"""  # noqa: E501

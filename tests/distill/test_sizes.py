@@ -1,0 +1,90 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Every term with rectangular images, and with a teacher that sees them in another size."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from live_teacher import CPU, make_teacher
+from short_run import options, rows
+
+from ultralytics import YOLO
+from ultralytics.distill.config import KINDS, read
+from ultralytics.distill.graph import tap
+from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE, GIoU, Pose
+from ultralytics.distill.predictions import match_levels
+from ultralytics.distill.view import make_view
+
+TERMS = [(kind, name) for kind, names in zip(KINDS, (FEATURE, RESPONSE, RELATION)) for name in names]
+MODEL = {"kl": "yolov8n-cls", "dist": "yolov8n-cls", "mask": "yolov8n-seg", "pose": "yolov8n-pose",
+         "probiou": "yolov8n-obb", "cwdmap": "yolo26n-sem", "depth": "yolo26n-depth"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def models(make_model):
+    """A student and a wider teacher of a YAML, made once."""
+    made = {}
+
+    def pick(name):
+        """Return the two."""
+        if name not in made:
+            made[name] = [make_model(f"{name}.yaml", width=w, seed=int(8 * w), trained=True) for w in (0.125, 0.25)]
+        return made[name]
+
+    return pick
+
+
+@pytest.mark.parametrize("own", [None, [64, 96]])
+@pytest.mark.parametrize("kind, name", TERMS)
+def test_every_term(kind, name, own, models, make_distiller, make_args, make_batch):
+    """On images of 96x64, seen by the teacher as they are or in 64x96, a term is finite and teaches the student.
+
+    Terms that compare lengths in cells are refused with the second.
+    """
+    student, teacher = models(MODEL.get(name, "yolov8n"))
+    overrides = {KINDS[kind][0]: name, "distill_imgsz": own}
+    if own and getattr({**FEATURE, **RESPONSE, **RELATION}[name], "same_grid", False):
+        with pytest.raises(ValueError, match=f"{KINDS[kind][0]}={name}': it compares lengths in cells.*distill_imgsz="):
+            make_distiller(student, teacher, **overrides)
+        return
+    distiller, batch = make_distiller(student, teacher, **overrides), make_batch(n=3)
+    batch["img"] = torch.rand(3, 3, 96, 64)
+    frozen = make_teacher(teacher, distiller.layers[1], distiller.needs_head, distiller.needs_features)
+    frozen.view = make_view(read(make_args(**overrides)), student, teacher, CPU)
+    learner = deepcopy(student).train()
+    with tap(learner, distiller.layers[0], distiller.needs_features) as seen:
+        learner(batch["img"])
+    _, parts = distiller(seen, frozen(batch["img"]), batch, {})
+    sum(parts).backward()
+    assert all(torch.isfinite(p) for p in parts) and any(p != 0 for p in parts)
+    assert learner.model[0].conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("loss", [GIoU(), Pose()])
+def test_lengths_are_the_students(loss):
+    """Twice as large in twice as many cells is the same box, and the same keypoint."""
+
+    def branch(h, w, across, down):
+        """Return one level whose boxes reach so many cells, with keypoints at their lower right corners."""
+        boxes = torch.tensor([across, down, across, down]).view(1, 4, 1).expand(1, 4, h * w)
+        points = torch.tensor([across, down]).view(1, 1, 2, 1).expand(1, 1, 2, h * w)
+        return {"scores": torch.ones(1, 2, h * w), "boxes": boxes, "kpts": points.flatten(1, 2),
+                "shapes": [(h, w)], "strides": [8.0]}  # fmt: skip
+
+    def compare(across, down):
+        """Return the loss against a teacher whose grid is twice as wide and three times as high."""
+        s, t = match_levels(branch(4, 4, 1.5, 2.0), branch(12, 8, across, down))
+        return loss(*({**x, "keypoints": x["kpts"].unflatten(1, (1, 2))} for x in (s, t)), {})
+
+    assert compare(3.0, 6.0) < 1e-6 < compare(1.5, 2.0)
+
+
+@pytest.mark.parametrize("more", [{"rect": True}, {"multi_scale": 0.5}, {"imgsz": [32, 64]}])
+def test_training_sizes(more, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """Upstream's ways of varying the image size train with feature, response and relation terms."""
+    terms = {"distill_feat": ["cwd", "fgd", "sl2"], "distill_rel": "sp"}
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), **terms, **more))
+    row = rows(tmp_path)[0]
+    assert all(row[f"train/{c}_loss"] > 0 for c in ("dfea", "dlogit", "drel"))
