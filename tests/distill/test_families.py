@@ -7,6 +7,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from lines import listed, named
 from short_run import columns, options, rows
 from torch import nn
 
@@ -73,7 +74,7 @@ def test_each_family_learns_and_teaches(student, teacher, make_model, make_compo
     loss.sum().backward()
     levels = "P4 P5" if "tiny" in student + teacher else "P3 P4 P5"
     assert sorted(composite.distiller.parts) == [f"cwd/{p}" for p in levels.split()]
-    assert items["dfea_loss"] > 0 and torch.isfinite(loss).all()
+    assert named(composite, items)["dfea_loss"] > 0 and torch.isfinite(loss).all()
     assert next(composite._orig_mod.parameters()).grad.abs().sum() > 0
 
 
@@ -102,8 +103,8 @@ def test_detr_keeps_its_denoising(make_model, make_composite, make_batch):
     torch.manual_seed(1)
     _, items = composite(batch)
     assert seen[0] is not None and seen[0]["dn_num_split"][0] > 0
-    for name, value in plain.items():
-        torch.testing.assert_close(items[name], value)
+    for found, expected in zip(listed(items), listed(plain)):
+        torch.testing.assert_close(found, expected)
 
 
 def test_custom_student(custom_yaml, data_yaml, teacher_pt, tmp_path):

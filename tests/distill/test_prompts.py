@@ -7,12 +7,15 @@ from copy import deepcopy
 
 import pytest
 import torch
+from lines import needs_84
 from short_run import columns, options, rows
 
 from ultralytics import YOLO
 from ultralytics.distill.graph import head_inputs, replay, tap
-from ultralytics.nn.tasks import WorldModel, YOLOEModel
+from ultralytics.nn import tasks
 
+pytestmark = needs_84("has no YOLOE")
+WorldModel, YOLOEModel = tasks.WorldModel, getattr(tasks, "YOLOEModel", None)
 WORLD, E, E26 = "yolov8n-worldv2.yaml", "yoloe-v8n.yaml", "yoloe-26n.yaml"
 NAMES = {0: "circle", 1: "square", 2: "stripe"}
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from torch import nn
 
 from ultralytics.distill.config import Config, Term
-from ultralytics.nn.modules import WorldDetect, YOLOEDetect
+from ultralytics.distill.upstream import YOLOEDetect
+from ultralytics.nn.modules import WorldDetect
 
 
 def require_comparable(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> None:
