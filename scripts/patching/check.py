@@ -26,9 +26,10 @@ def check(repo: Repo) -> tuple[list[str], str]:
         return [str(error)], ""
     failures = _check_names(repo, names)
     patches = []
+    present = {path.name for path in repo.patches.iterdir()}  # the system is never asked for a name as given
     for name in names:
         path = repo.patches / name
-        if path.is_file() and not path.is_symlink() and "/" not in name:
+        if name in present and path.is_file() and not path.is_symlink():
             try:
                 patches.append(parse_patch(path.read_bytes(), name))
                 failures += _check_header(patches[-1], pin)

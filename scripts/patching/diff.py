@@ -64,7 +64,7 @@ def safe_path(path: str, where: str) -> str:
     bad = "\\" in path or ":" in path or "\0" in path or any(part in ("", ".", "..") for part in parts)
     if bad or parts[0] != PACKAGE or len(parts) < 2:
         raise PatchError(f"{where} names {path!r}: only plain paths inside {PACKAGE}/ are allowed.")
-    if path == OVERLAY or path.startswith(OVERLAY + "/"):
+    if f"{path.lower()}/".startswith(f"{OVERLAY}/"):  # the same folder where names have no case
         raise PatchError(f"{where} names {path!r}: {OVERLAY}/ is our own package, change it directly.")
     return path
 

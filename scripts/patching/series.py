@@ -142,13 +142,18 @@ def read_names(repo: Repo) -> list[str]:
     path = repo.patches / SERIES
     if not path.is_file():
         raise PatchError(f"{path} is missing: it lists the patch files in order, one a line.")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise PatchError(f"{path} is not UTF-8: it lists the patch files in order, one a line.") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_patch(repo: Repo, name: str) -> Patch:
     """Read one patch of the series."""
     path = repo.patches / name
-    if "/" in name or "\\" in name or path.is_symlink() or not path.is_file():
+    present = {found.name for found in repo.patches.iterdir()}  # the system is never asked for a name as given
+    if name not in present or path.is_symlink() or not path.is_file():
         raise PatchError(f"{SERIES} lists {name!r}: there is no such file in {repo.patches}.")
     return parse_patch(path.read_bytes(), name)
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 
 from . import PACKAGE, PatchError, Repo
@@ -119,8 +118,11 @@ def read_wheel(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
                 if key in kind or ".." in key.split("/"):
                     raise PatchError(f"{path.name} names {name!r} twice or upwards: that is no sound wheel.")
                 kind[key] = archive.read(entry)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise PatchError(f"{path.name} cannot be read as a wheel ({error}): fetch it again.") from error
+    except PatchError:
+        raise
+    except Exception as error:  # each compression has errors of its own for a spoiled stream, from OSError on
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PatchError(f"{path.name} cannot be read as a wheel ({reason}): fetch it again.") from error
     if f"{PACKAGE}/__init__.py" not in files:
         raise PatchError(f"{path.name} holds no {PACKAGE}/__init__.py: that is no {PACKAGE} wheel.")
     return files, facts
