@@ -7,7 +7,16 @@ import torch
 
 from ultralytics import YOLO
 
-BASE = {"imgsz": 64, "batch": 4, "epochs": 1, "plots": False, "device": "cpu", "workers": 0, "val": False}
+BASE = {
+    "imgsz": 64,
+    "batch": 4,
+    "epochs": 1,
+    "plots": False,
+    "device": "cpu",
+    "workers": 0,
+    "val": False,
+    "distill_check": False,
+}
 
 
 def options(data_yaml, folder, **more):

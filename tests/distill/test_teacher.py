@@ -155,5 +155,3 @@ def test_no_registry_sees_it(make_model):
     holder.teacher = make_teacher(make_model(trained=True))
     assert not holder.state_dict() and not list(holder.parameters()) and len(list(holder.modules())) == 1
     assert copy.deepcopy(holder).teacher is holder.teacher
-
-

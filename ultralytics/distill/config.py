@@ -61,6 +61,7 @@ class Config:
         module (Spelled | None): A user's own distiller in place of the terms.
         online (bool): Whether the teacher trains too.
         dline (float): Gain of the online teacher's own task loss.
+        check (bool): Whether the teacher is measured before the first epoch.
         single_cls (bool): Whether the student's one class stands for all objects.
         classes (list[int] | None): Classes that are trained, if not all.
         precision (str): `auto`, `fp32`, `bf16` or `fp16` for the teacher's forward.
@@ -79,6 +80,7 @@ class Config:
     module: Spelled | None = None
     online: bool = False
     dline: float = 1.0
+    check: bool = True
     single_cls: bool = False
     classes: list[int] | None = None
     imgsz: int | tuple[int, int] | None = None
@@ -138,6 +140,7 @@ def read(args: SimpleNamespace) -> Config:
         imgsz=image_size("distill_imgsz", args.distill_imgsz),
         mean=numbers("distill_mean", args.distill_mean, least=0, most=1),
         std=numbers("distill_std", args.distill_std, above=0),
+        check=choice("distill_check", args.distill_check, (False, True)),
         single_cls=bool(args.single_cls),
         classes=[args.classes] if isinstance(args.classes, int) else args.classes,
     )

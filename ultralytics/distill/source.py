@@ -40,6 +40,11 @@ class Source:
         """Return the file's name, for messages."""
         return self.path.name
 
+    def fresh(self) -> nn.Module:
+        """Return a copy of the teacher as it was given; its own module may have been changed for speed since."""
+        module = deepcopy(self.module) if self.live else _load(str(self.path))[0]
+        return module if is_ultralytics(module) else Foreign(module, self.module.probe_size)
+
     def write(self) -> None:
         """Save a teacher that was given as an object, once, as a checkpoint that upstream loads."""
         if not self.save:
@@ -89,7 +94,7 @@ def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Sou
             source = Source(module, place, save=True, live=True)
     if not is_ultralytics(source.module):
         source.module = Foreign(source.module, size)
-    if _untrained(source.module):
+    if untrained(source.module):
         LOGGER.warning(f"'model_t={source.path}' is an untrained teacher: it has random weights and teaches noise.")
     return source
 
@@ -125,7 +130,7 @@ def _equals_file(module: nn.Module, file: Path) -> bool:
     return live.keys() == saved.keys() and all(torch.equal(v.cpu().float(), saved[k].float()) for k, v in live.items())
 
 
-def _untrained(module: nn.Module) -> bool:
+def untrained(module: nn.Module) -> bool:
     """Whether no BatchNorm has ever seen a batch."""
     norms = (m for m in module.modules() if isinstance(m, nn.BatchNorm2d))
     means = [m.running_mean for m in norms if m.running_mean is not None]

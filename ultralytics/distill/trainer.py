@@ -15,6 +15,7 @@ from ultralytics.distill import config as configuration
 from ultralytics.distill.composite import Composite
 from ultralytics.distill.config import Config
 from ultralytics.distill.distiller import BaseDistiller, TermError
+from ultralytics.distill.exam import examine
 from ultralytics.distill.folder import Folder
 from ultralytics.distill.foreign import Foreign
 from ultralytics.distill.lessons import build_composite
@@ -169,6 +170,7 @@ def build(trainer: BaseTrainer) -> nn.Module:
     trainer.scaler = Scaler(trainer)
     if run.composite.online:
         trainer.add_callback("on_train_epoch_end", online.end_epoch)
+    trainer.add_callback("on_train_start", examine)
     trainer.add_callback("on_train_epoch_start", _start_epoch)
     trainer.add_callback("on_train_batch_start", _start_batch)
     trainer.add_callback("on_train_epoch_end", _end_epoch)
