@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ultralytics.utils import YAML
+from ultralytics.distill.upstream import save_yaml
 
 NAMES = ("red", "green", "blue")
 COLORS = ((60, 60, 220), (60, 200, 60), (220, 80, 60))  # BGR
@@ -59,7 +59,7 @@ def draw_set(
             _write(task, root, split, f"{i}.png", image, boards, names)
     if task == "classify":
         return str(root)
-    YAML.save(root / "data.yaml", _describe(task, root, names))
+    save_yaml(root / "data.yaml", _describe(task, root, names))
     return str(root / "data.yaml")
 
 

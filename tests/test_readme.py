@@ -20,7 +20,7 @@ def test_every_argument_stands_in_the_table_with_its_default():
     lines = DEFAULT_CFG_PATH.read_text(encoding="utf-8").splitlines()
     pairs = [re.match(r"(\w+):\s*([^#]*)", x).groups() for x in lines if re.match(r"\w+:", x)]
     names = [k for k, _ in pairs]
-    first, last = names.index("model_t"), names.index("distill_precision")
+    first, last = names.index("model_t"), names.index("distill_check")
     assert shown == [(k, v.strip() or "none") for k, v in pairs[first : last + 1]]
 
 

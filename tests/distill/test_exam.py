@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import build_model, save_model
 from short_run import equal, options, weights
+from small_models import build_model, save_model
 from task_sets import draw_set
 
 from ultralytics import YOLO

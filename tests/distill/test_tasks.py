@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import build_model, save_model, shrink
 from short_run import options, rows
+from small_models import build_model, save_model, shrink
 from task_sets import draw_set
 
 from ultralytics import YOLO

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import build_model
+from small_models import build_model
 from torch import distributed as dist
 from torch import nn
 

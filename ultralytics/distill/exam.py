@@ -18,6 +18,7 @@ from ultralytics.distill.config import Config
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads import outputs
 from ultralytics.distill.source import Source, untrained
+from ultralytics.distill.upstream import LINE
 from ultralytics.distill.view import View, make_view
 from ultralytics.utils import LOGGER, RANK
 
@@ -38,9 +39,10 @@ def examine(trainer: BaseTrainer) -> None:
     Args:
         trainer (BaseTrainer): A trainer whose loaders and EMA are built, before the first epoch.
     """
-    run, student = trainer.distill, trainer.ema.ema
-    if trainer.start_epoch or not run.configs[0].check:
+    run = trainer.distill
+    if trainer.start_epoch or not run.configs[0].check or trainer.ema is None:  # 8.3 validates in one process
         return
+    student = trainer.ema.ema
     loader, images = sample(trainer.test_loader)
     devices = [trainer.device] if trainer.device.type == "cuda" else []
     start: dict[str, float] | None = {} if untrained(student) else None
@@ -134,7 +136,7 @@ def sample(loader: Any) -> tuple[DataLoader, int]:
     keep = min(len(batches), max(LIMIT // size, 1))
     chosen = [batches[i * len(batches) // keep][:LIMIT] for i in range(keep)]
     images = sum(len(b) for b in chosen)
-    if RANK != -1:
+    if RANK != -1 and LINE == "8.4":
         chosen = chosen[RANK :: torch.distributed.get_world_size()]
     workers, collate = loader.num_workers, loader.collate_fn
     return DataLoader(loader.dataset, batch_sampler=chosen, num_workers=workers, collate_fn=collate), images
@@ -158,16 +160,17 @@ def measure(
     module = module.to(trainer.device)
     predict = module.forward
     module.forward = lambda x, augment=False: predict(x if view is None else view(x))
-    module.loss = lambda batch, preds=None: (None, {})  # its value would not be used
+    items: Any = {} if LINE == "8.4" else torch.zeros(1, device=trainer.device)
+    module.loss = lambda batch, preds=None: (None, items)  # its value would not be used
     validator = trainer.get_validator()
     validator.dataloader, validator.callbacks = loader, defaultdict(list)
     validator.get_desc, validator.print_results = lambda: f"Distillation: {who}", lambda: None
     for argument in ("plots", "save_json", "save_txt"):
         setattr(validator.args, argument, False)
     stand_in = SimpleNamespace(
-        ema=SimpleNamespace(ema=module), device=trainer.device, data=trainer.data, amp=trainer.amp, loss_items={},
+        ema=SimpleNamespace(ema=module), device=trainer.device, data=trainer.data, amp=trainer.amp, loss_items=items,
         stopper=SimpleNamespace(possible_stop=False), epoch=0, epochs=2, world_size=1,
-        label_loss_items=lambda loss, prefix: {},
+        label_loss_items=lambda loss, prefix: {}, args=trainer.args,
     )  # fmt: skip
     return validator(stand_in) or {}
 
