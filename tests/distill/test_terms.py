@@ -15,7 +15,7 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms import MapTerm, ResponseTerm, build_loss
 
-SOFTMAX = {"kl", "dist"}  # over classes that exclude each other
+SOFTMAX = ("kl", "dist")  # over classes that exclude each other
 BOXES = {"ld", "giou", "crosskd"}  # what a classifier does not have
 OWN = {"mask": "seg", "pose": "pose", "probiou": "obb", "cwdmap": "sem", "depth": "depth"}  # one task's own
 TERMS = [("feat", x) for x in FEATURE] + [("logit", x) for x in RESPONSE] + [("rel", x) for x in RELATION]
