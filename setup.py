@@ -26,7 +26,7 @@ from patching.pin import choose_line, read_pin
 from patching.wheel import obtain, read_wheel
 
 ROOT = Path(__file__).resolve().parent
-TEST = ["pytest", "pytest-xdist", "hypothesis", "merge3", "mypy", "patch-ng", "ruff"]
+TEST = ["pytest", "pytest-xdist", "hypothesis", "merge3", "mypy", "patch-ng", "pytest-timeout", "ruff"]
 EXTRA = re.compile(r"""(?P<name>[^;]+?)\s*;\s*(?:(?P<marker>.+)\s+and\s+)?extra\s*==\s*["'](?P<extra>[^"']+)["']""")
 LICENSE_COPY = "LICENSE.upstream"
 

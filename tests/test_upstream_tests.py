@@ -1,0 +1,108 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Upstream's tests on two sides: what is taken from the archive, what is drawn, how outcomes are read and compared."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+
+from suite import data, sdist, sides
+from suite.difference import differing, explain, reasons, table
+from suite.sides import Outcome
+from ultralytics.data.dataset import YOLODataset
+
+TOY = """
+import os, time, pytest
+
+def test_passes():
+    assert os.environ["YOLO_OFFLINE"] == "true" and os.environ["https_proxy"].endswith(":9")
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_fails(n):
+    assert n == 2, "one is not two"
+
+def test_hangs():
+    time.sleep(60)
+
+@pytest.mark.skip(reason="no camera")
+def test_skips():
+    pass
+
+def test_breaks(no_such_fixture):
+    pass
+"""
+
+
+def test_every_end_is_read(tmp_path):
+    """Passed, failed, skipped and broken tests are told apart, and one that hangs is stopped."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/__init__.py").touch()
+    (tmp_path / "tests/test_toy.py").write_text(TOY)
+    found = sides.run_tests(tmp_path, "test_toy.py", 2, [])
+    assert {k.partition("::")[2]: v.status for k, v in found.items()} == {
+        "test_passes": "passed",
+        "test_fails[1]": "failed",
+        "test_fails[2]": "passed",
+        "test_hangs": "failed",
+        "test_skips": "skipped",
+        "test_breaks": "error",
+    }
+    assert "one is not two" in found["test_toy.py::test_fails[1]"].reason
+    assert "Timeout" in found["test_toy.py::test_hangs"].reason
+    assert found["test_toy.py::test_skips"].reason == "no camera"
+
+
+def test_differences_are_named():
+    """A test that ends otherwise, or is absent, differs; another reason for the same end does not."""
+    stock = {"a.py::x": Outcome("passed"), "a.py::y": Outcome("failed", "no net"), "b.py::z": Outcome("passed")}
+    same = {**stock, "a.py::y": Outcome("failed", "other words")}
+    assert differing({"stock": stock, "patched": same}) == [] and explain({"stock": stock, "patched": same}) == ""
+    other = {"a.py::x": Outcome("failed", "boom"), "a.py::y": Outcome("failed", "no net")}
+    assert differing({"stock": stock, "patched": other}) == ["a.py::x", "b.py::z"]
+    assert explain({"stock": stock, "patched": other}).splitlines() == [
+        "a.py::x: stock passed; patched failed boom",
+        "b.py::z: stock passed; patched absent",
+    ]
+    assert table({"stock": stock, "patched": other}).splitlines()[2:] == [
+        "| a.py | 2 / 2 | 1 / 0 | 1 / 2 | 0 / 0 | 0 / 0 | 1 |",
+        "| b.py | 1 / 0 | 1 / 0 | 0 / 0 | 0 / 0 | 0 / 0 | 1 |",
+        "| all | 3 / 2 | 2 / 0 | 1 / 2 | 0 / 0 | 0 / 0 | 2 |",
+    ]
+    assert reasons(stock).splitlines()[2:] == ["| 1 | no net |"]
+
+
+def test_only_tests_are_unpacked(tmp_path):
+    """Files of `tests/` itself; neither other folders nor names that lead out of the target."""
+    with tarfile.open(tmp_path / "toy.tar.gz", "w:gz") as tar:
+        for name in ("toy/tests/a.py", "toy/tests/deep/b.py", "toy/tests/../c.py", "toy/setup.py", "/toy/tests/d.py"):
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"#"))
+    sdist.unpack_tests(tmp_path / "toy.tar.gz", tmp_path / "out" / "tests")
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.py")] == ["out/tests/a.py"]
+
+
+def test_an_unknown_version_is_refused(tmp_path):
+    """Nothing is fetched without a hash to check it by."""
+    with pytest.raises(ValueError, match="No sha256 is known for the source of 8.0.0"):
+        sdist.obtain("8.0.0", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "task, label, more",
+    [
+        ("detect", data.as_box, {}),
+        ("segment", data.as_corners, {}),
+        ("pose", data.as_pose, {"kpt_shape": [17, 3]}),
+        ("obb", data.as_corners, {}),
+    ],
+)
+def test_upstream_reads_what_is_drawn(task, label, more, tmp_path):
+    """Every image has its objects, inside its borders."""
+    data.draw_boxes(tmp_path, 5, label)
+    facts = {"names": {i: str(i) for i in range(5)}, "channels": 3, **more}
+    found = YOLODataset(img_path=str(tmp_path / "images/train"), data=facts, task=task, imgsz=64, augment=False)
+    assert [len(x["cls"]) for x in found.labels] == [3] * data.COUNT
+    assert all(0 < v < 1 for x in found.labels for v in x["bboxes"].ravel())
