@@ -109,7 +109,9 @@ def attach(trainer: BaseTrainer) -> Run | None:
             f"'distill_module={config.module.text}' is no distiller; derive it from ultralytics.distill.BaseDistiller."
         )
     if config.online and (len(given) > 1 or given == ["ema"]):
-        raise ValueError(f"'distill_online=True' trains one teacher along, 'model_t={args.model_t}' is no such one.")
+        raise ValueError(
+            f"'distill_online=True' trains one teacher along, 'model_t={args.model_t}' is no such one; give one model."
+        )
     for term in config.terms:
         if term.spelled.cls in NAMED:  # a wrong value is found before anything is written; users' classes when built
             build_loss(term, config, channels=(8, 8))
@@ -130,11 +132,13 @@ def _require_trainable(config: Config, source: Source) -> None:
     own = {"distill_imgsz": config.imgsz, "distill_mean": config.mean, "distill_std": config.std}
     for name, value in own.items():
         if value is not None:
-            raise ValueError(f"'{name}={value}' is for a frozen teacher, 'distill_online=True' trains it on the batch.")
+            raise ValueError(
+                f"'{name}={value}' is for a frozen teacher, 'distill_online=True' trains it; leave one out."
+            )
     if isinstance(source.module, Foreign):
         raise ValueError(
             f"'distill_online=True' trains an Ultralytics model along, the teacher is a "
-            f"{type(source.module.inner).__name__}."
+            f"{type(source.module.inner).__name__}; leave 'distill_online' out."
         )
 
 
