@@ -14,6 +14,7 @@ from torch import nn
 
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import PROBE, replay
+from ultralytics.distill.upstream import SAFE_LOAD
 from ultralytics.utils import LOGGER
 
 
@@ -182,7 +183,6 @@ def read_module(path: str) -> nn.Module | None:
         (nn.Module | None): None for every other file.
     """
     from ultralytics.engine.model import Model
-    from ultralytics.utils import SAFE_LOAD
     from ultralytics.utils.patches import torch_load
 
     if SAFE_LOAD or not zipfile.is_zipfile(path):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LINE = "8.4" if hasattr(torch_utils, "unwrap_model") else "8.3"
 EXTRAS = {"Segment": ("mask_coefficient", "proto"), "Pose": ("kpts",), "OBB": ("angle",)}  # of an 8.3 head's tuple
 
+SAFE_LOAD = getattr(utils, "SAFE_LOAD", False)  # 8.3 does not know the variable
 YOLOEDetect = getattr(modules, "YOLOEDetect", ())  # nothing is an instance of no class
 unwrap_model = torch_utils.unwrap_model if LINE == "8.4" else torch_utils.de_parallel
 
@@ -158,6 +159,7 @@ def order_columns(metrics: dict[str, float], columns: Sequence[str]) -> dict[str
 
 
 __all__ = (
+    "SAFE_LOAD",
     "YOLOEDetect",
     "adapt",
     "join_items",

@@ -1,0 +1,51 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What differs between upstream's lines stays in one room."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from patching import Repo
+from patching.pin import find_lines, read_pin
+from patching.wheel import read_wheel
+
+ROOT = Path(__file__).resolve().parents[2]
+ONLY_84 = {("ultralytics/distill/compiled.py", "YOLOEModel")}  # reached with compile= alone, which 8.3 does not have
+
+
+def imports(path: Path) -> list[tuple[str, str]]:
+    """List what a file imports from upstream: module and name."""
+    nodes = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)]
+    nodes = [n for n in nodes if (n.module or "").split(".")[0] == "ultralytics" and "distill" not in n.module]
+    return [(n.module, a.name) for n in nodes for a in n.names if a.name != "distill"]
+
+
+def names_in(files: dict[str, bytes], module: str) -> set[str]:
+    """Return the names that a module of the wheel defines or imports, its submodules included."""
+    stem = module.replace(".", "/")
+    text = files.get(f"{stem}.py", files.get(f"{stem}/__init__.py", b"")).decode()
+    found = {p[len(stem) + 1 :].split("/")[0].partition(".")[0] for p in files if p.startswith(f"{stem}/")}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {(a.asname or a.name).split(".")[0] for a in node.names}
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+@pytest.mark.parametrize("version", [v for v, repo in find_lines(ROOT).items() if repo.line])
+def test_rooms_import_what_every_line_has(version):
+    """A name that an older line lacks is asked for in `upstream.py` alone."""
+    repo: Repo = find_lines(ROOT)[version]
+    wheel = repo.cache / read_pin(repo.patches / "upstream.toml").wheel
+    if not wheel.is_file():
+        pytest.skip(f"its wheel is not here: run `pip download --no-deps --dest .upstream ultralytics=={version}`")
+    files, rooms = read_wheel(wheel)[0], [*repo.overlay.rglob("*.py"), ROOT / "distill.py"]
+    asked = [(r.relative_to(ROOT).as_posix(), *x) for r in rooms if r.name != "upstream.py" for x in imports(r)]
+    missing = [x for x in asked if x[2] not in names_in(files, x[1]) and (x[0], x[2]) not in ONLY_84]
+    assert len(asked) > 30 and missing == []
