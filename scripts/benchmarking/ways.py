@@ -109,7 +109,7 @@ class Way(BaseTrainer):
         if name == "native":
             self.model = DistillationModel(student_model=self.model, teacher_model=self.args.distill_model)
         elif name == "tutorial":
-            from ultralytics.nn.tasks import load_checkpoint
+            from ultralytics.distill.upstream import load_checkpoint
 
             self.model = Tutorial(self.model, load_checkpoint(teacher)[0].to(self.device))
         self.model = distill.build(self)

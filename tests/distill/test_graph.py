@@ -205,7 +205,7 @@ def test_no_common_stride(make_model):
     """Heads that share no stride are refused; the message shows both models' strides and the way out."""
     teacher = make_model("yolov8n-p2.yaml")
     teacher.model[-1].f = [18, 21]  # P2 and P3 only; the probe needs no more than where the head looks
-    teacher.model[-1].nl = 2
+    teacher.model[-1].nl, teacher.model[-1].stride = 2, teacher.model[-1].stride[:2]
     with pytest.raises(ValueError, match=r"distill_layers=auto.*student.*\[32.0\].*teacher.*\[4.0, 8.0\].*\[\[student"):
         pair(make_model("yolov8n-cls.yaml"), teacher)
 

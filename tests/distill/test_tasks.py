@@ -7,26 +7,18 @@ from small_models import build_model, save_model, shrink
 from task_sets import draw_set
 
 from ultralytics import YOLO
-from ultralytics.distill.upstream import save_yaml
+from ultralytics.distill.upstream import LINE, save_yaml
 
-MODELS = {
-    "detect": "yolo26n.yaml",
-    "segment": "yolo26n-seg.yaml",
-    "pose": "yolo26n-pose.yaml",
-    "obb": "yolo26n-obb.yaml",
-    "classify": "yolo26n-cls.yaml",
-    "semantic": "yolo26n-sem.yaml",
-    "depth": "yolo26n-depth.yaml",
-}
-RECIPE = {
-    "detect": ["bckd/one2many", "bckd/one2one"],
-    "segment": ["bckd/one2many", "bckd/one2one", "mask/one2many", "mask/one2one"],
-    "pose": ["bckd/one2many", "bckd/one2one", "pose/one2many", "pose/one2one"],
-    "obb": ["bckd/one2many", "bckd/one2one", "probiou/one2many", "probiou/one2one"],
-    "classify": ["kl"],
-    "semantic": ["cwdmap"],
-    "depth": ["depth"],
-}
+FAMILY = "yolo26n" if LINE == "8.4" else "yolo11n"
+SUFFIXES = ("detect", ""), ("segment", "-seg"), ("pose", "-pose"), ("obb", "-obb"), ("classify", "-cls")
+MODELS = {task: f"{FAMILY}{suffix}.yaml" for task, suffix in (*SUFFIXES, ("semantic", "-sem"), ("depth", "-depth"))}
+TERMS = {"detect": ["bckd"], "segment": ["bckd", "mask"], "pose": ["bckd", "pose"], "obb": ["bckd", "probiou"]}
+RECIPE = {"classify": ["kl"], "semantic": ["cwdmap"], "depth": ["depth"]}
+for task, terms in TERMS.items():
+    if LINE == "8.4":  # two branches and no bins
+        RECIPE[task] = [f"{t}/{branch}" for t in terms for branch in ("one2many", "one2one")]
+    else:
+        RECIPE[task] = terms if task == "obb" else [terms[0], "ld", *terms[1:]]
 NC = {"semantic": 4, "depth": 1}
 
 

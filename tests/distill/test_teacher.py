@@ -16,7 +16,7 @@ from torch import nn
 from ultralytics.distill.graph import head_inputs, replay
 from ultralytics.distill.predictions import branches
 from ultralytics.distill.speed import fuse
-from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.distill.upstream import load_checkpoint
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 FAMILIES = ("yolov8n.yaml", "yolov10n.yaml", "yolo11n.yaml", "yolo12n.yaml", "yolo26n.yaml", "yolo26n-seg.yaml",

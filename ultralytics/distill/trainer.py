@@ -27,7 +27,7 @@ from ultralytics.distill.schedule import Constant
 from ultralytics.distill.source import Source, resolve
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.terms import build_loss
-from ultralytics.distill.upstream import adapt, order_columns, torn_down, unwrap_model, weight_group
+from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model, weight_group
 from ultralytics.distill.view import check_view
 from ultralytics.utils import LOGGER, RANK, colorstr
 
@@ -104,6 +104,8 @@ def attach(trainer: BaseTrainer) -> Run | None:
     config = configs[0]
     if "ema" in given and len(given) > 1:
         raise ValueError(f"'model_t={args.model_t}': 'ema' teaches alone; give it without other teachers.")
+    if "ema" in given and not keeps_average(args.device):
+        raise ValueError("'model_t=ema' needs Ultralytics 8.4 on several devices; train on one, or name a teacher.")
     if config.module and not issubclass(config.module.cls, BaseDistiller):
         raise ValueError(
             f"'distill_module={config.module.text}' is no distiller; derive it from ultralytics.distill.BaseDistiller."

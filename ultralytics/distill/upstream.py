@@ -65,6 +65,12 @@ def time_sync(device: torch.device) -> float:
     return torch_utils.time_sync(device) if LINE == "8.4" else torch_utils.time_sync()
 
 
+def keeps_average(device: Any) -> bool:
+    """Whether each process of a run on `device=` has the student's running average; in 8.3 the first alone has it."""
+    several = utils.RANK != -1 or len(device if isinstance(device, (list, tuple)) else str(device).split(",")) > 1
+    return LINE == "8.4" or not several
+
+
 def weight_group(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Return the group of the student's decayed weights, the slowest if there are several; in 8.3 they have no name."""
     named = [g for g in optimizer.param_groups if g.get("param_group") == "weight"]
@@ -163,6 +169,7 @@ __all__ = (
     "YOLOEDetect",
     "adapt",
     "join_items",
+    "keeps_average",
     "load_checkpoint",
     "load_yaml",
     "order_columns",
