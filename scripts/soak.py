@@ -29,10 +29,11 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.distill.demo import prepare
+from ultralytics.distill.upstream import load_yaml
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import LOGGER, YAML
+from ultralytics.utils import LOGGER
 
 WAYS = ("plain", "distilled")
 COUNTS = {"tensors": "live tensors", "hooks": "hooks", "files": "open files"}
@@ -109,7 +110,7 @@ def run(folder: Path, name: str, epochs: int, every: int, **arguments: Any) -> l
 
 def make_teacher(folder: Path) -> Path:
     """Write a checkpoint of the drawn set's wider model."""
-    names = YAML.load(prepare(folder, 64, train=8, val=4))["names"]
+    names = load_yaml(prepare(folder, 64, train=8, val=4))["names"]
     model, file = DetectionModel(str(folder / "teacher.yaml"), nc=len(names), verbose=False), folder / "teacher.pt"
     model.names = names
     torch.save({"epoch": -1, "model": model.half(), "train_args": {"task": "detect", "imgsz": 64}, "ema": None}, file)

@@ -21,8 +21,8 @@ import torch
 from ultralytics import YOLO, __version__
 from ultralytics.distill import command
 from ultralytics.distill.files import save_whole, write_whole
+from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import GIT
-from ultralytics.utils.torch_utils import unwrap_model
 
 
 class Prepared(Exception):

@@ -15,9 +15,9 @@ from matrices import pairs
 from ultralytics import YOLO
 from ultralytics.distill.graph import pair
 from ultralytics.distill.trial import runs_in
+from ultralytics.distill.upstream import save_yaml
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Concat
-from ultralytics.utils import YAML
 
 RING = ("yolov3-tiny", "yolov5n", "yolov6n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n",
         "yolov8n-rtdetr", "yolov3-tiny")  # fmt: skip
@@ -56,7 +56,7 @@ def custom_yaml(student_yaml, tmp_path, monkeypatch):
     head.insert(3, [-1, 1, "Gate", []])  # after layer 12
     for row in head[4:]:
         row[0] = [x + (x > 12) for x in row[0]] if isinstance(row[0], list) else row[0] + (row[0] > 12)
-    YAML.save(path := tmp_path / "bifpn.yaml", {k: v for k, v in cfg.items() if k != "yaml_file"})
+    save_yaml(path := tmp_path / "bifpn.yaml", {k: v for k, v in cfg.items() if k != "yaml_file"})
     return path
 
 
