@@ -27,7 +27,7 @@ def boards(tmp_path_factory):
     """A set of four validation images, two of them red, and a classifier for each colour that sees nothing else."""
     root = tmp_path_factory.mktemp("boards")
     for i, name in enumerate(names := ("blue", "green", "red")):
-        model = build_model("yolo26n-cls.yaml", 3, 0.125, seed=i, trained=True)
+        model = build_model("yolov8n-cls.yaml", 3, 0.125, seed=i, trained=True)
         model.model[-1].linear.bias.data[i] = 50
         model.names = dict(enumerate(names))
         save_model(model, root / f"{name}.pt")
