@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from comparing.table import T95
 from ultralytics import YOLO
 from ultralytics.distill.demo import prepare
 from ultralytics.distill.upstream import load_yaml
@@ -38,7 +39,6 @@ from ultralytics.utils import LOGGER
 WAYS = ("plain", "distilled")
 COUNTS = {"tensors": "live tensors", "hooks": "hooks", "files": "open files"}
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-STUDENT_T = {4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 10: 2.228, 14: 2.145, 18: 2.101}  # 97.5 percent
 
 
 def uneven_trainer(every: int) -> type[DetectionTrainer]:
@@ -134,8 +134,7 @@ def trend(values: list[float], every: int) -> tuple[float, float]:
     slope = sum((x - mean(xs)) * (y - mean(ys)) for x, y in zip(xs, ys)) / spread
     rest = sum((y - mean(ys) - slope * (x - mean(xs))) ** 2 for x, y in zip(xs, ys))
     free = len(ys) - 2
-    factor = STUDENT_T[max(k for k in STUDENT_T if k <= free)]
-    return slope, factor * math.sqrt(rest / free / spread)
+    return slope, T95[min(free, len(T95)) - 1] * math.sqrt(rest / free / spread)
 
 
 def report(found: dict[str, list[dict[str, float]]], warm: int, every: int) -> tuple[str, bool]:
