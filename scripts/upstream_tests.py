@@ -4,7 +4,7 @@
     python scripts/upstream_tests.py
 
 The tests come from the source distribution of the pinned version, which is fetched with pip and checked by its sha256.
-Both sides run in this environment, one after the other, offline and with automatic installing off. Data sets and
+Both sides run in this environment at the same time, offline and with automatic installing off. Data sets and
 checkpoints that the tests look for are drawn on the spot under their names, the same ones for both sides. Tests that
 need more than that, or a package that is not installed, fail or are skipped on both sides alike; a difference is what
 counts, and the exit status is 1 where there is one. A test that differs is run once more on both sides first.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -40,6 +41,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def run_both(sides: dict[str, Path], file: str, limit: int, chosen: list[str]) -> dict[str, dict[str, Outcome]]:
+    """Run a file's tests on both sides at the same time, so that a busy machine slows both alike."""
+    with ThreadPoolExecutor(len(sides)) as pool:
+        return dict(zip(sides, pool.map(lambda side: run_tests(side, file, limit, chosen), sides.values())))
+
+
 def compare(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Outcome]]:
     """Run all files on both sides, file by file; return what became of the tests of each side."""
     repo = choose_line(ROOT)
@@ -47,13 +54,13 @@ def compare(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Ou
     runs: dict[str, dict[str, Outcome]] = {name: {} for name in SIDES}
     chosen = ["-k", options.keyword] if options.keyword else []
     for file in options.files:
-        found = {name: run_tests(side, file, options.limit, chosen) for name, side in sides.items()}
+        found = run_both(sides, file, options.limit, chosen)
         for test in differing(found):
             again = ["-k", test.partition("::")[2].partition("[")[0]]
             print(f"once more: {test}", flush=True)
-            for name, side in sides.items():
-                second = run_tests(side, file, options.limit, again)
-                found[name].update({test: second[test]} if test in second else {})
+            second = run_both(sides, file, options.limit, again)
+            for name in SIDES:
+                found[name].update({test: second[name][test]} if test in second[name] else {})
         for name in SIDES:
             runs[name].update(found[name])
         print(f"{file}: {len(found[SIDES[0]])} tests, {len(differing(found))} differ", flush=True)
