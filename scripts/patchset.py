@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Fetches the pinned upstream wheel, applies our patches to a tree, takes them back, checks them, and refreshes them.
+"""Carries our patches: over the pinned upstream, into trees of one's own, and on to other releases.
 
 Usage:
     python scripts/patchset.py status
@@ -15,9 +15,12 @@ from pathlib import Path
 
 from patching import PatchError, Repo, target, tree
 from patching.check import check
+from patching.drift import drift
 from patching.drop import drop
 from patching.pin import choose_line, find_lines, read_pin
+from patching.port import make_port, report, require_release, try_out, write
 from patching.refresh import parse_pick, refresh
+from patching.release import release
 from patching.status import status, target_status
 from patching.target import nearest_line
 from patching.wheel import obtain
@@ -31,6 +34,9 @@ COMMANDS = {
     "check": "hold the series against the patch rules; needs no download and no installed package",
     "refresh": "turn edits of upstream files in this repository's tree into the patches they belong to",
     "drop": "take one patch out of the series, and move the later ones' hunks accordingly",
+    "port": "try the series on another release, strictly, then by merge, and run the smoke test on the result",
+    "drift": "port to each of several releases, and draw a table and a picture",
+    "release": "raise our number, close the changelog's open part, and build the wheel into dist/",
 }
 
 
@@ -72,6 +78,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="PATH[:FIRST[-LAST]]",
         help="with --patch: take only the edits in this file, or in these of its present lines; may be repeated",
     )
+    made["port"].add_argument("version", metavar="VERSION", help="the release, or newest")
+    made["port"].add_argument("--write", action="store_true", help="make the ported series the series, and it the pin")
+    made["drift"].add_argument("version", nargs="+", metavar="VERSION", help="the releases; newest may be among them")
+    made["drift"].add_argument(
+        "--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="where drift.md and drift.png go"
+    )
     made["drop"].add_argument("patch", metavar="NAME", help="file name of the patch")
     for name in ("apply", "revert"):
         made[name].add_argument("--dry-run", action="store_true", help="with --target: say what would go where")
@@ -103,10 +115,28 @@ def run(args: argparse.Namespace, repo: Repo) -> int:
         refresh(repo, args.patch, tuple(parse_pick(text) for text in args.file), write=not args.dry_run)
     elif args.command == "drop":
         drop(repo, args.patch)
+    elif args.command == "port":
+        return run_port(args, repo)
+    elif args.command == "drift":
+        drift(repo, [require_release(version) for version in args.version], args.out)
+    elif args.command == "release":
+        release(repo.root)
     elif args.command == "status":
         show_status(*status(repo, repo.root))
     else:
         return run_check(list(find_lines(ROOT).values()) if args.upstream is None else [repo])
+    return 0
+
+
+def run_port(args: argparse.Namespace, repo: Repo) -> int:
+    """Port the series to another release; return 0 when no hand is needed."""
+    port = make_port(repo, require_release(args.version))
+    report(port)
+    if port.needs_a_hand or not try_out(port):
+        print(f"a hand is needed for {port.pin.version}: see docs/maintaining.md")
+        return 1
+    if args.write:
+        write(port)
     return 0
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -19,6 +20,8 @@ from .diff import safe_path
 from .pin import Pin
 
 BESIDE = "tests"  # what older wheels (8.3) hold beside the package; it is left there
+NEWEST = "newest"
+WHEEL_NAME = re.compile(rf"{PACKAGE}-(\d[\w.]*)-py3-none-any\.whl")
 MOST = 512 * 2**20  # bytes unpacked; upstream needs about 10 MB, a bomb would need far more
 
 
@@ -45,7 +48,7 @@ def obtain(repo: Repo, pin: Pin, source: Path | None = None) -> Path:
     if source is None and cached.is_file() and sha256(cached.read_bytes()) == pin.sha256:
         return cached
     with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
-        found = source or _download(pin, Path(folder))
+        found = source or _download(f"{PACKAGE}=={pin.version}", Path(folder), pin.wheel)
         if not found.is_file():
             raise PatchError(f"{found} is not a file: give the path of {pin.wheel}.")
         data = found.read_bytes()
@@ -54,6 +57,37 @@ def obtain(repo: Repo, pin: Pin, source: Path | None = None) -> Path:
         raise PatchError(
             f"{found.name} has sha256 {digest}, pinned is {pin.sha256}: cut short or another file, fetch it again."
         )
+    return _keep(repo, pin.wheel, data)
+
+
+def obtain_release(repo: Repo, version: str) -> tuple[str, Path]:
+    """Return a release that is not pinned (yet), whose hash nobody has vouched for, in the cache.
+
+    Args:
+        repo (Repo): The patch repository.
+        version (str): Version of the release, or `newest`.
+
+    Returns:
+        version (str): Its version.
+        wheel (Path): Its wheel.
+
+    Raises:
+        PatchError: If it cannot be had.
+    """
+    cached = repo.cache / f"{PACKAGE}-{version}-py3-none-any.whl"
+    if cached.is_file():
+        return version, cached
+    with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
+        found = _download(PACKAGE if version == NEWEST else f"{PACKAGE}=={version}", Path(folder))
+        match = WHEEL_NAME.fullmatch(found.name)
+        if not match:
+            raise PatchError(f"{found.name} is no pure {PACKAGE} wheel: there is no release {version} to port to.")
+        return match[1], _keep(repo, found.name, found.read_bytes())
+
+
+def _keep(repo: Repo, name: str, data: bytes) -> Path:
+    """Put a wheel into the cache, whole or not at all."""
+    cached = repo.cache / name
     repo.cache.mkdir(parents=True, exist_ok=True)
     beside = cached.with_name(f".{cached.name}.{os.getpid()}")
     try:
@@ -64,24 +98,24 @@ def obtain(repo: Repo, pin: Pin, source: Path | None = None) -> Path:
     return cached
 
 
-def _download(pin: Pin, folder: Path) -> Path:
-    """Download the wheel with pip, or where this Python has none, with the pip that uv brings."""
+def _download(requirement: str, folder: Path, name: str = "*.whl") -> Path:
+    """Download a wheel with pip, or where this Python has none, with the pip that uv brings."""
     if importlib.util.find_spec("pip"):
         command = [sys.executable, "-m", "pip"]
     elif shutil.which("uv"):
         command = ["uv", "tool", "run", "pip"]
     else:
         raise PatchError(
-            f"{pin.wheel} cannot be downloaded, {sys.executable} has no pip and there is no uv: "
+            f"{requirement} cannot be downloaded, {sys.executable} has no pip and there is no uv: "
             f"install pip, or give the file with `fetch --wheel FILE`."
         )
-    requirement = f"{PACKAGE}=={pin.version}"
     options = ["--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
     done = subprocess.run([*command, "download", *options, requirement], capture_output=True, text=True)
-    if done.returncode or not (folder / pin.wheel).is_file():
+    found = sorted(folder.glob(name))
+    if done.returncode or not found:
         reason = (done.stderr.strip().splitlines() or ["no such file came"])[-1]
-        raise PatchError(f"{pin.wheel} cannot be downloaded ({reason}): try again, or use `fetch --wheel FILE`.")
-    return folder / pin.wheel
+        raise PatchError(f"{requirement} cannot be downloaded ({reason}): try again, or use `fetch --wheel FILE`.")
+    return found[0]
 
 
 def read_wheel(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:

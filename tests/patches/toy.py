@@ -30,25 +30,30 @@ def quiet(line):
 class Toy:
     """The toy repository, with short ways to edit and look."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, files: dict[str, bytes] = UPSTREAM):
         """Lay out the repository; its wheel is in the cache, its tree not yet unpacked, its series empty."""
         self.repo = Repo(root)
         for path, data in OVERLAY.items():
             self.put(path, data)
         self.wheel = self.repo.cache / WHEEL
-        self.make_wheel(self.wheel, UPSTREAM)
+        self.make_wheel(self.wheel, files)
         digest = hashlib.sha256(self.wheel.read_bytes()).hexdigest()
         self.put("patches/upstream.toml", pin_text(Pin("1.0.0", WHEEL, digest, 3, {})).encode())
         self.put("patches/series", b"")
 
     def add_line(self, version: str, files: dict[str, bytes]) -> Repo:
         """Pin another release beside the first, with an empty series; return the repository as it sees it."""
-        wheel = WHEEL.replace("1.0.0", version)
-        self.make_wheel(self.repo.cache / wheel, files)
-        digest = hashlib.sha256((self.repo.cache / wheel).read_bytes()).hexdigest()
-        self.put(f"patches/{version}/upstream.toml", pin_text(Pin(version, wheel, digest, 3, {})).encode())
+        wheel = self.add_release(version, files)
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        self.put(f"patches/{version}/upstream.toml", pin_text(Pin(version, wheel.name, digest, 3, {})).encode())
         self.put(f"patches/{version}/series", b"")
         return Repo(self.repo.root, version)
+
+    def add_release(self, version: str, files: dict[str, bytes]) -> Path:
+        """Put another release's wheel into the cache, unpinned."""
+        wheel = self.repo.cache / WHEEL.replace("1.0.0", version)
+        self.make_wheel(wheel, files)
+        return wheel
 
     @staticmethod
     def make_wheel(path: Path, files: dict[str, bytes]):
@@ -100,7 +105,7 @@ class Toy:
 
     def patches(self) -> dict[str, bytes]:
         """Return everything under `patches/`."""
-        return {path.name: path.read_bytes() for path in sorted(self.repo.patches.iterdir())}
+        return {path.name: path.read_bytes() for path in sorted(self.repo.patches.iterdir()) if path.is_file()}
 
     def checkout(self, root: Path, files: dict[str, bytes] = UPSTREAM) -> Path:
         """Lay out a user's own checkout, of the pinned version or another; return the folder above its tree."""

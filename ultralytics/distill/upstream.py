@@ -126,25 +126,29 @@ def adapt(trainer: BaseTrainer) -> None:
     """Let a trainer of 8.3 do what one of 8.4 does, before its loaders, validator and optimizer are built.
 
     It starts a table of its own. It gets callbacks of its own, which it else shares with the model and its next run.
-    And it logs our columns, which it does not learn from the loss items: its names are lengthened once the
-    validation's columns are settled, its items cut before each validation, which sums up the student's own.
+    And it logs our columns, which it does not learn from the loss items (nor does 8.4 before 8.4.110): its names are
+    lengthened once the validation's columns are settled, its items cut before each validation, which sums up the
+    student's own.
     """
     if LINE == "8.3":
         if trainer.csv.exists() and not trainer.resume and utils.RANK in {-1, 0}:
             trainer.csv.unlink()  # of an earlier run in this folder, whose columns may be others
         trainer.callbacks = defaultdict(list, {k: list(v) for k, v in trainer.callbacks.items()})
-        trainer.add_callback("on_pretrain_routine_end", _lengthen_names)
+    if trainer.loss_names:  # known before the first batch, so not read from the items
+        trainer.add_callback("on_train_epoch_start", _lengthen_names)
         trainer.add_callback("on_train_epoch_end", _shorten_items)
 
 
 def _lengthen_names(trainer: BaseTrainer) -> None:
-    """Name the columns behind the task's losses."""
-    trainer.loss_names = (*trainer.loss_names, *trainer.distill.composite.columns)
+    """Name the columns behind the task's losses, anew where another validator was built, which sets the names back."""
+    columns = trainer.distill.composite.columns
+    trainer.loss_names = (*(name for name in trainer.loss_names if name not in columns), *columns)
 
 
 def _shorten_items(trainer: BaseTrainer) -> None:
-    """Leave the columns out of the last batch's items."""
-    trainer.loss_items = trainer.loss_items[: -len(trainer.distill.composite.columns)]
+    """Leave the columns out of the last batch's items, where these are a tensor."""
+    if isinstance(trainer.loss_items, torch.Tensor):
+        trainer.loss_items = trainer.loss_items[: -len(trainer.distill.composite.columns)]
 
 
 @contextmanager
