@@ -208,7 +208,7 @@ def test_every_command_has_help_and_errors_are_one_sentence(tmp_path):
     """The command line: help for each, exit code 1 and one line for a failure."""
     script = str(Path(tree.__file__).parents[1] / "patchset.py")
     run = subprocess.run
-    for command in ("fetch", "apply", "revert", "status", "check", "refresh", "drop"):
+    for command in ("fetch", "apply", "revert", "status", "check", "refresh", "drop", "port", "drift", "release"):
         done = run([sys.executable, script, command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0
         assert "usage" in done.stdout
