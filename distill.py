@@ -63,6 +63,7 @@ def main(line: list[str]) -> None:
     threads = os.getenv("OMP_NUM_THREADS")  # before the import, which sets it
     from ultralytics import YOLO
     from ultralytics.distill import command, comparison, demo
+    from ultralytics.distill.opening import open_model
     from ultralytics.utils import LOGGER, colorstr
     from ultralytics.utils.files import increment_path
 
@@ -85,7 +86,7 @@ def main(line: list[str]) -> None:
         def train(name: str, **changes: object) -> YOLO:
             run = {**args, **changes, "project": str(folder), "name": name}
             LOGGER.info(f"\n{colorstr('bold', f'Training: {name}')} ({run['model']}, {run['epochs']} epochs)")
-            model = YOLO(run["model"])
+            model = open_model(run["model"])
             model.train(**run)
             return model
 

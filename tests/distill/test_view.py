@@ -133,3 +133,17 @@ def test_every_channel_of_the_data(teacher_pt, student_yaml, tmp_path, log):
     student.train(**options(file, tmp_path, model_t=str(teacher_pt), **OWN))
     assert input_channels(student.model) == 1 and rows(tmp_path)[0]["train/dfea_loss"] > 0
     assert any("sees the data's one channel in each of its 3" in line for line in log())
+
+
+def test_more_channels_than_colours(teacher_pt, student_yaml, tmp_path, log):
+    """A teacher of colour images sees the first three of the data's five channels, and says so."""
+    data = load_yaml(file := draw_dataset(tmp_path / "data", 4, 2, 64))
+    save_yaml(file, {**data, "channels": 5})
+    for path in (tmp_path / "data/images").rglob("*.jpg"):
+        image = cv2.imread(str(path))
+        cv2.imwritemulti(str(path.with_suffix(".tiff")), [*cv2.split(image), *cv2.split(image[..., :2])])
+        path.unlink()
+    student = YOLO(student_yaml)
+    student.train(**options(file, tmp_path, model_t=str(teacher_pt), **OWN))
+    assert input_channels(student.model) == 5 and rows(tmp_path)[0]["train/dfea_loss"] > 0
+    assert any("sees the first 3 of the data's 5 channels" in line for line in log())

@@ -133,7 +133,7 @@ def check_view(config: Config, teacher: nn.Module) -> tuple[int, int]:
     Raises:
         ValueError: If they do not fit the teacher.
     """
-    channels, multiple = input_channels(teacher), int(max(teacher.stride))
+    channels, multiple = input_channels(teacher), int(max(getattr(teacher, "stride", [1])))
     sides = [] if config.imgsz is None else [config.imgsz] if isinstance(config.imgsz, int) else config.imgsz
     if any(x % multiple for x in sides):
         near = [max(round(x / multiple), 1) * multiple for x in sides]
