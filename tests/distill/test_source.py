@@ -103,6 +103,11 @@ def test_live_teacher_without_a_file(make_model, folder):
     assert torch.equal(YOLO(source.path).model.model[0].conv.weight, model.model[0].conv.weight)
 
 
+def test_yaml_of_any_family(folder):
+    """A YAML with an RT-DETR head is built as one, which upstream's `YOLO` does not do."""
+    assert type(resolve("yolov8n-rtdetr.yaml", folder).module).__name__ == "RTDETRDetectionModel"
+
+
 def test_path_is_not_written(teacher_pt, folder):
     """A teacher that has its file is not saved again."""
     shutil.copy(teacher_pt, "mine.pt")

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.transforms.functional import normalize
 
 from ultralytics import YOLO
-from ultralytics.distill.config import read
+from ultralytics.distill.config import read, read_each
 from ultralytics.distill.demo import draw_dataset
 from ultralytics.distill.graph import input_channels
 from ultralytics.distill.upstream import load_yaml, save_yaml
@@ -114,6 +114,14 @@ def test_both_ways_of_saying_it(make_args):
     """One number, a list and the command line's text mean the same."""
     one = read(make_args(distill_imgsz=[320], distill_mean=0.5, distill_std="[0.1,0.2,0.3]"))
     assert (one.imgsz, one.mean, one.std) == (320, [0.5], [0.1, 0.2, 0.3])
+
+
+def test_each_teacher_its_own(make_args):
+    """Of a list with one item a teacher each takes its own; any other list is for all of them."""
+    args = make_args(distill_imgsz=[[64, 96], None], distill_mean=[None, [0.5]], distill_std=[0.1, 0.2])
+    first, second = read_each(args, 2)
+    assert (first.imgsz, first.mean, first.std) == ((64, 96), None, [0.1, 0.2])
+    assert (second.imgsz, second.mean, second.std) == (None, [0.5], [0.1, 0.2])
 
 
 def test_the_teacher_has_its_own_size(data_yaml, teacher_pt, student_yaml, tmp_path, log):
