@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import io
 import tarfile
+from pathlib import Path
 
 import pytest
 
+from patching.pin import choose_line
 from suite import data, sdist, sides
 from suite.difference import differing, explain, reasons, table
 from suite.sides import Outcome
@@ -52,6 +54,16 @@ def test_every_end_is_read(tmp_path):
     assert "one is not two" in found["test_toy.py::test_fails[1]"].reason
     assert "Timeout" in found["test_toy.py::test_hangs"].reason
     assert found["test_toy.py::test_skips"].reason == "no camera"
+
+
+def test_only_the_patched_side_has_ours(tmp_path):
+    """Both sides are the pinned upstream; our package and the patches are in one of them."""
+    repo = choose_line(Path(__file__).resolve().parent.parent)
+    for name in sides.SIDES:
+        sides.lay_tree(repo, tmp_path / name, patched=name == "patched")
+    found = {name: tmp_path / name / "ultralytics" for name in sides.SIDES}
+    assert [(x / "distill/__init__.py").is_file() for x in found.values()] == [False, True]
+    assert ["distill" in (x / "__init__.py").read_text(encoding="utf-8") for x in found.values()] == [False, True]
 
 
 def test_differences_are_named():

@@ -11,8 +11,8 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
-from patching import PatchError, Repo, tree
-from patching.pin import read_pin
+from patching import PatchError, Repo, target
+from patching.pin import Pin, read_pin
 from patching.wheel import upstream
 from suite import data, sdist
 
@@ -53,13 +53,8 @@ def prepare(repo: Repo, folder: Path, name: str) -> Path:
     Returns:
         (Path): The side's folder.
     """
-    pin, side = read_pin(repo.patches / "upstream.toml"), folder / name
-    for path, content in upstream(repo, pin).items():
-        file = side / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    if name == "patched":
-        tree.apply(repo, side, log=lambda said: None)
+    side = folder / name
+    pin = lay_tree(repo, side, patched=name == "patched")
     sdist.unpack_tests(sdist.obtain(pin.version, repo.cache), side / "tests")
     (side / "bin").mkdir(exist_ok=True)
     command = side / "bin/yolo"
@@ -75,6 +70,18 @@ def prepare(repo: Repo, folder: Path, name: str) -> Path:
         for part in ("datasets", "weights"):
             shutil.copytree(folder / SIDES[0] / part, side / part, dirs_exist_ok=True)
     return side
+
+
+def lay_tree(repo: Repo, side: Path, patched: bool) -> Pin:
+    """Write upstream's tree into a side, and put the series and our package in where asked; return the pin."""
+    pin = read_pin(repo.patches / "upstream.toml")
+    for path, content in upstream(repo, pin).items():
+        file = side / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    if patched:
+        target.apply(repo, side, log=lambda said: None)
+    return pin
 
 
 def environment(side: Path) -> dict[str, str]:
