@@ -158,15 +158,21 @@ def draw(found: dict[str, list[dict[str, float]]], warm: int, file: Path) -> Non
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     fig, axes = plt.subplots(4, 1, figsize=(8, 8), sharex=True)
-    for axis, (key, label) in zip(axes, {**COUNTS, "memory": "memory, MiB"}.items()):
-        for way, colour in zip(WAYS, ("#9aa5b1", "#d1495b")):
-            axis.plot(range(1, len(found[way]) + 1), [x[key] for x in found[way]], color=colour, label=way, lw=1.5)
+    for axis, (key, label) in zip(axes, {**COUNTS, "memory": "memory, MiB above\nend of warm-up"}.items()):
+        for way, colour, width in zip(WAYS[::-1], ("#d1495b", "#57606a"), (3.0, 1.2)):  # thin on thick: both show
+            start = found[way][warm]["memory"] if key == "memory" else 0
+            values = [x[key] - start for x in found[way]]
+            axis.plot(range(1, len(values) + 1), values, color=colour, label=way, lw=width)
         axis.axvline(warm, color="#c9d1d9", ls=":")
         axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, ncol=2, loc="lower right")
+        if key != "memory":
+            axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
+            axis.margins(y=0.2)
+    axes[0].legend(frameon=False, ncol=2, loc="center right")
     axes[-1].set_xlabel("epoch (dotted: end of warm-up)")
     fig.align_ylabels(axes)
     fig.tight_layout()
