@@ -85,11 +85,16 @@ def table(titles: list[str], rows: list[Row], pin: str) -> str:
     Returns:
         (str): A Markdown page.
     """
+    known = f", {pin} itself among them" if pin in [row.version for row in rows] else ""
     lines = [
         f"# The series for {pin} on other releases",
         "",
-        f"{summary(rows)}. Made by `python scripts/patchset.py drift {' '.join(row.version for row in rows)}`: the",
-        "series ported to each release by three-way merge, and the smoke test (train, stop, resume) run on the result.",
+        f"{summary(rows)}{known}: the series ported to each by three-way merge, and the smoke",
+        "test (train, stop, resume, open) run on the result. Made by",
+        "",
+        "```bash",
+        f"python scripts/patchset.py drift {' '.join(row.version for row in rows)}",
+        "```",
         "",
         f"![Each patch on each release]({PICTURE})",
         "",
@@ -123,7 +128,9 @@ def picture(titles: list[str], rows: list[Row]) -> bytes:
     axes.set_yticks([y + 0.45 for y in range(len(shown))], shown)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    boxes = [Box(color=colour, label=word) for word, colour in {**COLOURS, "not run": "#e0e0e0"}.items()]
+    labels = {CLEAN: "clean, passed", MOVED: MOVED, THERE: THERE, CONFLICT: "conflict, failed"}
+    boxes = [Box(color=COLOURS[word], label=label) for word, label in labels.items()]
+    boxes.append(Box(color=smokes["not run"], label="not run"))
     figure.legend(handles=boxes, loc="outside upper center", ncols=len(boxes), frameon=False)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120, metadata={"Software": None})

@@ -10,7 +10,7 @@ from pathlib import Path
 import patch_ng
 import pytest
 
-from patching import OVERLAY, PACKAGE, Repo, tree
+from patching import OVERLAY, PACKAGE, Repo, port, tree
 from patching.check import check
 from patching.pin import read_pin
 from patching.refresh import refresh
@@ -61,6 +61,19 @@ def test_another_program_gives_the_same_tree(repo, tmp_path):
     tree.revert(repo, repo.root, quiet)
     tree.apply(repo, repo.root, quiet)
     assert {path: (repo.root / path).read_bytes() for path in theirs} == theirs
+
+
+@pytest.mark.slow
+def test_pin_ports_to_itself_and_passes_the_smoke_test(repo):
+    """The smoke test that decides on other releases passes on the pinned one, and porting to it changes no byte."""
+    shutil.copytree(ROOT / OVERLAY, repo.root / OVERLAY)
+    made = port.make_port(repo, PIN.version)
+    assert set(made.words) == {"clean"} and not made.needs_a_hand
+    lines: list[str] = []
+    assert port.try_out(made, lines.append), lines
+    before = {path.name: path.read_bytes() for path in repo.patches.iterdir() if path.is_file()}
+    port.write(made, quiet)
+    assert {path.name: path.read_bytes() for path in repo.patches.iterdir() if path.is_file()} == before
 
 
 def test_only_our_package_is_tracked():
