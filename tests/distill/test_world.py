@@ -35,12 +35,20 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_gradients_equal_one_process(name):
-    """Student, our layers and an online teacher get the gradients of one process that adds both shards' losses."""
-    done = torchrun("world_probe.py", *CASES[name])
+@pytest.fixture(scope="module")
+def probed():
+    """What one launch of two processes found for each case."""
+    done = torchrun("world_probe.py", CASES)
     assert done.returncode == 0, done.stderr[-3000:]
-    said = json.loads(done.stdout.strip().splitlines()[-1])
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"case"')]
+    return {x["case"]: x for x in found}
+
+
+@pytest.mark.xdist_group("probed")  # one process launches for all of them
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_equal_one_process(name, probed):
+    """Student, our layers and an online teacher get the gradients of one process that adds both shards' losses."""
+    said = probed[name]
     assert said["worst"] < 1e-5 and said["count"] > 100
     assert "_orig_mod" in said["parts"] and ("teacher" in said["parts"]) == ("online" in str(CASES[name][0]))
 

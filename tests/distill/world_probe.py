@@ -67,13 +67,12 @@ def terms_only(composite, wrapped, batch):
     return wrapped(batch)[0][-len(composite.columns) :].sum()
 
 
-def main(case, empty, steps, joined=False):
+def probe(name, case, empty, steps, joined=False):
     """Compare gradients; print the largest relative difference over all parameters on rank 0.
 
     Upstream normalises the task loss per rank, so the oracle adds the shards' losses; for terms that are means over
     images one process on the joined batch is an oracle too.
     """
-    dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
     composite = build(case)
     wrapped = nn.parallel.DistributedDataParallel(composite, find_unused_parameters=True, broadcast_buffers=False)
@@ -92,8 +91,15 @@ def main(case, empty, steps, joined=False):
         scale = {n: max(g.abs().max().item(), 1e-3) for n, g in reference.items()}
         worst = max((ours[n] - g).abs().max().item() / scale[n] for n, g in reference.items())
         parts = {n.split(".")[0] for n, g in reference.items() if g.abs().sum() > 0}
-        print(json.dumps({"worst": worst, "parts": sorted(parts), "count": len(ours)}), flush=True)
+        print(json.dumps({"case": name, "worst": worst, "parts": sorted(parts), "count": len(ours)}), flush=True)
     dist.barrier()
+
+
+def main(cases):
+    """Probe one case after the other."""
+    dist.init_process_group("gloo")
+    for name, case in cases.items():
+        probe(name, *case)
     dist.destroy_process_group()
 
 
