@@ -107,7 +107,8 @@ class Toy:
         """Return everything under `patches/`."""
         return {path.name: path.read_bytes() for path in sorted(self.repo.patches.iterdir()) if path.is_file()}
 
-    def checkout(self, root: Path, files: dict[str, bytes] = UPSTREAM) -> Path:
+    @staticmethod
+    def checkout(root: Path, files: dict[str, bytes] = UPSTREAM) -> Path:
         """Lay out a user's own checkout, of the pinned version or another; return the folder above its tree."""
         for path, data in files.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
