@@ -69,7 +69,11 @@ class BaseDistiller(nn.Module):
 
     def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the columns without what is not finite; here each column as a whole."""
-        return {k: v if torch.isfinite(v) else v.new_zeros(()) for k, v in columns.items()}
+        return {k: v if torch.isfinite(v) else self.nothing(v) for k, v in columns.items()}
+
+    def nothing(self, like: torch.Tensor) -> torch.Tensor:
+        """Return zero in which every weight of ours takes part: DDP over a compiled student counts on that."""
+        return sum((p.flatten()[:0].sum() for p in self.parameters()), like.new_zeros(()))
 
     def describe(self) -> str:
         """Return the formula that is printed at the start."""
@@ -160,7 +164,7 @@ class Distiller(BaseDistiller):
 
     def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the columns without the parts that are not finite."""
-        return super().without(self.add_up([v if torch.isfinite(v) else v.new_zeros(()) for v in parts]), parts)
+        return super().without(self.add_up([v if torch.isfinite(v) else self.nothing(v) for v in parts]), parts)
 
     def describe(self) -> str:
         """Return the terms with their gains and parameters."""
