@@ -8,11 +8,12 @@ from pathlib import Path
 from . import OVERLAY, PACKAGE, PatchError, Repo
 from .carry import CLEAN
 from .diff import split_lines
+from .ends import to_lf
 from .pin import read_pin
 from .place import compare
 from .record import read_record, require_line, tree_version
 from .series import Patch
-from .target import TargetPlan, find, make_target_plan
+from .target import TargetPlan, find_ours, make_target_plan
 from .tree import Plan, make_plan
 from .wheel import sha256
 
@@ -71,15 +72,15 @@ def target_status(repo: Repo, target: Path) -> tuple[str, list[str]]:
 
 def _target_word(plan: TargetPlan, path: str) -> str:
     """Say how one file of a user's tree stands."""
-    data, wanted, kept = find(plan.target, path), plan.wanted[path], plan.store.hashes.get(path)
+    data, wanted, kept = find_ours(plan, path), plan.wanted[path], plan.store.hashes.get(path)
     if path.startswith(OVERLAY + "/"):
         if data is None or data == wanted:
             return "clean" if data is None else "applied"
         return "partly" if kept == sha256(data) else "drifted" if kept else "foreign"
     if path in plan.store.after:
-        after = plan.store.after[path]
-        known = {plan.store.before[path]: "clean", after: "applied" if after == wanted else "partly"}
-        return known.get(data or b"", "drifted")
+        before, after = (to_lf(side[path]) for side in (plan.store.before, plan.store.after))
+        known = {before: "clean", after: "applied" if after == to_lf(wanted) else "partly"}
+        return known.get(to_lf(data or b""), "drifted")
     if data != plan.originals[path]:
         return "applied" if data == wanted else "partly"
     there = data == wanted and not any(x.path == path for o in plan.carried.conflicts for x in o.conflicts)

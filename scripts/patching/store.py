@@ -16,6 +16,7 @@ from .swap import inside
 from .wheel import sha256
 
 STORE = f"{PACKAGE}/.patchset"
+RAW = f"{STORE}/.gitattributes"  # should the user commit the store, git must not change its line ends
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Store:
     def contents(self) -> dict[str, bytes]:
         """Return the store as files by path, the record last."""
         kept = {_place(side, path): data for side in ("before", "after") for path, data in getattr(self, side).items()}
-        return {**kept, RECORD: record_bytes(self.hashes)} if self.hashes else {}
+        return {**kept, RAW: b"* -text\n", RECORD: record_bytes(self.hashes)} if self.hashes else {}
 
 
 def make_store(before: dict[str, bytes], wanted: dict[str, bytes]) -> Store:

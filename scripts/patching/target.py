@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Callable
 
 from . import OVERLAY, PACKAGE, PatchError, Repo
-from .carry import CLEAN, Carried, carry
+from .carry import CLEAN, THERE, Carried, carry
 from .diff import split_lines
 from .ends import restyle, to_lf
 from .merge import merge_changes
@@ -102,6 +102,20 @@ def find(target: Path, path: str) -> bytes | None:
     return place.read_bytes() if place.is_file() else None
 
 
+def find_ours(plan: TargetPlan, path: str) -> bytes | None:
+    """Return a file's content; one of our package whose line ends alone differ, as git may change them, counts as ours.
+
+    Args:
+        plan (TargetPlan): The plan.
+        path (str): The file.
+
+    Returns:
+        (bytes | None): The content, None if there is no such file.
+    """
+    data, ours = find(plan.target, path), plan.wanted.get(path)
+    return ours if data and path.startswith(OVERLAY + "/") and to_lf(data) == ours else data
+
+
 def _original(target: Path, path: str, known: list[bytes], store: Store) -> bytes:
     """Return a file as it is without the series, the user's later edits included."""
     found = find(target, path)
@@ -136,6 +150,7 @@ def apply(repo: Repo, target: Path, log: Callable[[str], None] = print, write: b
     for line in plan.carried.describe(SIDE):
         log(line)
     require_whole(plan.carried, f"{target}: nothing was written")
+    _require_store(plan)
     store = make_store(plan.originals, plan.wanted)
     contents = _differing(plan, {**store.contents(), **plan.wanted, RECORD: store.contents()[RECORD]})
     if not contents:
@@ -160,6 +175,7 @@ def revert(repo: Repo, target: Path, log: Callable[[str], None] = print, write: 
         PatchError: If a file of our package was edited; the tree is as it was then.
     """
     plan = make_target_plan(repo, target)
+    _require_store(plan)
     contents = _differing(plan, plan.originals)
     if not contents:
         log("nothing to do: the series is not in this tree")
@@ -170,6 +186,15 @@ def revert(repo: Repo, target: Path, log: Callable[[str], None] = print, write: 
         swap(target, contents)
         _sweep(target / OVERLAY)
         _sweep(target / STORE)
+
+
+def _require_store(plan: TargetPlan) -> None:
+    """Refuse a tree that has the series while nobody knows any more what stood there."""
+    if plan.patches and not plan.store.before and {outcome.word for outcome in plan.carried.outcomes} == {THERE}:
+        raise PatchError(
+            f"{plan.target} has the series, but what stood there before is not kept ({STORE} is gone): "
+            f"take the files from your version control."
+        )
 
 
 def require_whole(carried: Carried, where: str) -> None:
@@ -190,7 +215,7 @@ def _differing(plan: TargetPlan, wanted: dict[str, bytes]) -> dict[str, bytes | 
     """Return the files to write (None: to remove); refuse when one of our package holds somebody's edit."""
     result: dict[str, bytes | None] = {}
     for path in [*wanted, *sorted({*plan.store.contents(), *plan.store.hashes, *plan.wanted} - {*wanted})]:
-        data = find(plan.target, path)
+        data = find_ours(plan, path)
         if data == wanted.get(path):
             continue
         ours = data in (None, plan.wanted.get(path)) or plan.store.hashes.get(path) == sha256(data or b"")

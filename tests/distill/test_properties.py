@@ -234,9 +234,7 @@ def test_command_line_reads_as_python(values, make_args):
 
 
 JUNK = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(-3, 99), st.floats(), st.text("ab([{,:=)]}'\"\\ .1é", max_size=8)
-    ),
+    st.one_of(st.none(), st.booleans(), st.integers(-3, 99), st.floats(), st.text("ab([{,:=)]}'\"\\ .1é", max_size=8)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=2),
     max_leaves=4,
 )

@@ -198,6 +198,42 @@ def test_lost_store_on_the_pinned_version(toy, tmp_path):
     assert not (root / "ultralytics/distill").exists()
 
 
+def test_lost_store_of_another_version(toy, theirs, shot):
+    """Where nothing tells what stood there, neither a second apply nor a revert takes the patched files for it."""
+    toy.apply(theirs)
+    shutil.rmtree(theirs / STORE)
+    (theirs / RECORD).unlink()
+    before = shot(theirs)
+    for act in (toy.apply, toy.revert):
+        with pytest.raises(PatchError, match=r"has the series, but what stood there before is not kept"):
+            act(theirs)
+    assert shot(theirs) == before
+    assert target_status(toy.repo, theirs)[0] == "applied"
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_committed_and_checked_out_with_other_line_ends(toy, theirs, tmp_path):
+    """A patched tree that git checks out with CRLF is still applied, and can be reverted."""
+
+    def git(folder, *args):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", *who, *args], cwd=folder, check=True, capture_output=True)
+
+    toy.apply(theirs)
+    git(theirs, "init", "-q")
+    git(theirs, "add", "-A")
+    git(theirs, "commit", "-qm", "patched")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "-c", "core.autocrlf=true", str(theirs), str(clone))
+    assert (
+        b"\r\n" in (clone / ENGINE).read_bytes() and b"\r\n" in (clone / "ultralytics/distill/__init__.py").read_bytes()
+    )
+    assert target_status(toy.repo, clone)[0] == "applied"
+    toy.revert(clone)
+    assert (clone / ENGINE).read_bytes().replace(b"\r\n", b"\n") == OTHER[ENGINE]
+    assert not (clone / "ultralytics/distill").exists() and not (clone / STORE).exists()
+
+
 def test_result_must_stay_valid_python():
     """A line that lands where Python cannot have it stops all of it, though no text conflicts."""
     path, inner = "ultralytics/x.py", [b"    a,\n", b"    b,\n", b"    c,\n", b"    d,\n"]
