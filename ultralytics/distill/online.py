@@ -12,8 +12,11 @@ import torch
 from torch import nn
 
 from ultralytics import __version__
+from ultralytics.distill.config import Config
 from ultralytics.distill.files import save_whole
+from ultralytics.distill.foreign import Foreign
 from ultralytics.distill.graph import Tapped, frozen_tails, tap
+from ultralytics.distill.source import Source
 from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA
@@ -93,6 +96,21 @@ class OnlineTeacher(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         """Keep the average out of the registries."""
         object.__setattr__(self, name, value) if name == "ema" else super().__setattr__(name, value)
+
+
+def require_trainable(config: Config, source: Source) -> None:
+    """Raise unless a teacher can be trained along: an Ultralytics model that sees what the student sees."""
+    own = {"distill_imgsz": config.imgsz, "distill_mean": config.mean, "distill_std": config.std}
+    for name, value in own.items():
+        if value is not None:
+            raise ValueError(
+                f"'{name}={value}' is for a frozen teacher, 'distill_online=True' trains it; leave one out."
+            )
+    if isinstance(source.module, Foreign):
+        raise ValueError(
+            f"'distill_online=True' trains an Ultralytics model along, the teacher is a "
+            f"{type(source.module.inner).__name__}; leave 'distill_online' out."
+        )
 
 
 def fit(trainer: BaseTrainer, module: nn.Module) -> nn.Module:

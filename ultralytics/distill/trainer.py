@@ -17,7 +17,6 @@ from ultralytics.distill.config import Config
 from ultralytics.distill.distiller import BaseDistiller, TermError
 from ultralytics.distill.exam import examine
 from ultralytics.distill.folder import Folder
-from ultralytics.distill.foreign import Foreign
 from ultralytics.distill.lessons import build_composite
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.report import formula
@@ -119,29 +118,15 @@ def attach(trainer: BaseTrainer) -> Run | None:
             build_loss(term, config, channels=(8, 8))
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     side = max(args.imgsz) if isinstance(args.imgsz, (list, tuple)) else args.imgsz
+    side = -(-side // 32) * 32  # as upstream rounds it up later
     sources = [resolve(t, trainer.wdir / n, c.imgsz or side) for t, n, c in zip(given, names, configs)]
     for c, source in zip(configs, sources):
         if source.module is not None:
             check_view(c, source.module)
     if config.online:
-        _require_trainable(config, sources[0])
+        online.require_trainable(config, sources[0])
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
     return Run(configs, sources, config.schedule.cls(**config.schedule.params), Folder(trainer.save_dir))
-
-
-def _require_trainable(config: Config, source: Source) -> None:
-    """Raise unless a teacher can be trained along: an Ultralytics model that sees what the student sees."""
-    own = {"distill_imgsz": config.imgsz, "distill_mean": config.mean, "distill_std": config.std}
-    for name, value in own.items():
-        if value is not None:
-            raise ValueError(
-                f"'{name}={value}' is for a frozen teacher, 'distill_online=True' trains it; leave one out."
-            )
-    if isinstance(source.module, Foreign):
-        raise ValueError(
-            f"'distill_online=True' trains an Ultralytics model along, the teacher is a "
-            f"{type(source.module.inner).__name__}; leave 'distill_online' out."
-        )
 
 
 def teachers_of(value: Any) -> list:
