@@ -89,7 +89,11 @@ def test_only_our_package_is_tracked():
 
 
 def test_pin_stands_in_one_place_only():
-    """Version, file name and hash of the wheel are read from the pin by every script."""
+    """Version, file name and hash of the wheel are read from the pin by every script.
+
+    `suite/sdist.py` alone names versions: those whose source, with upstream's tests, has a known hash.
+    """
     files = [ROOT / "setup.py", ROOT / "pyproject.toml", *(ROOT / "scripts").rglob("*.py")]
     texts = {path.name: path.read_text(encoding="utf-8") for path in files}
-    assert [name for name, text in texts.items() if PIN.sha256 in text or PIN.version in text] == []
+    assert [name for name, text in texts.items() if PIN.sha256 in text] == []
+    assert [name for name, text in texts.items() if PIN.version in text] in ([], ["sdist.py"])
