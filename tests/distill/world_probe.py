@@ -31,7 +31,8 @@ def build(case):
     else:
         wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
         teacher = Teacher(Source(module, Path("t.pt"), live=True), *wants, torch.device("cpu"), torch.float32)
-    return Composite(student, distiller, teacher).train()
+    rule = config.balance and config.balance.cls(**config.balance.params)
+    return Composite(student, distiller, teacher, rule).train()
 
 
 def shard(rank, step, empty):
@@ -81,7 +82,8 @@ def probe(name, case, empty, steps, joined=False):
         loss = terms_only(composite, wrapped, mine) if joined else wrapped(mine)[0].sum()
         (loss * world).backward()
     if rank == 0:
-        alone = build(case)
+        alone = build({k: v for k, v in case.items() if k != "distill_balance"})
+        alone.weight = 1.0 if composite.balance.shown is None else float(composite.balance.shown)  # both ranks' factor
         for step in range(steps):
             shards = [shard(r, step, empty) for r in range(world)]
             loss = terms_only(alone, alone, join(shards)) if joined else sum(alone(s)[0].sum() for s in shards)

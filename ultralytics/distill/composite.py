@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from ultralytics.distill import compiled
+from ultralytics.distill.balance import Balance, Ratio
 from ultralytics.distill.cuda import Beside
 from ultralytics.distill.distiller import BaseDistiller
-from ultralytics.distill.graph import Tapped, tap
+from ultralytics.distill.graph import Tapped, head_inputs, tap
 from ultralytics.distill.guard import Record, check_terms, require_form
 from ultralytics.distill.online import OnlineTeacher
 from ultralytics.distill.predictions import watch_assigner
@@ -30,6 +31,7 @@ class Composite(nn.Module):
         student (nn.Module): The student as the trainer holds it.
         distiller (BaseDistiller): The terms.
         teacher (Teacher | OnlineTeacher): A frozen teacher stays outside the registries; one that learns is registered.
+        rule (Ratio | None): What keeps the terms at a share of the task loss.
 
     Attributes:
         weight (float): Weight of the distillation terms at this step; 0 leaves a frozen teacher out.
@@ -38,7 +40,7 @@ class Composite(nn.Module):
 
     OWN = frozenset({"training", "weight", "checked"})  # what is written after the start
 
-    def __init__(self, student: nn.Module, distiller: BaseDistiller, teacher: Any):
+    def __init__(self, student: nn.Module, distiller: BaseDistiller, teacher: Any, rule: Ratio | None = None):
         """Keep all three; nothing is copied."""
         super().__init__()
         self.distiller = distiller
@@ -48,6 +50,7 @@ class Composite(nn.Module):
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
         self.record = Record(distiller)
+        self.balance = Balance(rule, distiller.columns, looks=unwrap_model(student) is student)
         self._orig_mod = student  # last: from here on, unknown attributes are the student's
 
     def __getattr__(self, name: str) -> Any:
@@ -96,7 +99,7 @@ class Composite(nn.Module):
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
         with targets as assigned:
             task, items, seen = self._learn(student, batch)
-        columns = dict.fromkeys(distiller.columns, self._nothing(task))
+        columns, factor = dict.fromkeys(distiller.columns, self._nothing(task)), batch_factor(student, batch)
         if self.weight:
             self.beside.join()
             columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
@@ -104,10 +107,13 @@ class Composite(nn.Module):
                 one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
                 check_terms(distiller, parts, zero_is_normal=one)
                 self.checked = not one
-            columns = {k: v * self.weight for k, v in self.record.add(columns, parts).items()}
+            columns = self.record.add(columns, parts)
+            maps = {**seen.maps, **dict(zip(head_inputs(student), seen.inputs))}
+            scale = self.balance(task.sum(), {k: v * factor for k, v in columns.items()}, maps)
+            columns = {k: v * self.weight * scale for k, v in columns.items()}
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
-        loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * batch_factor(student, batch)])
+        loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * factor])
         return loss, join_items(items, columns)
 
     def _is_compiled(self) -> bool:

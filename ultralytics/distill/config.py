@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ultralytics.distill import losses
+from ultralytics.distill.balance import BALANCES, Ratio
 from ultralytics.distill.schedule import SCHEDULES, Constant
 from ultralytics.distill.spelling import Spelled, parse, split_list
 from ultralytics.distill.values import choice, image_size, is_auto, number, numbers, whole
@@ -58,6 +59,7 @@ class Config:
         alpha (float): Share of soft against hard targets in response terms, 0 to 1.
         schedule (Spelled): The weight over the run.
         stop (int): Epochs from the end without distillation.
+        balance (Spelled | None): What keeps the terms at a share of the task loss.
         module (Spelled | None): A user's own distiller in place of the terms.
         online (bool): Whether the teacher trains too.
         dline (float): Gain of the online teacher's own task loss.
@@ -76,6 +78,7 @@ class Config:
     alpha: float = 1.0
     schedule: Spelled = field(default_factory=lambda: parse("distill_schedule", "constant", SCHEDULES))
     stop: int = 0
+    balance: Spelled | None = None
     precision: str = "auto"
     module: Spelled | None = None
     online: bool = False
@@ -126,6 +129,9 @@ def read(args: SimpleNamespace) -> Config:
             f"leave one of them at 'auto' or name a loss."
         )
     schedule = parse("distill_schedule", args.distill_schedule, SCHEDULES, base=Constant)
+    balance = [parse("distill_balance", x, BALANCES, base=Ratio) for x in split_list(args.distill_balance)]
+    if len(balance) > 1:
+        raise ValueError(f"'distill_balance={args.distill_balance}' are several; give one of them.")
     return Config(
         terms=terms,
         layers=_layers(args.distill_layers),
@@ -133,6 +139,7 @@ def read(args: SimpleNamespace) -> Config:
         alpha=number("distill_alpha", args.distill_alpha, least=0, most=1),
         schedule=schedule,
         stop=whole("distill_stop", args.distill_stop),
+        balance=balance[0] if balance else None,
         precision=choice("distill_precision", args.distill_precision, PRECISIONS),
         module=module,
         online=choice("distill_online", args.distill_online, (False, True)),

@@ -46,7 +46,9 @@ def build_composite(trainer: BaseTrainer, configs: list[Config], sources: list[S
     if len(made) > 1:
         distiller = SeveralDistillers(distillers, [s.name for s in sources])
         teacher = SeveralTeachers(teachers)
-    return Composite(keep_or_undo(trainer, distiller), distiller, teacher)
+    balance = configs[0].balance
+    rule = balance.cls(**balance.params) if balance else None
+    return Composite(keep_or_undo(trainer, distiller, rule), distiller, teacher, rule)
 
 
 def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[BaseDistiller, Any]:

@@ -29,8 +29,9 @@ def formula(distiller: BaseDistiller, teacher: Teacher | OnlineTeacher, config: 
     schedule = config.schedule.text
     weight = "" if schedule == "constant" else f"{schedule} x "
     stop = f", off in the last {config.stop} epochs" if config.stop else ""
+    balance = f"{config.balance.text} x " if config.balance else ""
     own = f" + {config.dline:g} x the teacher's own task loss" if config.online else ""
-    lines.append(f"loss = task + {weight}({distiller.describe()}){stop}{own}")
+    lines.append(f"loss = task + {weight}{balance}({distiller.describe()}){stop}{own}")
     for p in distiller.pairs:
         s, t = (shape(*x) for x in zip(p.channels, p.strides, (imgsz, p.imgsz or imgsz)))
         lines.append(f"{p.name}: student layer {p.student} ({s}) <- teacher layer {p.teacher} ({t})")

@@ -21,8 +21,8 @@ def checkpoint(trainer: BaseTrainer) -> dict[str, Any]:
         return {}
     composite = trainer.distill.composite
     state = {k: v.detach().cpu().clone() for k, v in composite.distiller.state_dict().items()}
-    online = composite.teacher.state() if composite.online else None
-    return {GROUP: {"version": 1, "state": state, "slots": _slots(trainer.optimizer), "online": online}}
+    more = {"online": composite.teacher.state() if composite.online else None, "balance": composite.balance.state()}
+    return {GROUP: {"version": 1, "state": state, "slots": _slots(trainer.optimizer), **more}}
 
 
 def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
@@ -43,6 +43,7 @@ def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
             kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], composite.teacher.net.state_dict())
         if kept:
             composite.distiller.load_state_dict(saved["state"])
+            composite.balance.load_state(saved["balance"], trainer.device)
             _fill_slots(ckpt["optimizer"], saved["slots"])
             if composite.online:
                 composite.teacher.load_state(saved["online"], ckpt["epoch"] + 1)

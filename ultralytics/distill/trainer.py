@@ -116,6 +116,8 @@ def attach(trainer: BaseTrainer) -> Run | None:
     for term in config.terms:
         if term.spelled.cls in NAMED:  # a wrong value is found before anything is written; users' classes when built
             build_loss(term, config, channels=(8, 8))
+    if config.balance:
+        config.balance.cls(**config.balance.params)
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     side = max(args.imgsz) if isinstance(args.imgsz, (list, tuple)) else args.imgsz
     side = -(-side // 32) * 32  # as upstream rounds it up later
@@ -203,7 +205,7 @@ def finish(trainer: BaseTrainer) -> None:
 
 
 def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, float]:
-    """Return an epoch's row of `results.csv`, with the unweighted mean of every term's part added.
+    """Return an epoch's row of `results.csv`, with the unweighted mean of every term's part and its pull added.
 
     Upstream makes a validation column for each training loss. No term is computed in validation, so these columns
     leave the row, and the trainer's metrics, which loggers read after this.
@@ -215,7 +217,8 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     for name in never:
         trainer.metrics.pop(name, None)
     row = order_columns(metrics, composite.columns)
-    return {**{k: v for k, v in row.items() if k not in never}, **composite.take_means()}
+    ours = {**composite.take_means(), **composite.balance.take(composite.weight)}
+    return {**{k: v for k, v in row.items() if k not in never}, **ours}
 
 
 def _put_back(trainer: BaseTrainer) -> None:

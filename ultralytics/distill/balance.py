@@ -1,0 +1,182 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""How strongly the terms pull at the student beside the task loss: measured in every run, balanced where asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+EVERY = 100  # steps from one look at the gradients to the next where no balance asks for more
+KEPT = 0.98  # share of the running averages that a new value leaves
+LIFT = 4096.0  # keeps small gradients above the smallest numbers of 16 bits; the ratios do not know of it
+
+
+@dataclass
+class Ratio:
+    """Keeps the terms' weighted sum at a share of the task loss: running averages of both, bias-corrected.
+
+    The gains still say how much of the sum each term is.
+
+    Attributes:
+        share (float): The sum over the task loss.
+        clamp (float): The factor stays between 1 / clamp and clamp.
+    """
+
+    share: float = 0.5
+    clamp: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check that every parameter is a number in range, before the first batch asks."""
+        for name in (f.name for f in fields(self)):
+            value, least = getattr(self, name), 0 if name == "share" else 1
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            whole = name != "every" or isinstance(value, int)
+            if not (number and whole and value >= least and value > 0):
+                wanted = "above 0" if name == "share" else f"of at least {least}"
+                raise ValueError(
+                    f"'distill_balance={type(self).__name__.lower()}({name}={value})' must be a "
+                    f"{'whole' if name == 'every' else 'finite'} number {wanted}."
+                )
+
+
+@dataclass
+class Grad(Ratio):
+    """Keeps the terms' gradient at a share of the task loss's, both at the deepest map that all of them reach.
+
+    The idea is that of RT-DETRv4 (arXiv 2510.25257), which weighs its one term so.
+
+    Attributes:
+        every (int): Steps from one look at the gradients to the next.
+    """
+
+    every: int = 20
+
+
+BALANCES = {"ratio": Ratio, "grad": Grad}
+
+
+class Balance:
+    """The factor of the terms, and how large their gradients are.
+
+    Args:
+        rule (Ratio | None): What to keep; None measures only, and the factor is 1.
+        columns (Sequence[str]): Loss columns, e.g. `dfea_loss`.
+        looks (bool): Whether gradients can be looked at; not through a compiled graph.
+    """
+
+    def __init__(self, rule: Ratio | None, columns: Sequence[str], looks: bool = True):
+        """Start without averages."""
+        self.rule, self.columns, self.looks = rule, list(columns), looks
+        self.every = rule.every if isinstance(rule, Grad) else EVERY
+        self.step = 0
+        self.averages: torch.Tensor | None = None  # of the task loss or its gradient, and of the terms'
+        self.ratios: torch.Tensor | None = None  # the last seen ones, before weight and factor
+        self.shown: torch.Tensor | None = None  # the factor of the last step
+        self.place: int | None = None
+
+    def __call__(
+        self, task: torch.Tensor, columns: dict[str, torch.Tensor], maps: dict[int, torch.Tensor]
+    ) -> torch.Tensor | float:
+        """Look at a step's losses and return the factor of the terms.
+
+        Args:
+            task (torch.Tensor): The task loss, a scalar with its graph.
+            columns (dict[str, torch.Tensor]): The terms on the task loss's scale, without weight and factor.
+            maps (dict[int, torch.Tensor]): Maps (N, C, H, W) of the student by layer; the measuring takes one of them.
+
+        Returns:
+            (torch.Tensor | float): The factor, without gradient; 1 where nothing is balanced.
+        """
+        pair = None
+        if self.looks and self.step % self.every == 0:
+            norms = self._look(task, columns, maps)
+            if isinstance(self.rule, Grad):
+                norms = pair = _over_processes(norms)
+            self.ratios = norms[2:] / norms[0].clamp(min=1e-30)
+        self.step += 1
+        if self.rule is None:
+            return 1.0
+        if not isinstance(self.rule, Grad):
+            together = torch.stack(list(columns.values())).sum()
+            pair = _over_processes(torch.stack([task.detach(), together.detach()]).float().abs())
+        if pair is not None:
+            self._remember(pair[:2])
+        self.shown = self._factor(self.rule).to(task)
+        return self.shown
+
+    def take(self, weight: float) -> dict[str, float]:
+        """Return what `results.csv` is told of the epoch: each term's gradient over the task loss's, and the weight.
+
+        Args:
+            weight (float): The schedule's weight of the epoch's last step.
+
+        Returns:
+            (dict[str, float]): `distill/grad/dfea` and the like, as last seen, with today's weight and factor; nan
+                where no gradient was to be seen; and `distill/weight`, what every term is multiplied by.
+        """
+        scale = weight * (float(self.shown) if self.shown is not None else 1.0)
+        found = {}
+        if self.looks:
+            ratios = [math.nan] * len(self.columns) if self.ratios is None else self.ratios.tolist()
+            names = (c.replace("_loss", "") for c in self.columns)
+            found = {f"distill/grad/{n}": r * scale if scale else 0.0 for n, r in zip(names, ratios)}
+        return {**found, "distill/weight": scale}
+
+    def state(self) -> dict[str, Any]:
+        """Return what resume needs, as plain values."""
+        averages = None if self.averages is None else self.averages.tolist()
+        return {"step": self.step, "averages": averages}
+
+    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
+        """Take up the averages of an interrupted run."""
+        self.step = state["step"]
+        self.averages = None if state["averages"] is None else torch.tensor(state["averages"], device=device)
+
+    def _remember(self, pair: torch.Tensor) -> None:
+        """Take the task loss and the terms, or their gradients, into the running averages if both are numbers."""
+        finite = torch.isfinite(pair).all()  # stays on the device: asking would wait for it
+        before = torch.zeros_like(pair) if self.averages is None else self.averages
+        self.averages = torch.where(finite, KEPT * before + (1 - KEPT) * pair, before)
+
+    def _factor(self, rule: Ratio) -> torch.Tensor:
+        """Return share x task / terms, clamped; 1 before anything was seen. The bias of both averages cancels."""
+        if self.averages is None:
+            return torch.ones(())
+        task, terms = self.averages.unbind()
+        factor = rule.share * task / terms.clamp(min=1e-30)
+        return torch.where(terms > 0, factor, 1.0).clamp(1 / rule.clamp, rule.clamp)
+
+    def _look(
+        self, task: torch.Tensor, columns: dict[str, torch.Tensor], maps: dict[int, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return the norms of the gradients of the task loss, of all terms together, and of each, at one map.
+
+        It is the deepest map that the task loss and every term reach, where a look costs least: what lies between map
+        and losses is gone through once more, at that level alone. All are nan where there is no such map.
+        """
+        values = [task, *columns.values()]
+        places = [self.place] if self.place is not None else sorted(maps, reverse=True)
+        seen = [p for p in places if maps[p].requires_grad] if all(v.requires_grad for v in values) else []
+        for place in seen:
+            found = [
+                torch.autograd.grad(v * LIFT, maps[place], retain_graph=True, allow_unused=True)[0] for v in values
+            ]
+            if all(g is not None for g in found):
+                self.place = place
+                gradients = [g.float() for g in found]
+                together = torch.stack(gradients[1:]).sum(0)
+                return torch.stack([g.norm() for g in (gradients[0], together, *gradients[1:])])
+        return task.new_full((2 + len(columns),), math.nan, dtype=torch.float32)
+
+
+def _over_processes(values: torch.Tensor) -> torch.Tensor:
+    """Return the mean over all processes, so that each comes to the same factor."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(values)
+        values /= dist.get_world_size()
+    return values
