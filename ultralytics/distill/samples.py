@@ -30,6 +30,8 @@ def plot_samples(
     device: Any = None,
     count: int = 4,
     conf: float = 0.25,
+    heats: Sequence[tuple[str, Sequence[np.ndarray]]] = (),
+    files: Sequence[str] = (),
 ) -> bool:
     """Draw validation images in rows: labels, then each model's predictions.
 
@@ -44,6 +46,9 @@ def plot_samples(
         device (Any): As `device=` takes it.
         count (int): Number of images.
         conf (float): Least confidence of a prediction that is drawn.
+        heats (Sequence[tuple]): More columns: a title, and for each image a map (H, W), 0 to 1, of the letterboxed
+            image; they need `files`.
+        files (Sequence[str]): The images to draw, in place of evenly spaced ones.
 
     Returns:
         (bool): Whether a picture was written; models without upright boxes have none.
@@ -56,12 +61,15 @@ def plot_samples(
     if any(m.task not in {"detect", "segment", "pose"} for _, m in models):
         LOGGER.info("Comparison: sample pictures are drawn for models with upright boxes only")
         return False
-    labels, names = read_labels(data, count)
-    fig, ax = plt.subplots(
-        len(labels), len(models) + 1, figsize=(3 * (len(models) + 1), 3.25 * len(labels)), squeeze=False
-    )
-    for i, (path, boxes, classes) in enumerate(labels):
-        image = np.asarray(cv2.imread(path))
+    names: dict[int, str] = {}
+    labels = [(f, np.zeros((0, 4)), np.zeros(0)) for f in files]
+    if models:
+        labels, names = read_labels(data, count, files)
+    width = 1 + len(models) + len(heats)
+    images = [np.asarray(cv2.imread(path)) for path, _, _ in labels]
+    tall = min(max(x.shape[0] / x.shape[1] for x in images), 1.5)
+    fig, ax = plt.subplots(len(labels), width, figsize=(3 * width, (3 * tall + 0.35) * len(labels)), squeeze=False)
+    for i, (image, (path, boxes, classes)) in enumerate(zip(images, labels)):
         truth = [names[int(k)] for k in classes]
         tiles = [(draw(image, [(b, n, colors(int(k), True)) for b, n, k in zip(boxes, truth, classes)]), path)]
         for _, model in models:
@@ -73,26 +81,32 @@ def plot_samples(
             right = sum(h >= 0 for h in hits)
             says = f"{right} right, {len(hits) - right} false, {len(boxes) - right} missed"
             tiles.append((draw(image, shown), says))
-        tiles[0] = (tiles[0][0], f"{Path(path).name}: {len(boxes)} objects")
+        tiles[0] = (tiles[0][0], Path(path).name + (f": {len(boxes)} objects" if models else ""))
+        tiles += [(overlay(image, maps[i]), "") for _, maps in heats]
         for a, (tile, text) in zip(ax[i], tiles):
             a.imshow(tile[..., ::-1])
             a.set_xlabel(text, fontsize=11)
             a.set(xticks=[], yticks=[])
-    for a, name in zip(ax[0], ["labels", *(name for name, _ in models)]):
+    for a, name in zip(ax[0], ["labels" if models else "image", *(n for n, _ in (*models, *heats))]):
         a.set_title(name, fontsize=14, fontweight="bold")
-    fig.supxlabel(f"green: right, red: false, yellow: missed (IoU 0.5, confidence {conf})", fontsize=11)
+    legend = [f"green: right, red: false, yellow: missed (IoU 0.5, confidence {conf})"] * bool(models)
+    legend += ["bright: where a model's features are active"] * bool(heats)
+    fig.supxlabel("; ".join(legend), fontsize=11)
     fig.tight_layout()
     fig.savefig(file, dpi=110)
     plt.close(fig)
     return True
 
 
-def read_labels(data: str, count: int) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], dict[int, str]]:
+def read_labels(
+    data: str, count: int, files: Sequence[str] = ()
+) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], dict[int, str]]:
     """Read the labels of some validation images, evenly spaced among those that have objects.
 
     Args:
         data (str): The data's YAML.
         count (int): Number of images.
+        files (Sequence[str]): The images, in place of evenly spaced ones.
 
     Returns:
         labels (list[tuple]): For each image its path, boxes (n, 4) as x1, y1, x2, y2 in pixels, and classes (n,).
@@ -103,8 +117,12 @@ def read_labels(data: str, count: int) -> tuple[list[tuple[str, np.ndarray, np.n
     from ultralytics.utils.ops import xywhn2xyxy
 
     info = check_det_dataset(data)
-    found = [x for x in YOLODataset(img_path=info["val"], data=info, augment=False).labels if len(x["cls"])]
+    every = YOLODataset(img_path=info["val"], data=info, augment=False).labels
+    found = [x for x in every if len(x["cls"])]
     chosen = [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)]
+    if files:
+        by_path = {str(Path(x["im_file"]).resolve()): x for x in every}
+        chosen = [by_path[str(Path(f).resolve())] for f in files]
     rows = [(x["im_file"], xywhn2xyxy(x["bboxes"], w=x["shape"][1], h=x["shape"][0]), x["cls"].ravel()) for x in chosen]
     return rows, info["names"]
 
@@ -152,3 +170,21 @@ def draw(image: np.ndarray, boxes: Sequence[tuple[np.ndarray, str, tuple[int, in
     for box, text, color in boxes:
         tool.box_label((np.asarray(box) * scale).tolist(), text, color=color)
     return tool.result()
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay a map over an image.
+
+    Args:
+        image (np.ndarray): BGR image.
+        heat (np.ndarray): Map (H, W), 0 to 1, of the image letterboxed into a square.
+
+    Returns:
+        (np.ndarray): BGR image whose longer side has `TILE` pixels.
+    """
+    scale = TILE / max(image.shape[:2])
+    h, w = (max(round(x * scale), 1) for x in image.shape[:2])
+    top, left = (TILE - h) // 2, (TILE - w) // 2
+    large = cv2.resize(heat.astype(np.float32), (TILE, TILE))[top : top + h, left : left + w]
+    colour = cv2.applyColorMap((large * 255).clip(0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return cv2.addWeighted(cv2.resize(image, (w, h)), 0.4, colour, 0.6, 0)

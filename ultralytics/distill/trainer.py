@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ultralytics.distill import average, online
+from ultralytics.distill import average, finale, online
 from ultralytics.distill import config as configuration
 from ultralytics.distill.composite import Composite
 from ultralytics.distill.config import Config
@@ -164,6 +164,7 @@ def build(trainer: BaseTrainer) -> nn.Module:
     if run.composite.online:
         trainer.add_callback("on_train_epoch_end", online.end_epoch)
     trainer.add_callback("on_train_start", examine)
+    trainer.add_callback("on_train_start", finale.note_start)
     trainer.add_callback("on_train_epoch_start", _start_epoch)
     trainer.add_callback("on_train_batch_start", _start_batch)
     trainer.add_callback("on_train_epoch_end", _end_epoch)
@@ -199,9 +200,11 @@ def add_optimizer_groups(trainer: BaseTrainer) -> None:
 
 
 def finish(trainer: BaseTrainer) -> None:
-    """Save and validate an online teacher after the student's own final validation; every process takes part."""
+    """Save and validate an online teacher, where every process takes part, and write the report."""
     if trainer.distill and trainer.distill.composite.online:
         online.finish(trainer)
+    if trainer.distill:
+        finale.finish(trainer)
 
 
 def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, float]:
