@@ -8,12 +8,12 @@ import csv
 import cv2
 import numpy as np
 import pytest
-import report
 import torch
 from short_run import options
 from small_models import save_model
 from task_sets import draw_set
 
+import report
 from ultralytics import YOLO
 from ultralytics.distill import curves, finale, samples
 from ultralytics.distill.comparison import Contender
