@@ -18,11 +18,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from matrices import pairs
+from matrices import pairs, tasks
 from matrices.table import write
 from ultralytics.utils import LOGGER
 
-TABLES = {"pairs": pairs}
+TABLES = {"pairs": pairs, "tasks": tasks}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -178,6 +178,18 @@ def test_classes_are_mapped_by_name(make_model, make_composite, make_batch, log)
     assert [x for x in log() if "compare 3 of 3 classes by name: circle (0 <- 1), square (1 <- 2)" in x]
 
 
+def test_the_map_is_reported_once(make_model, make_distiller, log):
+    """However many terms compare classes, one line says which; where nothing is left out, there is none."""
+    student, teacher = make_model(), make_model(nc=80)
+    teacher.names = {**teacher.names, 7: "Square"}
+    make_distiller(student, teacher, distill_logit="[bckd,ld,giou]")
+    (line,) = [x for x in log() if "by name" in x]
+    assert line == "Distillation: response terms compare 1 of 3 classes by name: square (1 <- 7)"
+    log.clear()
+    make_distiller(student, student, distill_logit="[bckd,ld]")
+    assert not [x for x in log() if "by name" in x]
+
+
 def test_no_common_class(make_model, make_distiller):
     """Where no name is shared a response term is refused, a feature term is not."""
     s, t = make_model(), make_model(nc=2)

@@ -47,6 +47,16 @@ def things(tmp_path_factory):
     return make
 
 
+def test_one_class(things, tmp_path, log):
+    """A set of one class, and a teacher that knows it among others."""
+    _, student, teacher = things("detect")
+    data = draw_set("detect", tmp_path / "set", names=("green",))
+    YOLO(student).train(**options(data, tmp_path, model_t=teacher, distill_logit="[bckd,giou]"))
+    assert [x for x in log() if "compare 1 of 1 classes by name: green (0 <- 1)" in x]
+    row = rows(tmp_path)[0]
+    assert all(0 < row[f"distill/{t}/{b}"] < 100 for t in ("bckd", "giou") for b in ("one2many", "one2one"))
+
+
 @pytest.mark.parametrize("task", MODELS)
 def test_recipe(task, things, tmp_path):
     """`model_t` alone: the task's own response terms and the feature term train, and what comes out is plain."""

@@ -191,3 +191,24 @@ def test_response_term_selects_classes(make_args):
     value = t({"one2many": {"scores": s}}, {"one2many": {"scores": u}}, {})[0]
     assert torch.isclose(value, (s[:, [0, 2]] - u[:, [2, 0]]).square().mean() / 4)
     assert not t.state_dict()  # the map follows from the models, not from a checkpoint
+
+
+def test_response_term_merges_classes(make_args):
+    """With `single_cls` the student's one class is compared with the teacher's most confident at each anchor."""
+    config = read(make_args(distill_feat="none", distill_logit="bckd"))
+    t = ResponseTerm(config.terms[0], config, Fit(["one2many"], Classes([0], [0, 1, 2], merge=True)))
+    s, u = torch.randn(2, 1, 6), torch.randn(2, 3, 6)
+    levels = {"shapes": [(2, 3)], "strides": [8.0]}
+    value = t({"one2many": {"scores": s, **levels}}, {"one2many": {"scores": u, **levels}}, {})[0]
+    expected = t.losses[0]({"scores": s}, {"scores": u.max(1, keepdim=True).values}, {})
+    assert torch.equal(value, expected)
+
+
+def test_labels_of_classes_that_are_compared(make_args):
+    """A classifier's labels follow the classes; an image of a class left out has the teacher's word alone."""
+    config = read(make_args(distill_feat="none", distill_logit="kl", distill_alpha=0.5))
+    t = ResponseTerm(config.terms[0], config, Fit(["one2many"], Classes([2, 0], [0, 1])), count=3)
+    s, u, hard = torch.randn(2, 3), torch.randn(2, 2), torch.tensor([[0.0, 1.0], [float("nan")] * 2])
+    value = t({"one2many": {"scores": s}}, {"one2many": {"scores": u}}, {"cls": torch.tensor([0, 1])})[0]
+    expected = t.losses[0]({"scores": s[:, [2, 0]], "target_scores": hard}, {"scores": u}, {})
+    assert torch.equal(value, expected) and value.isfinite()

@@ -10,6 +10,8 @@ import torch
 
 from ultralytics.distill.losses import FGD
 from ultralytics.distill.losses import fgd as module
+from ultralytics.distill.losses.fgd import upright
+from ultralytics.utils.ops import xywhr2xyxyxyxy
 
 BOX = {"bboxes": torch.tensor([[0.1, 0.5, 0.18, 0.8]]), "batch_idx": torch.zeros(1)}
 
@@ -118,3 +120,15 @@ def test_relation_blocks_are_registered_and_start_empty():
     loss = FGD(channels_t=4)
     assert {k.split(".")[0] for k in loss.state_dict()} == {"relation_s", "relation_t"}
     assert not loss.relation_s(torch.randn(2, 4, 3, 3)).any()
+
+
+@pytest.mark.parametrize("height, width", [(64, 64), (32, 64)])
+def test_turned_boxes_count_with_their_hulls(height, width):
+    """Of a rotated box the upright hull is drawn: that of its corners, also in an image that is not square."""
+    box = torch.tensor([[0.5, 0.5, 0.4, 0.2, 0.6]])
+    corners = xywhr2xyxyxyxy(box * torch.tensor([width, height, width, height, 1.0]))[0]
+    low, high = corners.min(0).values, corners.max(0).values
+    found = torch.stack(upright(box, height / width)).flatten()
+    sides = (high - low) / torch.tensor([width, height])
+    torch.testing.assert_close(found, torch.cat([torch.tensor([0.5, 0.5]), sides]))
+    assert torch.equal(torch.stack(upright(box[:, :4], 1.0)).T, box[:, :4])

@@ -45,6 +45,23 @@ class GcBlock(nn.Module):
         return self.add((x.flatten(2) @ where.transpose(1, 2)).unsqueeze(3))
 
 
+def upright(boxes: torch.Tensor, aspect: float) -> tuple[torch.Tensor, ...]:
+    """Return centre x, y, width and height (M,) of boxes, or of the upright hulls of turned ones.
+
+    Args:
+        boxes (torch.Tensor): xywh (M, 4) in units of the image, or (M, 5) with an angle in radians.
+        aspect (float): Height of the image over its width.
+
+    Returns:
+        (tuple[torch.Tensor, ...]): Four tensors, in units of the image.
+    """
+    if boxes.shape[-1] != 5:
+        return boxes.view(-1, 4).unbind(1)
+    cx, cy, w, h, angle = boxes.unbind(1)
+    cos, sin = angle.cos().abs(), angle.sin().abs()
+    return cx, cy, w * cos + h * aspect * sin, w / aspect * sin + h * cos
+
+
 class FGD(Loss):
     """Focal and global distillation: objects and background apart, both weighted by the teacher's attention.
 
@@ -103,14 +120,15 @@ class FGD(Loss):
 
         Args:
             teacher (torch.Tensor): Map (N, C, H, W).
-            batch (dict): `bboxes` (M, 4), xywh in units of the image, and `batch_idx` (M,), their images.
+            batch (dict): `bboxes` (M, 4), xywh in units of the image, or (M, 5) with an angle, of which the upright
+                hulls count; and `batch_idx` (M,), their images.
 
         Returns:
             foreground (torch.Tensor): (N, HW), the largest 1 / area of the boxes that cover a cell, 0 elsewhere.
             background (torch.Tensor): (N, HW), 0 where a box is, elsewhere 1 over the number of such cells.
         """
         n, _, h, w = teacher.shape
-        cx, cy, bw, bh = self.need(batch, "bboxes", "batch").to(teacher).view(-1, 4).unbind(1)
+        cx, cy, bw, bh = upright(self.need(batch, "bboxes", "batch").to(teacher), h / w)
         image = self.need(batch, "batch_idx", "batch").to(teacher.device).view(-1, 1).long()
         (inside_x, side_x), (inside_y, side_y) = cover(cx, bw, w), cover(cy, bh, h)
         value = 1 / (side_x * side_y)
