@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from lines import named
+from lines import named, needs_84
 from short_run import equal, options, rows
 from torch import nn
 
@@ -74,9 +74,9 @@ def test_only_the_broken_part_is_left_out(what, make, make_batch, log):
     silent = "distiller.terms.1.losses.1."
     assert not any(found.pop(n).any() for n in [n for n in found if n.startswith(silent)])  # its own layer stands still
     assert found.keys() == wanted.keys() and all(torch.allclose(found[n], wanted[n], atol=1e-6) for n in found)
-    lines = [x for x in log() if "left out of this batch" in x]
+    lines = [x.replace("WARNING ⚠️ ", "") for x in log() if "left out of this batch" in x]  # upstream's, in 8.4
     assert lines == [
-        f"WARNING ⚠️ Distillation: 'Breaks/P4' (student layer 18, teacher layer 18) is {what} and left out of this "
+        f"Distillation: 'Breaks/P4' (student layer 18, teacher layer 18) is {what} and left out of this "
         f"batch, the task loss goes on; batches so far: 1"
     ]
 
@@ -149,6 +149,7 @@ def test_training_goes_on(data_yaml, teacher_pt, student_yaml, tmp_path, log):
     assert len([x for x in log() if "left out of this" in x]) == 3
 
 
+@needs_84("does not recover from a loss that is no number")
 def test_nan_recovery_restores_the_distiller(data_yaml, teacher_pt, student_yaml, tmp_path, log):
     """Where the task loss itself breaks, upstream goes back to `last.pt`: our layers and their slots go with it."""
     model, kept = YOLO(student_yaml), {}

@@ -22,7 +22,7 @@ VERSION = ultralytics.__version__.partition("+")[0]
 def stock(tmp_path_factory):
     """A folder with the pristine upstream tree, made by taking the patches out of a copy of the running one."""
     folder = tmp_path_factory.mktemp("stock")
-    ignore = shutil.ignore_patterns("distill", "__pycache__")
+    ignore = shutil.ignore_patterns("distill", "__pycache__", ".patchset.json")  # as if it were a user's own
     shutil.copytree(Path(ultralytics.__file__).parent, folder / "ultralytics", ignore=ignore)
     tool = [sys.executable, str(ROOT / "scripts/patchset.py"), "revert", "--upstream", VERSION, "--target", str(folder)]
     done = subprocess.run(tool, capture_output=True, text=True)

@@ -16,7 +16,7 @@ from torch import nn
 from ultralytics.distill.graph import head_inputs, replay
 from ultralytics.distill.predictions import branches
 from ultralytics.distill.speed import fuse
-from ultralytics.distill.upstream import load_checkpoint
+from ultralytics.distill.upstream import LINE, load_checkpoint
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 FAMILIES = ("yolov8n.yaml", "yolov10n.yaml", "yolo11n.yaml", "yolo12n.yaml", "yolo26n.yaml", "yolo26n-seg.yaml",
@@ -109,8 +109,9 @@ def test_fusing_keeps_both_branches(name, make_model):
     head = model.model[-1]
     assert head.cv2 is not None and head.one2one_cv2 is not None and head.one2one_cv3 is not None
     assert not [m for m in head.cv2.modules() if isinstance(m, nn.BatchNorm2d)]
-    head.fuse()
-    assert (head.cv2 is None) != (head.one2one_cv2 is None)
+    if LINE == "8.4":  # heads of 8.3 have no way of their own
+        head.fuse()
+        assert (head.cv2 is None) != (head.one2one_cv2 is None)
 
 
 def test_frozen_for_good(make_model):
@@ -123,7 +124,8 @@ def test_frozen_for_good(make_model):
     again = teacher(x)
     assert unchanged(teacher.model, before) and not any(before[2])
     assert any(isinstance(m, nn.BatchNorm2d) for m in teacher.model.modules())  # some are in no fusible block
-    assert not any(m.training for m in teacher.model.modules() if m is not teacher.model.model[-1])
+    own = [m for m in teacher.model.modules() if m is not teacher.model.model[-1] and not isinstance(m, nn.SiLU)]
+    assert not any(m.training for m in own)  # in 8.3 all models share one SiLU, which has no state
     assert all(torch.equal(first.maps[i], again.maps[i]) and not first.maps[i].requires_grad for i in first.maps)
 
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 # What upstream writes or deletes before the first batch is through. Nothing else is ever touched.
-EARLY = ("args.yaml", "results.csv", "labels.jpg", *(f"train_batch{i}.jpg" for i in range(3)))
+DRAWN = ("labels.jpg", "labels_correlogram.jpg", *(f"train_batch{i}.jpg" for i in range(3)))
+EARLY = ("args.yaml", "results.csv", *DRAWN)
 
 
 class Folder:

@@ -45,7 +45,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if LINE == "8.4":
         return tasks.load_checkpoint(path)
     here = (Path(path), Path(utils.SETTINGS["weights_dir"]) / path)
-    if not any(p.is_file() for p in here) and "://" not in str(path) and Path(path).name not in GITHUB_ASSETS_NAMES:
+    if not any(p.exists() for p in here) and "://" not in str(path) and Path(path).name not in GITHUB_ASSETS_NAMES:
         raise FileNotFoundError(path)
     return tasks.attempt_load_one_weight(path)
 
@@ -78,20 +78,23 @@ def weight_group(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def read_output(head: nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> Any:
-    """Return what a head yielded in training mode in the form of 8.4.
+    """Return what a head yielded in the form of 8.4.
 
     Args:
         head (nn.Module): The model's last layer.
         inputs (Sequence[torch.Tensor]): The maps that entered it.
         output (Any): What it returned. A detection head of 8.3 returns one map (N, 4 * reg_max + nc, H, W) a level, in
-            a dictionary of branches if it is end-to-end, in a tuple if it predicts more.
+            a dictionary of branches if it is end-to-end, in a tuple if it predicts more; in eval mode all that stands
+            behind the decoded predictions.
 
     Returns:
         (Any): For such a head a dictionary with `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A), `feats`, and what
             else it predicts, or one such dictionary a branch; for any other head its output as it is.
     """
-    if LINE == "8.4" or not head.training or not hasattr(head, "reg_max"):
+    if LINE == "8.4" or not hasattr(head, "reg_max"):
         return output
+    if isinstance(output, tuple) and isinstance(output[0], torch.Tensor):
+        return output[0], read_output(head, inputs, output[1])
     if isinstance(output, dict):
         return {branch: _join_levels(head, inputs, maps) for branch, maps in output.items()}
     maps, *rest = output if isinstance(output, tuple) else (output,)
