@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics import YOLO, __version__
+from ultralytics import YOLO, __version__, utils
 from ultralytics.distill import command
 from ultralytics.distill.files import save_whole, write_whole
 from ultralytics.distill.upstream import unwrap_model
-from ultralytics.utils import GIT
 
 
 class Prepared(Exception):
@@ -156,6 +155,7 @@ def run(job: dict[str, Any]) -> None:
 def summary(notes: dict[str, Any]) -> dict[str, Any]:
     """Return a run's notes as columns; the time is that of the median epoch."""
     epochs = [notes["epochs"][k] for k in sorted(notes["epochs"], key=int)]
+    commit = getattr(getattr(utils, "GIT", None), "commit", None)  # 8.3 does not tell
     later = epochs[1:] or epochs  # the first one chooses kernels and fills caches
     return {
         "epoch_seconds": round(float(np.median([e["seconds"] for e in later])), 3),
@@ -163,7 +163,7 @@ def summary(notes: dict[str, Any]) -> dict[str, Any]:
         "seen": f"{zlib.crc32(json.dumps([e['seen'] for e in epochs]).encode()):08x}",
         "resumed": notes["resumed"],
         "formula": notes["formula"],
-        "version": __version__ + (f" {GIT.commit[:8]}" if GIT.commit else ""),
+        "version": __version__ + (f" {commit[:8]}" if commit else ""),
         "torch": torch.__version__,
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
     }

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import cv2
 import pytest
 import torch
+from lines import needs_84
 
 import compare
 from comparing import job, rows, table
@@ -114,6 +115,7 @@ def run(start, folder, data_yaml, **more):
     return json.loads((folder / "result.json").read_text())
 
 
+@needs_84("has no distill_model= to compare with")
 def test_same_start_and_same_images(start, tmp_path, data_yaml, teacher_pt):
     """Plain, native and a term that draws masks at every step start alike and see alike; each trains its own way."""
     teach = {"model_t": str(teacher_pt), "distill_feat": "mgd", "distill_logit": "none"}
@@ -175,6 +177,7 @@ def test_a_wrong_term_is_refused_before_training(tmp_path, data_yaml, student_ya
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_84("has no distill_model= to compare with")
 @pytest.mark.slow
 def test_whole_script(tmp_path, data_yaml, student_yaml, teacher_pt):
     """Runs in processes of their own fill the CSV; what has a row is not run again."""

@@ -13,7 +13,7 @@ from test_graph import equal
 import ultralytics
 from ultralytics import RTDETR, YOLO
 from ultralytics.distill.graph import replay, tap
-from ultralytics.utils import YAML
+from ultralytics.distill.upstream import load_yaml
 
 FOLDER = Path(ultralytics.__file__).parent / "cfg/models"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -32,7 +32,7 @@ def marks(path: Path) -> list[pytest.MarkDecorator]:
 def build(path: Path) -> torch.nn.Module:
     """Build a model as upstream does, at its smallest scale where it has any, with statistics far from fresh."""
     name = path.name
-    if YAML.load(path).get("scales") and path.parent.name != "rt-detr":
+    if load_yaml(path).get("scales") and path.parent.name != "rt-detr":
         name = re.sub(r"^(yoloe-v?\d+|yolov?\d+)(?=[-.])", r"\1n", name)
     torch.manual_seed(0)
     model = (RTDETR if "rtdetr" in name else YOLO)(name).model.eval()
