@@ -146,6 +146,7 @@ def test_every_channel_of_the_data(teacher_pt, student_yaml, tmp_path, log):
     assert any("sees the data's one channel in each of its 3" in line for line in log())
 
 
+@needs_84("trains on images of three channels alone")
 def test_more_channels_than_colours(teacher_pt, student_yaml, tmp_path, log):
     """A teacher of colour images sees the first three of the data's five channels, and says so."""
     data = load_yaml(file := draw_dataset(tmp_path / "data", 4, 2, 64))
