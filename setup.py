@@ -27,6 +27,7 @@ from patching.wheel import obtain, read_wheel
 
 ROOT = Path(__file__).resolve().parent
 TEST = ["pytest", "pytest-xdist", "hypothesis", "merge3", "mypy", "patch-ng", "pytest-timeout", "ruff"]
+DOCS = ['zensical; python_version >= "3.10"']  # reads mkdocs.yml
 EXTRA = re.compile(r"""(?P<name>[^;]+?)\s*;\s*(?:(?P<marker>.+)\s+and\s+)?extra\s*==\s*["'](?P<extra>[^"']+)["']""")
 LICENSE_COPY = "LICENSE.upstream"
 
@@ -53,7 +54,7 @@ def split_requirements(facts: Message) -> tuple[list[str], dict[str, list[str]]]
             )
         else:
             needed.append(line)
-    return needed, {**extras, "test": TEST}
+    return needed, {**extras, "test": TEST, "docs": DOCS}
 
 
 def list_files(upstream: dict[str, bytes], repo: Repo) -> tuple[list[str], list[str]]:

@@ -35,3 +35,19 @@ def test_files_exist():
     tree = re.findall(r"^([\w./]+) {2,}", TEXT.split("## Where things are")[1], flags=re.MULTILINE)
     assert len(links) > 3 and len(tree) > 5
     assert [x for x in (*links, *tree) if not (ROOT / x).exists()] == []
+
+
+def test_chinese_readme_has_the_same_arguments_and_commands():
+    """Its table has the same arguments and defaults, its code blocks are the English ones."""
+    other = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+
+    def table(text):
+        rows = [x.split("|")[1:3] for x in text.splitlines() if x.startswith("| `")]
+        return [(name, default.strip()) for names, default in rows for name in re.findall(r"`(\w+)`", names)]
+
+    def code(text):
+        return [x.strip() for x in re.findall(r"^```\w+\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+
+    assert table(other) == table(TEXT)
+    assert [x for x in code(other) if x not in code(TEXT) and "compare.py" not in x] == []
+    assert [x for x in re.findall(r"\]\((?!http)([^)]+)\)", other) if not (ROOT / x).exists()] == []

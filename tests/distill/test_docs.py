@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import json
 import re
 
 import pytest
@@ -13,9 +14,10 @@ from ultralytics.cfg import TASKS
 from ultralytics.distill.config import read
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.spelling import parse
+from ultralytics.utils import DEFAULT_CFG_DICT
 
 LOSSES = {**FEATURE, **RESPONSE, **RELATION}
-PAGES = ("losses.md", "own.md", "pairs.md")
+PAGES = ("losses.md", "own.md", "pairs.md", "guide.md", "moving.md")
 RUNS = [b for page in PAGES for b in blocks(page, "python") if not b.title]
 COMMANDS = [b for page in PAGES for b in blocks(page, "bash")]
 
@@ -155,9 +157,36 @@ def test_printed_formula(make_model, make_distiller):
     assert f"{p.name}: student {shapes[0]} <- teacher {shapes[1]}" in text
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", (*PAGES, "index.md"))
 def test_links(page):
     """A link to another page leads somewhere."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
         assert (DOCS / target).is_file(), target
+
+
+def test_guide_answers_every_pain():
+    """Fifteen numbered troubles, each with its own heading; every argument that is named exists."""
+    text = (DOCS / "guide.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\d+)\. ", text, re.MULTILINE) == [str(i) for i in range(1, 16)]
+    named = set(re.findall(r"`(distill_\w+|model_t|dfea|dlogit|drel|dline)\b", text))
+    assert named and named <= set(DEFAULT_CFG_DICT)
+
+
+def test_every_page_is_in_the_menu():
+    """The site's menu has each page of docs/, and no other."""
+    menu = re.findall(r": ([\w/.]+\.md)$", (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    pages = [p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")]
+    assert sorted(menu) == sorted(pages)
+
+
+@pytest.mark.slow
+def test_notebook(tmp_path, monkeypatch):
+    """The notebook runs from end to end, here with fewer images and epochs."""
+    cells = json.loads((DOCS / "first_run.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    small = code.replace("train=320, val=80", "train=16, val=8").replace('"epochs": 8', '"epochs": 1')
+    monkeypatch.chdir(tmp_path)
+    run_python(small.replace('"imgsz": 128', '"imgsz": 64'))
+    folder = tmp_path / "runs/notebook"
+    assert (folder / "comparison.png").is_file() and (folder / "distilled/distill.png").is_file()
