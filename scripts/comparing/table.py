@@ -70,6 +70,8 @@ class Line:
         values (list[float]): The metric for each of them.
         above (dict[str, Difference]): What it has above `plain` and `native`.
         time (float): Its epoch's time over plain's, the mean of the seeds; nan where unknown.
+        passes (float): Share of the epochs after which it is above plain's final value for the first time, the mean of
+            the seeds; nan where epochs were not validated.
     """
 
     method: str
@@ -77,6 +79,7 @@ class Line:
     values: list[float]
     above: dict[str, Difference]
     time: float
+    passes: float
 
 
 def lines(rows: Sequence[Row], metric: str) -> list[Line]:
@@ -95,20 +98,44 @@ def lines(rows: Sequence[Row], metric: str) -> list[Line]:
         clock = "epoch_processor" if all(r["machine"] == "CPU" for r in rows) else "epoch_seconds"
         times = [float(r[clock]) / float(by["plain"][s][clock]) for s, r in runs.items() if s in by.get("plain", {})]
         values = [float(r[metric]) for r in runs.values()]
-        found.append(Line(method, list(runs), values, above, mean(times) if times else math.nan))
+        late = [
+            passes(r, by["plain"][s])
+            for s, r in runs.items()
+            if r.get("curve") and by.get("plain", {}).get(s, {}).get("curve")
+        ]
+        share = mean(late) if late and metric == metrics(rows[0])[0] else math.nan  # the curve is of this metric
+        found.append(Line(method, list(runs), values, above, mean(times) if times else math.nan, share))
     return found
+
+
+def passes(row: Row, plain: Row) -> float:
+    """Return the share of the epochs after which a run is above plain's last one; one epoch more than all if never."""
+    values, goal = [float(v) for v in row["curve"].split()], float(plain["curve"].split()[-1])
+    return next((i for i, v in enumerate(values, 1) if v > goal), len(values) + 1) / len(values)
 
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:
     """Return the table of one comparison, its head first."""
-    head = ["metric", "method", "seeds", "mean", "- plain [95%]", "wins", "- native [95%]", "wins", "epoch / plain"]
+    head = [
+        "metric",
+        "method",
+        "seeds",
+        "mean",
+        "- plain [95%]",
+        "wins",
+        "- native [95%]",
+        "wins",
+        "epoch / plain",
+        "passes plain after",
+    ]
     body = []
     for metric in metrics(rows[0]):
         for x in lines(rows, metric):
             gains = [c for other in ("plain", "native") for c in (str(x.above[other]), x.above[other].wins)]
             time = f"{x.time:.2f}" if x.time == x.time else ""
+            late = f"{x.passes:.0%}" if x.passes == x.passes and x.method != "plain" else ""
             name = metric[8:].replace("(B)", "")
-            body.append([name, x.method, str(len(x.seeds)), f"{mean(x.values):.4f}", *gains, time])
+            body.append([name, x.method, str(len(x.seeds)), f"{mean(x.values):.4f}", *gains, time, late])
     return [head, *body]
 
 
@@ -131,7 +158,7 @@ def as_text(found: list[list[str]]) -> str:
 
 def as_markdown(found: list[list[str]]) -> str:
     """Return a table as Markdown."""
-    rule = ["---", "---", "---:", "---:", "---", "---:", "---", "---:", "---:"]
+    rule = ["---", "---", "---:", "---:", "---", "---:", "---", "---:", "---:", "---:"]
     return "\n".join("| " + " | ".join(row) + " |" for row in [found[0], rule, *found[1:]])
 
 
