@@ -20,6 +20,7 @@ from ultralytics import YOLO
 from ultralytics.distill.foreign import Foreign, read_module
 from ultralytics.distill.graph import head_inputs, input_channels, pair, probe
 from ultralytics.distill.source import resolve
+from ultralytics.distill.upstream import save_yaml
 from ultralytics.distill.view import View
 
 HOW = "a test requirement: pip install --no-deps -r tests/oracles.txt"
@@ -209,14 +210,19 @@ def test_no_map_for_a_named_term(data_yaml, student_yaml, tmp_path):
 
 @pytest.mark.parametrize("kind", ["resnet", "beit"])
 def test_classifier_learns_logits(kind, classes_folder, tmp_path, log):
-    """A torchvision or timm classifier teaches by its logits, paired with the classes by position."""
+    """A torchvision or timm classifier teaches by its logits: ResNet50 <- BEiT, narrow, and YOLO11 <- ResNet18."""
     torch.manual_seed(0)
     if kind == "resnet":
         teacher = torchvision.models.resnet18(weights=None, num_classes=3)
     else:
         beit = pytest.importorskip("timm.models.beit", reason=f"timm is {HOW}")
         teacher = beit.Beit(img_size=64, embed_dim=48, depth=2, num_heads=3, num_classes=3)
-    student = YOLO("yolo11n-cls.yaml")
+    path = tmp_path / "resnet50-cls.yaml"  # upstream's blocks of ResNet50, an eighth as wide
+    blocks = [(3, 8, 1, True, 1), (8, 8, 1, False, 3), (32, 16, 2, False, 4), (64, 32, 2, False, 6)]
+    blocks += [(128, 64, 2, False, 3)]
+    layers = [[-1, 1, "ResNetLayer", list(x)] for x in blocks]
+    save_yaml(path, {"nc": 3, "backbone": layers, "head": [[-1, 1, "Classify", ["nc"]]]})
+    student = YOLO("yolo11n-cls.yaml" if kind == "resnet" else path)
     student.train(**options(classes_folder, tmp_path, model_t=teacher, distill_logit="kl(tau=4)", distill_imgsz=64))
     assert rows(tmp_path)[0]["train/dlogit_loss"] > 0 and "train/dfea_loss" not in columns(tmp_path)
     assert any("leaving out cwd: the teacher yields no map" in x for x in log())
