@@ -6,16 +6,19 @@ Run by stock Ultralytics, so that neither side made its own: `python -m suite.ch
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from torch import nn
 
 from ultralytics.models.sam.build import build_mobile_sam
 from ultralytics.nn import tasks
-from ultralytics.utils import YAML
+from ultralytics.utils import ASSETS, YAML
 from ultralytics.utils.checks import check_yaml
 
 # file -> (class of upstream's, its YAML, channels, data set whose class names it has)
@@ -37,11 +40,12 @@ MODELS = {
     "yoloe-26n-seg.pt": ("YOLOESegModel", "yoloe-26n-seg.yaml", 3, "coco8.yaml"),
     "rtdetr-l.pt": ("RTDETRDetectionModel", "rtdetr-l.yaml", 3, "coco8.yaml"),
 }
+DETECTORS = {"DetectionModel", "SegmentationModel", "PoseModel", "OBBModel"}
 SPACED = "path with spaces"  # upstream's tests look there too
 
 
 def build(kind: str, cfg: str, channels: int, data: str) -> nn.Module:
-    """Build a model with drawn weights, sure of its first class everywhere, so that it predicts something.
+    """Build a model with drawn weights that sees its first class in some places, so that it predicts something.
 
     Args:
         kind (str): A class of `ultralytics.nn.tasks`.
@@ -57,12 +61,36 @@ def build(kind: str, cfg: str, channels: int, data: str) -> nn.Module:
     names = {int(k): str(v) for k, v in facts["names"].items()}
     model = getattr(tasks, kind)(cfg, ch=channels, nc=len(names), verbose=False)
     model.names, model.task = names, tasks.guess_model_task(model)
-    head = model.model[-1]
-    for name in ("cv3", "one2one_cv3"):
-        for level in getattr(head, name, None) or ():
-            if getattr(level[-1], "bias", None) is not None and kind != "YOLOESegModel":
-                level[-1].bias.data[0] = 1.0
+    if kind in DETECTORS:
+        see_something(model.eval(), channels)
     return model.eval()
+
+
+@torch.no_grad()
+def see_something(model: nn.Module, channels: int) -> None:
+    """Shift the first class's bias until some twenty places of an image pass the predictor's threshold of 0.25.
+
+    Many more would be costly: Segment Anything is asked about each.
+    """
+    head, flag = model.model[-1], cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
+    image = np.atleast_3d(cv2.resize(cv2.imread(str(ASSETS / "bus.jpg"), flag), (480, 640)))  # as a predictor sees it
+    images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [m.momentum for m in norms]
+    for m in norms:  # drawn weights with fresh statistics let nothing through
+        m.momentum = 1.0
+    model.train()(images)
+    for m, momentum in zip(norms, momenta):
+        m.momentum = momentum
+    model.eval()
+    head.training = True  # raw predictions
+    found = model(images)
+    head.training = False
+    for branch, name in (("one2many", "cv3"), ("one2one", "one2one_cv3")):
+        if getattr(head, name, None) is not None:
+            scores = (found[branch] if branch in found else found)["scores"][0, 0]
+            for level in getattr(head, name):
+                level[-1].bias[0] -= scores.sort().values[-20] + math.log(3)  # a probability of 0.25
 
 
 def save(model: nn.Module, file: Path, data: str) -> None:
