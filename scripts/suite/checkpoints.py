@@ -73,7 +73,8 @@ def see_something(model: nn.Module, channels: int) -> None:
     Many more would be costly: Segment Anything is asked about each.
     """
     head, flag = model.model[-1], cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
-    image = np.atleast_3d(cv2.resize(cv2.imread(str(ASSETS / "bus.jpg"), flag), (480, 640)))  # as a predictor sees it
+    image = np.asarray(cv2.imread(str(ASSETS / "bus.jpg"), flag))
+    image = np.atleast_3d(cv2.resize(image, (480, 640)))  # as a predictor sees it
     images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
