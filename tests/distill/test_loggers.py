@@ -72,7 +72,8 @@ def test_wandb(arguments, student_yaml, tmp_path):
 @needs("mlflow")
 def test_mlflow(arguments, student_yaml, tmp_path):
     """The local store has each term."""
-    train("mlflow", student_yaml, tmp_path, arguments, MLFLOW_TRACKING_URI=(tmp_path / "store").as_uri())
+    store = {"MLFLOW_TRACKING_URI": (tmp_path / "store").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
+    train("mlflow", student_yaml, tmp_path, arguments, **store)
     found = {"/".join(p.parts[-2:]) for p in (tmp_path / "store").rglob("*_loss")}
     assert set(TERMS) <= found
 

@@ -121,17 +121,17 @@ def load_fused(weights: str | Path, device: torch.device) -> torch.nn.Module:
     return load_checkpoint(weights)[0].to(device).float().eval().fuse(verbose=False)
 
 
-def time_forward(model: torch.nn.Module, imgsz: Any, repeats: int = 30) -> float:
-    """Return the median milliseconds of a forward pass of one image."""
+def time_forward(model: torch.nn.Module, imgsz: Any, repeats: int = 30, warm: int = 5) -> float:
+    """Return the median milliseconds of a forward pass of one image, after some that choose kernels."""
     device = next(model.parameters()).device
     size = (imgsz, imgsz) if isinstance(imgsz, int) else tuple(imgsz)
     image, times = torch.zeros(1, 3, *size, device=device), []
     with torch.inference_mode():
-        for _ in range(repeats + 5):  # the first ones choose kernels
+        for _ in range(repeats + warm):
             start = time_sync(device)
             model(image)
             times.append(time_sync(device) - start)
-    return float(np.median(times[5:]) * 1e3)
+    return float(np.median(times[warm:]) * 1e3)
 
 
 def table(contenders: Sequence[Contender]) -> str:

@@ -34,7 +34,7 @@ from ultralytics.utils import LOGGER, RANK, colorstr
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
-SECONDS = 8.0  # what validating the teacher may take at the end of a run; `scripts/report.py` takes its time
+SECONDS = 5.0  # what validating the teacher may take at the end of a run; `scripts/report.py` takes its time
 BOXES = {"detect", "segment", "pose"}
 
 
@@ -105,7 +105,7 @@ def measure(student: nn.Module, source: Source, config: Config, args: dict[str, 
     if source.module is None:
         return {}
     teacher, pairs, view = _meet(student, source, config)
-    images = _images(student, args, COUNT)[1]
+    images = _images(student, args, _affordable(_flops(teacher, args), 400, most=COUNT))[1]
     return compare(student, teacher, pairs, images, view) if pairs else {}
 
 
@@ -137,6 +137,18 @@ def _images(student: nn.Module, args: dict[str, Any], count: int) -> tuple[list[
     return files, read_images(files, size, input_channels(student))
 
 
+def _flops(model: nn.Module, args: dict[str, Any]) -> float:
+    """Return a model's GFLOPs for one image."""
+    from ultralytics.utils.torch_utils import get_flops
+
+    return get_flops(model, args["imgsz"])
+
+
+def _affordable(gflops: float, total: float, most: int) -> int:
+    """Return how many forwards may be made, at least two: two cores of a CPU do about 100 GFLOPs a second."""
+    return max(2, min(most, int(total / max(gflops, 0.1))))
+
+
 def _fill(rows: Sequence[Contender], args: dict[str, Any], seconds: float | None) -> None:
     """Fill in size and time of each model, and the accuracy where it is missing and affordable."""
     from ultralytics import YOLO
@@ -147,7 +159,8 @@ def _fill(rows: Sequence[Contender], args: dict[str, Any], seconds: float | None
         try:
             model = load_fused(row.weights, torch.device("cpu"))
             facts = {"parameters": get_num_params(model), "GFLOPs": get_flops(model, args["imgsz"])}
-            facts["ms"] = time_forward(model, args["imgsz"], repeats=10)
+            repeats = _affordable(facts["GFLOPs"], 150, most=10)
+            facts["ms"] = time_forward(model, args["imgsz"], repeats, warm=min(repeats, 5))
             if not row.facts and (seconds is None or count * facts["ms"] / 1000 < seconds):
                 with tempfile.TemporaryDirectory() as scratch:
                     more = {k: args[k] for k in ("data", "imgsz", "batch") if args.get(k)}
@@ -163,14 +176,15 @@ def _draw_samples(
     rows: Sequence[Contender], student: nn.Module, source: Source, config: Config, args: dict[str, Any], file: Path
 ) -> None:
     """Draw some validation images: labels and predictions of models with boxes, and where both models look."""
-    files, images = _images(student, args, 4)
-    heats = []
+    heats, count = [], 4
     if source.module is not None:
         teacher, pairs, view = _meet(student, source, config)
-        if pairs:
-            p = pairs[len(pairs) // 2]
-            t, s = see(teacher, [p.teacher], images, view)[p.teacher], see(student, [p.student], images)[p.student]
-            heats = [(f"teacher, {p.name}", [heat(x) for x in t]), (f"student, {p.name}", [heat(x) for x in s])]
+        count = _affordable(_flops(teacher, args), 200, most=4)
+    files, images = _images(student, args, count)
+    if source.module is not None and pairs:
+        p = pairs[len(pairs) // 2]
+        t, s = see(teacher, [p.teacher], images, view)[p.teacher], see(student, [p.student], images)[p.student]
+        heats = [(f"teacher, {p.name}", [heat(x) for x in t]), (f"student, {p.name}", [heat(x) for x in s])]
     shown = list(rows) if args["task"] in BOXES else []
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 
