@@ -18,6 +18,7 @@ from ultralytics import YOLO
 from ultralytics.distill import curves, finale, samples
 from ultralytics.distill.comparison import Contender
 from ultralytics.distill.likeness import heat, linear_cka, read_images, spread
+from ultralytics.distill.upstream import LINE
 
 PICTURES = ("distill.png", "distill_samples.jpg")
 
@@ -69,7 +70,8 @@ def test_a_run_ends_with_its_report(data_yaml, student_yaml, teacher_pt, tmp_pat
     assert all(0 <= v <= 1 for some in alike.values() for v in some.values())
     head, found = facts(folder)
     assert head == ["", "teacher", "student"] and float(found["parameters"][0]) > float(found["parameters"][1])
-    assert {"GFLOPs", "ms", "mAP50-95", "mAP50", "AP circle", "AP square", "AP stripe"} <= found.keys()
+    classes = {"AP circle", "AP square", "AP stripe"} if LINE == "8.4" else set()  # 8.3: none where nothing was found
+    assert {"GFLOPs", "ms", "mAP50-95", "mAP50", *classes} <= found.keys()
     for name in (*PICTURES, "distill.csv"):
         (folder / name).unlink()
     report.main([str(folder)])

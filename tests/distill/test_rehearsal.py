@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lines import needs_84
 from short_run import options, rows
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -17,6 +18,8 @@ from ultralytics.distill.online import OnlineTeacher
 from ultralytics.utils import autobatch, torch_utils
 
 MEMORY = 64 * 2**20  # bytes of the GPU that is not there
+
+pytestmark = needs_84("measures for auto-batch in another way, and ends where memory runs out")
 
 
 @contextmanager

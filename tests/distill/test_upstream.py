@@ -7,10 +7,12 @@ import ast
 from pathlib import Path
 
 import pytest
+import torch
 
 from patching import Repo
 from patching.pin import find_lines, read_pin
 from patching.wheel import read_wheel
+from ultralytics.distill.upstream import LINE
 
 ROOT = Path(__file__).resolve().parents[2]
 ONLY_84 = {("ultralytics/distill/compiled.py", "YOLOEModel")}  # reached with compile= alone, which 8.3 does not have
@@ -36,6 +38,16 @@ def names_in(files: dict[str, bytes], module: str) -> set[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
     return found
+
+
+@pytest.mark.skipif(LINE == "8.4", reason="8.4 flattens what it is given")
+def test_auto_batch_of_83_gets_tensors(make_model, make_composite):
+    """What it sends backward holds the terms too, and reaches the student and its align layers."""
+    composite = make_composite(make_model(), make_model(seed=1, trained=True), distill_feat="cwd", distill_logit="bckd")
+    found = composite(torch.rand(2, 3, 64, 64))
+    assert isinstance(found, list) and len(found) == 5  # three levels, two columns
+    sum(x.sum() for x in found).backward()
+    assert all(p.grad is not None for m in (composite.distiller, composite._orig_mod.model[0]) for p in m.parameters())
 
 
 @pytest.mark.parametrize("version", [v for v, repo in find_lines(ROOT).items() if repo.line])

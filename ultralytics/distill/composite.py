@@ -18,7 +18,7 @@ from ultralytics.distill.guard import Record, check_terms, require_form
 from ultralytics.distill.online import OnlineTeacher
 from ultralytics.distill.predictions import watch_assigner
 from ultralytics.distill.rehearsal import rehearse
-from ultralytics.distill.upstream import join_items, unwrap_model
+from ultralytics.distill.upstream import for_profile, join_items, unwrap_model
 
 
 class Composite(nn.Module):
@@ -83,7 +83,7 @@ class Composite(nn.Module):
         if isinstance(x, dict) and self.training:
             return self.loss(x)
         if isinstance(x, torch.Tensor) and self.training and not args and not kwargs:
-            return rehearse(self, x)
+            return for_profile(rehearse(self, x))
         return self._orig_mod(x, *args, **kwargs)
 
     def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten
 
 from ultralytics import utils
 from ultralytics.nn import modules
@@ -125,6 +126,13 @@ def join_items(items: Any, columns: dict[str, torch.Tensor]) -> Any:
     return torch.cat([items.view(-1), torch.stack(list(terms.values()))])
 
 
+def for_profile(outputs: Any) -> Any:
+    """Return what a forward gave in a form that auto-batch can send backward: 8.3 knows lists of tensors alone."""
+    if LINE == "8.4":
+        return outputs
+    return [x for x in tree_flatten(outputs)[0] if isinstance(x, torch.Tensor) and x.requires_grad]
+
+
 def adapt(trainer: BaseTrainer) -> None:
     """Let a trainer of 8.3 do what one of 8.4 does, before its loaders, validator and optimizer are built.
 
@@ -175,6 +183,7 @@ __all__ = (
     "SAFE_LOAD",
     "YOLOEDetect",
     "adapt",
+    "for_profile",
     "join_items",
     "keeps_average",
     "load_checkpoint",
