@@ -63,18 +63,26 @@ def plot_run(folder: Path, file: Path) -> None:
     panels: list[tuple[str, Any]] = [("terms, unweighted", parts), ("terms as trained", trained)]
     panels += [("weight of all terms", {"weight": weight})] * (weight is not None)
     panels += [("gradient / task loss's gradient", grads)] * bool(grads)
-    fig, axes = plt.subplots(1, len(panels) + bool(alike), figsize=(4 * (len(panels) + bool(alike)), 4))
+    count = len(panels) + bool(alike)
+    rows = 1 if count <= 3 else 2
+    wide = -(-count // rows)
+    fig, grid = plt.subplots(rows, wide, figsize=(4 * wide, 3.6 * rows), squeeze=False)
+    axes = grid.flatten()
     for a, (title, lines) in zip(axes, panels):
         for i, (name, values) in enumerate(lines.items()):
             label = name if i < MOST else None
             a.plot(epochs, values, marker=".", label=label, linewidth=2, markersize=8)
         a.set_title(title, fontsize=12)
-        a.set_xlabel("epoch")
+        a.set_xlabel("epoch", fontsize=10)
+        a.xaxis.get_major_locator().set_params(integer=True)
+        a.margins(y=0.15)  # room for the legend
         a.set_ylim(bottom=0 if all(v >= 0 or v != v for x in lines.values() for v in x) else None)
         if len(lines) > 1 or title.startswith("terms"):
             a.legend(fontsize=8)
     if alike:
-        _bars(axes[-1], alike)
+        _bars(axes[count - 1], alike)
+    for a in axes[count:]:
+        a.axis("off")
     fig.tight_layout()
     fig.savefig(file, dpi=200)
     plt.close(fig)
@@ -91,6 +99,7 @@ def _bars(axis: Any, alike: Mapping[str, Mapping[str, float]]) -> None:
         if len(names) <= 6:
             axis.bar_label(bars, ["" if v != v else f"{v:.2f}" for v in values], fontsize=8)
     axis.set_xticks(range(len(names)), names, fontsize=9, rotation=0 if len(names) <= 6 else 90)
-    axis.set_ylim(0, 1.08)
+    axis.set_ylim(0, 1.25)
+    axis.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axis.set_title("likeness to the teacher (linear CKA)", fontsize=12)
-    axis.legend(fontsize=8, loc="upper right")
+    axis.legend(fontsize=8, loc="upper right", ncols=2)
