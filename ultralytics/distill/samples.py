@@ -67,8 +67,9 @@ def plot_samples(
         labels, names = read_labels(data, count, files)
     width = 1 + len(models) + len(heats)
     images = [np.asarray(cv2.imread(path)) for path, _, _ in labels]
-    tall = min(max(x.shape[0] / x.shape[1] for x in images), 1.5)
-    fig, ax = plt.subplots(len(labels), width, figsize=(3 * width, (3 * tall + 0.35) * len(labels)), squeeze=False)
+    tall = [3 * x.shape[0] / x.shape[1] + 0.35 for x in images]  # inches of each row, its caption included
+    size, shares = (3 * width, sum(tall) + 0.6), {"height_ratios": tall}
+    fig, ax = plt.subplots(len(labels), width, figsize=size, gridspec_kw=shares, squeeze=False)
     for i, (image, (path, boxes, classes)) in enumerate(zip(images, labels)):
         truth = [names[int(k)] for k in classes]
         tiles = [(draw(image, [(b, n, colors(int(k), True)) for b, n, k in zip(boxes, truth, classes)]), path)]
