@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from lines import needs_84
 from short_run import options
 
 import ultralytics.distill
 from ultralytics import YOLO
-from ultralytics.nn import tasks
+from ultralytics.distill.upstream import load_checkpoint
 
 TRY = """
 import json, sys
@@ -68,6 +69,7 @@ def interrupted(data_yaml, teacher_pt, student_yaml, tmp_path):
     return tmp_path / "run/weights/last.pt"
 
 
+@needs_84("does not know ULTRALYTICS_SAFE_LOAD")
 def test_safe_loading(interrupted, data_yaml, teacher_pt, student_yaml, tmp_path):
     """With the flag our own `last.pt` resumes; a trapped teacher, or module, is refused as upstream refuses it."""
     bad, trace = tmp_path / "bad.pt", tmp_path / "trace"
@@ -92,7 +94,7 @@ def test_safe_loading(interrupted, data_yaml, teacher_pt, student_yaml, tmp_path
 def test_the_trap_is_one(teacher_pt, tmp_path):
     """Without the flag upstream does run such a file: the test above would see it."""
     torch.save({**torch.load(teacher_pt, weights_only=False), "extra": Trap(tmp_path / "trace")}, tmp_path / "bad.pt")
-    tasks.load_checkpoint(tmp_path / "bad.pt")
+    load_checkpoint(tmp_path / "bad.pt")
     assert (tmp_path / "trace").exists()
 
 
