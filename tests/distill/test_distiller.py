@@ -8,7 +8,6 @@ import torch
 from lines import named
 from torch import nn
 
-from ultralytics.distill.distiller import scores_at
 from ultralytics.distill.graph import probe
 
 
@@ -197,18 +196,6 @@ def test_no_common_class(make_model, make_distiller):
     with pytest.raises(ValueError, match=r"distill_logit=bckd': no class name is shared.*circle.*\['cat', 'dog'\]"):
         make_distiller(s, t, distill_logit="bckd")
     assert make_distiller(s, t, distill_feat="cwd").columns == ["dfea_loss"]
-
-
-def test_scores_at_a_level():
-    """The teacher's logits of a level come as a map, the mean over its branches, on the grid that is asked for."""
-    grid = torch.arange(6.0).view(1, 1, 2, 3)
-    flat = torch.cat([torch.zeros(1, 1, 24), grid.flatten(2)], 2)
-    branch = {"scores": flat, "shapes": [(4, 6), (2, 3)], "strides": [8.0, 16.0]}
-    other = {**branch, "scores": flat + 2}
-    assert torch.equal(scores_at({"one2many": branch}, 16.0, (2, 3)), grid)
-    assert torch.equal(scores_at({"one2many": branch, "one2one": other}, 16.0, (2, 3)), grid + 1)
-    assert scores_at({"one2many": branch}, 8.0, (2, 3)).abs().sum() == 0
-    assert scores_at({"one2many": branch}, 16.0, (4, 6)).shape == (1, 1, 4, 6)
 
 
 def test_formula_names_terms_and_parameters(models, make_distiller):

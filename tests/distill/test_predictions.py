@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ultralytics.distill.graph import tap
-from ultralytics.distill.predictions import branches, match_levels, watch_assigner
+from ultralytics.distill.predictions import branches, match_levels, scores_at, watch_assigner
 
 P345, P2345, P3456 = [8.0, 16.0, 32.0], [4.0, 8.0, 16.0, 32.0], [8.0, 16.0, 32.0, 64.0]
 
@@ -158,3 +158,15 @@ def test_criterion_without_assigner(make_model, make_batch):
     with watch_assigner(model.init_criterion()) as found:
         pass
     assert found == {}
+
+
+def test_scores_at_a_level():
+    """The teacher's logits of a level come as a map, the mean over its branches, on the grid that is asked for."""
+    grid = torch.arange(6.0).view(1, 1, 2, 3)
+    flat = torch.cat([torch.zeros(1, 1, 24), grid.flatten(2)], 2)
+    branch = {"scores": flat, "shapes": [(4, 6), (2, 3)], "strides": [8.0, 16.0]}
+    other = {**branch, "scores": flat + 2}
+    assert torch.equal(scores_at({"one2many": branch}, 16.0, (2, 3)), grid)
+    assert torch.equal(scores_at({"one2many": branch, "one2one": other}, 16.0, (2, 3)), grid + 1)
+    assert scores_at({"one2many": branch}, 8.0, (2, 3)).abs().sum() == 0
+    assert scores_at({"one2many": branch}, 16.0, (4, 6)).shape == (1, 1, 4, 6)

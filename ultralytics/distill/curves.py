@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ultralytics.distill.folder import SIMILARITY
 from ultralytics.utils import plt_settings
 
-SIMILARITY = "distill_similarity.csv"
 WHEN = {"before": "#b8c4ce", "after": "#ff7f0e"}
 MOST = 12  # lines with a name of their own in one panel
 

@@ -8,14 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.distill.comparable import require_comparable
 from ultralytics.distill.config import KINDS, Config, Term
 from ultralytics.distill.graph import Pair, Tapped, head_inputs, pair, probe
 from ultralytics.distill.heads import fit_features, fit_response, head_strides, report_classes
-from ultralytics.distill.predictions import branches
+from ultralytics.distill.predictions import branches, scores_at
 from ultralytics.distill.terms import MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
@@ -239,22 +238,3 @@ def require_scalar(distiller: BaseDistiller, part: str, value: Any) -> None:
             f"the distillation term '{part}'{name_pairs(distiller, part)} is not a scalar tensor but {value!r:.80}; "
             f"return one number a batch."
         )
-
-
-def scores_at(teacher: dict[str, dict[str, Any]], stride: float, size: tuple[int, int]) -> torch.Tensor:
-    """Return the teacher's class logits at one level as a map, the mean of its branches.
-
-    Args:
-        teacher (dict[str, dict]): The teacher's branches.
-        stride (float): Pixels a cell of the level.
-        size (tuple[int, int]): Height and width wanted, in cells.
-
-    Returns:
-        (torch.Tensor): Logits (N, nc, H, W).
-    """
-    maps = []
-    for b in teacher.values():
-        i = b["strides"].index(stride)
-        level = b["scores"].split([h * w for h, w in b["shapes"]], dim=2)[i].unflatten(2, b["shapes"][i]).float()
-        maps.append(level if tuple(level.shape[2:]) == tuple(size) else F.interpolate(level, size, mode="bilinear"))
-    return sum(maps[1:], maps[0]) / len(maps)

@@ -6,9 +6,10 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-# What upstream writes or deletes before the first batch is through. Nothing else is ever touched.
+SIMILARITY = "distill_similarity.csv"  # ours; how alike both models are before the first step and at the end
+# What is written or deleted before the first batch is through. Nothing else is ever touched.
 DRAWN = ("labels.jpg", "labels_correlogram.jpg", *(f"train_batch{i}.jpg" for i in range(3)))
-EARLY = ("args.yaml", "results.csv", *DRAWN)
+EARLY = ("args.yaml", "results.csv", SIMILARITY, *DRAWN)
 
 
 class Folder:

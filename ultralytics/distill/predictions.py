@@ -138,3 +138,22 @@ def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.interpolate(x.float(), size, mode="bilinear", align_corners=False)
+
+
+def scores_at(teacher: dict[str, dict[str, Any]], stride: float, size: tuple[int, int]) -> torch.Tensor:
+    """Return the teacher's class logits at one level as a map, the mean of its branches.
+
+    Args:
+        teacher (dict[str, dict]): The teacher's branches.
+        stride (float): Pixels a cell of the level.
+        size (tuple[int, int]): Height and width wanted, in cells.
+
+    Returns:
+        (torch.Tensor): Logits (N, nc, H, W).
+    """
+    maps = []
+    for b in teacher.values():
+        i = b["strides"].index(stride)
+        level = b["scores"].split([h * w for h, w in b["shapes"]], dim=2)[i].unflatten(2, b["shapes"][i]).float()
+        maps.append(level if tuple(level.shape[2:]) == tuple(size) else F.interpolate(level, size, mode="bilinear"))
+    return sum(maps[1:], maps[0]) / len(maps)

@@ -3,27 +3,23 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ultralytics.distill import average, finale, online
 from ultralytics.distill import config as configuration
-from ultralytics.distill.composite import Composite
-from ultralytics.distill.config import Config
-from ultralytics.distill.distiller import BaseDistiller, TermError
+from ultralytics.distill import finale, online
+from ultralytics.distill.distiller import BaseDistiller
 from ultralytics.distill.exam import examine
 from ultralytics.distill.folder import Folder
 from ultralytics.distill.lessons import build_composite
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.report import formula
 from ultralytics.distill.resume import GROUP, checkpoint, restore
+from ultralytics.distill.run import Run, follow, save_teacher
 from ultralytics.distill.scaler import Scaler
-from ultralytics.distill.schedule import Constant
-from ultralytics.distill.source import Source, resolve
+from ultralytics.distill.source import resolve
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.terms import build_loss
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model, weight_group
@@ -35,29 +31,6 @@ if TYPE_CHECKING:
 
 
 NAMED = {*FEATURE.values(), *RESPONSE.values(), *RELATION.values()}
-
-
-@dataclass
-class Run:
-    """What a trainer keeps of its distillation.
-
-    Attributes:
-        configs (list[Config]): The checked arguments, for each teacher.
-        sources (list[Source]): The teachers.
-        schedule (Constant): The weight over the run.
-        folder (Folder): The results folder as it was before.
-        composite (Composite | None): Student, distiller and teacher, once built.
-        batch (int): Batches since the epoch's start.
-        begun (bool): Whether an epoch was completed.
-    """
-
-    configs: list[Config]
-    sources: list[Source]
-    schedule: Constant
-    folder: Folder
-    composite: Composite | None = None
-    batch: int = -1
-    begun: bool = False
 
 
 def take_teacher(trainer: BaseTrainer, overrides: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -138,13 +111,6 @@ def teachers_of(value: Any) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
-def save_teacher(trainer: BaseTrainer) -> None:
-    """Save a live teacher, once, where resume and spawned workers find it."""
-    if trainer.distill and RANK in {-1, 0}:
-        for source in trainer.distill.sources:
-            source.write()
-
-
 def build(trainer: BaseTrainer) -> nn.Module:
     """Put the student and a new distiller under one roof.
 
@@ -158,16 +124,13 @@ def build(trainer: BaseTrainer) -> nn.Module:
     if run is None:
         return trainer.model
     adapt(trainer)
-    trainer.add_callback("teardown", _put_back)
+    follow(trainer)
     run.composite = build_composite(trainer, run.configs, run.sources)
     trainer.scaler = Scaler(trainer)
     if run.composite.online:
         trainer.add_callback("on_train_epoch_end", online.end_epoch)
     trainer.add_callback("on_train_start", examine)
     trainer.add_callback("on_train_start", finale.note_start)
-    trainer.add_callback("on_train_epoch_start", _start_epoch)
-    trainer.add_callback("on_train_batch_start", _start_batch)
-    trainer.add_callback("on_train_epoch_end", _end_epoch)
     if RANK in {-1, 0}:
         names = ", ".join(s.name for s in run.sources)
         LOGGER.info(formula(run.composite.distiller, run.composite.teacher, run.configs[0], names, trainer.args.imgsz))
@@ -222,41 +185,6 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     row = order_columns(metrics, composite.columns)
     ours = {**composite.take_means(), **composite.balance.take(composite.weight)}
     return {**{k: v for k, v in row.items() if k not in never}, **ours}
-
-
-def _put_back(trainer: BaseTrainer) -> None:
-    """Take back what upstream wrote if an error ends the run at its first batch, or a term does in its first epoch."""
-    run, error = trainer.distill, sys.exc_info()[1]
-    early = run.batch <= 0 or isinstance(error, TermError)
-    if RANK in {-1, 0} and isinstance(error, Exception) and early and not run.begun:
-        run.folder.put_back()
-
-
-def _start_epoch(trainer: BaseTrainer) -> None:
-    """Count the epoch's batches from zero; the first epoch begins anew, with less decay, where memory ran out."""
-    trainer.distill.batch = -1
-    trainer.distill.composite.take_means()
-    decay = weight_group(trainer.optimizer)["weight_decay"]
-    for group in trainer.optimizer.param_groups:
-        if group.get("param_group") == GROUP and group["weight_decay"]:
-            group["weight_decay"] = decay
-
-
-def _end_epoch(trainer: BaseTrainer) -> None:
-    """Save what resume needs beside the first checkpoint: a teacher that was given as an object."""
-    trainer.distill.begun = True
-    save_teacher(trainer)
-
-
-def _start_batch(trainer: BaseTrainer) -> None:
-    """Set the weight of this step; `time=` changes the number of epochs on the way, so it is read anew each time."""
-    run = trainer.distill
-    run.batch += 1
-    epoch = min(run.batch / max(len(trainer.train_loader), 1), 1.0)
-    done = min((trainer.epoch + epoch) / max(trainer.epochs, 1), 1.0)
-    off = trainer.epoch >= trainer.epochs - run.configs[0].stop
-    ramp = min(done / average.RAMP, 1.0) if run.sources[0].module is None else 1.0
-    run.composite.weight = 0.0 if off else ramp * run.schedule(done, epoch)
 
 
 __all__ = (
