@@ -214,7 +214,9 @@ def require_whole(carried: Carried, where: str) -> None:
 def _differing(plan: TargetPlan, wanted: dict[str, bytes]) -> dict[str, bytes | None]:
     """Return the files to write (None: to remove); refuse when one of our package holds somebody's edit."""
     result: dict[str, bytes | None] = {}
-    for path in [*wanted, *sorted({*plan.store.contents(), *plan.store.hashes, *plan.wanted} - {*wanted})]:
+    # the record of a tree that this tool unpacked names upstream's files too: those stay
+    left = {path for path in plan.store.hashes if path.startswith((OVERLAY + "/", STORE + "/"))}
+    for path in [*wanted, *sorted({*plan.store.contents(), *left, *plan.wanted} - {*wanted})]:
         data = find_ours(plan, path)
         if data == wanted.get(path):
             continue

@@ -12,7 +12,7 @@ from patching import PatchError
 from patching import target as users
 from patching.carry import carry
 from patching.place import format_diff
-from patching.record import RECORD
+from patching.record import RECORD, read_record
 from patching.series import parse_patch
 from patching.status import target_status
 from patching.store import STORE
@@ -196,6 +196,16 @@ def test_lost_store_on_the_pinned_version(toy, tmp_path):
     toy.revert(root)
     assert {path: (root / path).read_bytes() for path in UPSTREAM} == UPSTREAM
     assert not (root / "ultralytics/distill").exists()
+
+
+def test_copy_of_a_tree_that_this_tool_unpacked(toy, tmp_path):
+    """Its record names upstream's files as well; taking the series out of the copy leaves them."""
+    toy.apply()
+    shutil.copytree(toy.repo.root / "ultralytics", tmp_path / "theirs/ultralytics")
+    assert UPSTREAM.keys() <= read_record(tmp_path / "theirs").keys()
+    toy.revert(tmp_path / "theirs")
+    left = {p.relative_to(tmp_path / "theirs").as_posix() for p in (tmp_path / "theirs").rglob("*") if p.is_file()}
+    assert left == UPSTREAM.keys() and all((tmp_path / "theirs" / k).read_bytes() == v for k, v in UPSTREAM.items())
 
 
 def test_lost_store_of_another_version(toy, theirs, shot):
