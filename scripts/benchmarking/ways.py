@@ -101,6 +101,7 @@ class Way(BaseTrainer):
         self.args.amp = self.amp
         self.data, self.accumulate, self.epoch, self.epochs = {"nc": student.yaml["nc"]}, 1, 0, 100
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp and self.device.type == "cuda")
+        self.loss_names: tuple[str, ...] = ()
         self.distill = distill.attach(self)
         self.model = deepcopy(student).to(self.device)
         self.model.args = self.args

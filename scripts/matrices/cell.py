@@ -74,6 +74,7 @@ def parts(file: Path) -> str:
     with open(file) as f:
         row = {k.strip(): float(v) for k, v in list(csv.DictReader(f))[-1].items()}
     values = {k[len("distill/") :]: v for k, v in row.items() if k.startswith("distill/")}
+    values = {k: v for k, v in values.items() if k != "weight" and not k.startswith("grad/")}  # no terms
     if not values or not all(math.isfinite(v) for v in values.values()) or not any(values.values()):
         raise AssertionError(f"the run has taught nothing: {values}")
     found: dict[str, list[str]] = {}

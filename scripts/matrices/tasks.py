@@ -67,9 +67,10 @@ def page(cells: Sequence[Cell]) -> str:
     models = [
         f"| {task} | {s[:-5]} | {t[:-5]} |" for task, (s, t) in MODELS.items() if any(task == c.column for c in cells)
     ]
+    images, steps = f"{IMAGES} drawn images of {IMGSZ} pixels", IMAGES // BATCH
     return f"""# Task x term
 
-Each cell is a short real run on a CPU: {IMAGES} drawn images of {IMGSZ} pixels with labels of the task's kind, {IMAGES // BATCH} steps, random
+Each cell is a short real run on a CPU: {images} with labels of the task's kind, {steps} steps, random
 weights. It says that the term trains, not how much is gained. A refused term ends the run before its first step, with
 the sentence that the number stands for.
 
@@ -88,4 +89,4 @@ the sentence that the number stands for.
 | task | student | teacher |
 | --- | --- | --- |
 {chr(10).join(models)}
-"""  # noqa: E501
+"""

@@ -9,6 +9,7 @@ import weakref
 import pytest
 import torch
 from short_run import options
+from torch._subclasses.fake_tensor import FakeTensor
 
 from ultralytics import YOLO
 from ultralytics.distill.distiller import Distiller
@@ -25,7 +26,7 @@ def size(x):
 def live():
     """Return the bytes of all live tensors, gradients included; memory that tensors share counts once."""
     gc.collect()
-    found = [x for x in gc.get_objects() if issubclass(type(x), torch.Tensor)]
+    found = [x for x in gc.get_objects() if issubclass(type(x), torch.Tensor) and not isinstance(x, FakeTensor)]
     found += [x.grad for x in found if x.is_leaf and x.grad is not None]
     return sum(dict(map(size, found)).values())
 
