@@ -5,13 +5,16 @@ import csv
 from pathlib import Path
 
 import matrix
+import pytest
 
 from matrices import tasks
 from ultralytics.distill.config import RESPONSES
+from ultralytics.distill.upstream import LINE
 
 TABLE = Path(__file__).parents[1] / "docs/results/tasks.csv"
 
 
+@pytest.mark.skipif(LINE == "8.3", reason="Ultralytics 8.3 lacks these models")
 def test_cells_are_real_runs(tmp_path, capsys):
     """A term that fits is trained with, one that does not is refused with its sentence; both land in the table."""
     assert matrix.main(["tasks", "--rows", "kl", "--columns", "classify", "depth", "--out", str(tmp_path)]) == 0

@@ -15,7 +15,6 @@ from ultralytics.cfg import get_cfg
 from ultralytics.distill import trainer as distill
 from ultralytics.distill.tutorial import FeatureLoss, get_channels, get_fpn_features
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.nn.distill_model import DistillationModel
 from ultralytics.utils.torch_utils import ModelEMA, autocast
 
 WAYS = ("plain", "native", "tutorial", "ours", "floor")
@@ -108,6 +107,8 @@ class Way(BaseTrainer):
         if self.device.type == "cuda":
             self.model = self.model.to(memory_format=torch.channels_last)
         if name == "native":
+            from ultralytics.nn.distill_model import DistillationModel  # not in 8.3
+
             self.model = DistillationModel(student_model=self.model, teacher_model=self.args.distill_model)
         elif name == "tutorial":
             from ultralytics.distill.upstream import load_checkpoint

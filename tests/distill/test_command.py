@@ -24,9 +24,10 @@ def test_knows_the_older_spellings():
 
 
 EMPTY = pytest.param(["epochs="], marks=needs_84("takes an empty value"))
+OPEN = pytest.param(["imgsz=[3"], marks=needs_84("takes an open bracket for a word"))
 
 
-@pytest.mark.parametrize("line", [["data.yaml"], EMPTY, ["cfg=missing.yaml"], ["imgsz=[3"]])
+@pytest.mark.parametrize("line", [["data.yaml"], EMPTY, ["cfg=missing.yaml"], OPEN])
 def test_leaves_with_a_sentence_where_the_line_cannot_be_read(line):
     """No traceback for a slip of the hand."""
     with pytest.raises(SystemExit, match="error: "):

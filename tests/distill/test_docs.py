@@ -14,6 +14,7 @@ from ultralytics.cfg import TASKS
 from ultralytics.distill.config import read
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.spelling import parse
+from ultralytics.distill.upstream import LINE
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 LOSSES = {**FEATURE, **RESPONSE, **RELATION}
@@ -139,8 +140,8 @@ def test_recipe_is_the_one_in_force(make_args):
     assert "`distill_feat=auto` is `cwd`, `distill_logit=auto` depends on the task, and there is no relation" in text
     said = dict(re.findall(r"\| (\w+) \| (`[^|]*`) \|", text.split("## Name")[0]))
     del said["task"]  # the table's head
-    assert set(said) == set(TASKS)
-    for task, names in said.items():
+    assert set(TASKS) <= set(said) and (len(said) == len(TASKS) or LINE == "8.3")
+    for task, names in ((k, v) for k, v in said.items() if k in TASKS):
         terms = {(t.kind, t.spelled.name) for t in read(make_args(task=task)).terms}
         assert terms == {("feat", "cwd"), *(("logit", n) for n in re.findall(r"`(\w+)`", names))}
 
@@ -170,7 +171,7 @@ def test_guide_answers_every_pain():
     text = (DOCS / "guide.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (\d+)\. ", text, re.MULTILINE) == [str(i) for i in range(1, 16)]
     named = set(re.findall(r"`(distill_\w+|model_t|dfea|dlogit|drel|dline)\b", text))
-    assert named and named <= set(DEFAULT_CFG_DICT)
+    assert named and named <= {*DEFAULT_CFG_DICT, "distill_model"}  # which 8.3 lacks
 
 
 def test_first_page_leads_to_every_other():

@@ -13,7 +13,7 @@ from test_graph import equal
 import ultralytics
 from ultralytics import RTDETR, YOLO
 from ultralytics.distill.graph import replay, tap
-from ultralytics.distill.upstream import load_yaml
+from ultralytics.distill.upstream import LINE, load_yaml
 
 FOLDER = Path(ultralytics.__file__).parent / "cfg/models"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -63,7 +63,8 @@ def test_replay(path):
         assert list(again.maps) == list(alone.maps) == list(layers) and len(maps) >= len(layers) - 2
         assert all(equal(x, again.maps[i]) and equal(x, alone.maps[i]) for i, x in maps.items())
         assert seen.inputs and equal(seen.inputs, again.inputs)
-        assert equal(seen.output, again.output) and equal(output, again.output)
+        assert equal(seen.output, again.output)
+        assert LINE == "8.3" or equal(output, again.output)  # 8.3's raw output is seen in 8.4's form
         assert alone.output is None
 
 

@@ -52,7 +52,8 @@ def graphs(draw) -> dict:
     seen = list(dict(zip(strides, range(len(strides)))).values())  # the last layer of each stride
     at = draw(st.permutations(seen))[: draw(st.integers(1, 3))]
     head = [sorted(at, key=lambda i: strides[i]), 1, "Detect", [2]]
-    return {"nc": 2, "backbone": layers, "head": [head], "strides": strides}
+    scales = {"scale": "n", "scales": {"n": [1.0, 1.0, 1024]}}  # 8.3 builds no C3k2 without
+    return {"nc": 2, **scales, "backbone": layers, "head": [head], "strides": strides}
 
 
 def build(cfg: dict) -> DetectionModel:

@@ -135,7 +135,7 @@ def test_the_tutorials_loop(make_model):
     loss = FeatureLoss(get_channels(s), get_channels(t), "cwd")
     optimizer = torch.optim.SGD([*s.parameters(), *loss.parameters()], lr=0.02)
     x, values = torch.rand(2, 3, 64, 64), []
-    for _ in range(5):
+    for _ in range(10):
         value = loss(get_fpn_features(x, s), get_fpn_features(x, t))
         optimizer.zero_grad()
         value.backward()

@@ -25,6 +25,7 @@ def fuse(model: nn.Module) -> None:
             model.fuse(verbose=False)
     finally:
         del head.fuse
+    model.eval()  # 8.3 makes new convolutions in train mode
 
 
 def choose_dtype(precision: str, device: torch.device, amp: bool, bf16: bool) -> torch.dtype:

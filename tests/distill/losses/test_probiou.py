@@ -10,6 +10,7 @@ import torch
 
 from ultralytics.distill.losses import ProbIoU
 from ultralytics.distill.losses.probiou import FLOOR
+from ultralytics.distill.upstream import LINE
 from ultralytics.utils.metrics import probiou
 from ultralytics.utils.tal import dist2rbox, make_anchors
 
@@ -48,6 +49,7 @@ def test_naive_loop(case):
     torch.testing.assert_close(c(), value / weights, rtol=1e-6, atol=0)
 
 
+@pytest.mark.skipif(LINE == "8.3", reason="the probiou of Ultralytics 8.3 has no floor")
 @pytest.mark.parametrize("bins", [4, 1])
 def test_ultralytics(case, bins):
     """Decoded and compared by upstream's own functions, at the anchors and in cells."""
