@@ -19,9 +19,10 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 import torch.nn.functional as F
@@ -129,12 +130,8 @@ def trend(values: list[float], every: int) -> tuple[float, float]:
         error (float): Half the width of its 95 percent confidence interval.
     """
     ys = [median(values[i : i + every]) for i in range(0, len(values) - every + 1, every)]
-    xs = [every * i for i in range(len(ys))]
-    spread = sum((x - mean(xs)) ** 2 for x in xs)
-    slope = sum((x - mean(xs)) * (y - mean(ys)) for x, y in zip(xs, ys)) / spread
-    rest = sum((y - mean(ys) - slope * (x - mean(xs))) ** 2 for x, y in zip(xs, ys))
-    free = len(ys) - 2
-    return slope, T95[min(free, len(T95)) - 1] * math.sqrt(rest / free / spread)
+    (slope, _), covariance = np.polyfit([every * i for i in range(len(ys))], ys, 1, cov=True)
+    return slope, T95[min(len(ys) - 2, len(T95)) - 1] * math.sqrt(covariance[0, 0])
 
 
 def report(found: dict[str, list[dict[str, float]]], warm: int, every: int) -> tuple[str, bool]:

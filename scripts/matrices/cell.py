@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import traceback
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 
 from ultralytics import distill
 from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.distill.curves import read_columns, term_parts
 from ultralytics.distill.opening import open_model
 from ultralytics.utils import LOGGER
 
@@ -71,10 +71,7 @@ def parts(file: Path) -> str:
     Returns:
         (str): `cwd P3 P4 P5, bckd, ld`.
     """
-    with open(file) as f:
-        row = {k.strip(): float(v) for k, v in list(csv.DictReader(f))[-1].items()}
-    values = {k[len("distill/") :]: v for k, v in row.items() if k.startswith("distill/")}
-    values = {k: v for k, v in values.items() if k != "weight" and not k.startswith("grad/")}  # no terms
+    values = {name: found[-1] for name, found in term_parts(read_columns(file)).items()}
     if not values or not all(math.isfinite(v) for v in values.values()) or not any(values.values()):
         raise AssertionError(f"the run has taught nothing: {values}")
     found: dict[str, list[str]] = {}

@@ -1,5 +1,6 @@
 """What a run leaves alive from epoch to epoch."""
 
+import pytest
 from soak import make_teacher, run, trend
 
 TERMS = {"distill_feat": "[cwd,mgd]", "distill_logit": "[bckd,ld]", "distill_rel": "[sp,crd]"}
@@ -31,6 +32,6 @@ def test_a_leak_is_seen(tmp_path, monkeypatch):
 
 def test_trend_is_a_slope_with_its_error():
     """A straight line has its slope and no error; a noise that repeats has none."""
-    assert trend([0.5 * i for i in range(80)], 10) == (0.5, 0.0)
+    assert trend([0.5 * i for i in range(80)], 10) == pytest.approx((0.5, 0.0))
     slope, error = trend([(-1) ** (i // 10) for i in range(160)], 10)
     assert abs(slope) < error

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
 REPEATS = 3  # batches of one shape in a row before its kernels are recorded; they warm cuDNN and the allocator up, too
@@ -103,7 +104,7 @@ class Recorded:
         try:
             replay = self.replay = self.recorder(self.forward, images)
         except RuntimeError as e:
-            LOGGER.info(f"Distillation: the teacher runs without a CUDA graph ({str(e).splitlines()[0]})")
+            LOGGER.info(f"Distillation: the teacher runs without a CUDA graph ({reason(e)})")
             self.recorder = None
             return self.forward(images)
         return replay(images)

@@ -23,6 +23,12 @@ def read_columns(file: Path) -> dict[str, list[float]]:
     return {k: [r[k] for r in rows] for k in (rows[0] if rows else {})}
 
 
+def term_parts(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return the unweighted terms and their parts among the columns of a run, as `cwd/P3`."""
+    own = {k[8:]: v for k, v in columns.items() if k.startswith("distill/")}
+    return {k: v for k, v in own.items() if k != "weight" and not k.startswith("grad/")}
+
+
 def read_similarity(folder: Path) -> dict[str, dict[str, float]]:
     """Return the CKA of each layer pair, `before` and `after` the run, as far as it was measured."""
     if not (folder / SIMILARITY).is_file():
@@ -55,8 +61,7 @@ def plot_run(folder: Path, file: Path) -> None:
     columns = read_columns(folder / "results.csv")
     epochs = columns.get("epoch", [])
     grads = {k[13:]: v for k, v in columns.items() if k.startswith("distill/grad/")}
-    parts = {k[8:]: v for k, v in columns.items() if k.startswith("distill/") and k[13:] not in grads}
-    weight = parts.pop("weight", None)
+    parts, weight = term_parts(columns), columns.get("distill/weight")
     trained = {k[6:]: v for k, v in columns.items() if k.startswith("train/d") and k.endswith("_loss")}
     trained = {k: v for k, v in trained.items() if k != "dfl_loss"}
     alike = read_similarity(folder)

@@ -19,6 +19,7 @@ from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads import outputs
 from ultralytics.distill.source import Source, untrained
 from ultralytics.distill.upstream import LINE
+from ultralytics.distill.values import reason
 from ultralytics.distill.view import View, make_view
 from ultralytics.utils import LOGGER, RANK
 
@@ -57,8 +58,7 @@ def examine(trainer: BaseTrainer) -> None:
                 if start is None:
                     start = measure(trainer, deepcopy(student), loader, "student's start")
             except Exception as e:  # a look must not stop a run that would do without it
-                reason = (str(e) or type(e).__name__).splitlines()[0].rstrip(".")
-                say(f"Distillation: teacher {source.name} is not measured: {reason}")
+                say(f"Distillation: teacher {source.name} is not measured: {reason(e)}")
                 continue
             if RANK in {-1, 0}:
                 report(source.name, found, start, len(student.names), images, trainer.args.task, config.online)

@@ -25,9 +25,9 @@ from ultralytics.distill.curves import SIMILARITY, plot_run, read_similarity, sa
 from ultralytics.distill.graph import Pair, input_channels, pair
 from ultralytics.distill.likeness import COUNT, compare, heat, read_images, see, spread, validation_images
 from ultralytics.distill.samples import plot_samples
-from ultralytics.distill.source import Source, resolve
-from ultralytics.distill.spelling import split_list
+from ultralytics.distill.source import Source, resolve, teachers_of
 from ultralytics.distill.upstream import load_checkpoint, load_yaml
+from ultralytics.distill.values import reason
 from ultralytics.distill.view import View, make_view
 from ultralytics.utils import LOGGER, RANK, colorstr
 
@@ -50,7 +50,7 @@ def note_start(trainer: BaseTrainer) -> None:
         if found:
             save_similarity(trainer.save_dir, {"before": found})
     except Exception as e:  # a picture must not stop a training
-        LOGGER.warning(f"Distillation: likeness of student and teacher is not measured: {_first_line(e)}")
+        LOGGER.warning(f"Distillation: likeness of student and teacher is not measured: {reason(e)}")
 
 
 def finish(trainer: BaseTrainer) -> None:
@@ -64,7 +64,7 @@ def finish(trainer: BaseTrainer) -> None:
         else:  # upstream's validators would wait for, and count, every process of the launcher
             _write_apart(trainer.save_dir, scores)
     except Exception as e:
-        LOGGER.warning(f"Distillation: the report is not whole: {_first_line(e)}")
+        LOGGER.warning(f"Distillation: the report is not whole: {reason(e)}")
 
 
 def write(folder: str | Path, scores: dict[str, float] | None = None, seconds: float | None = None) -> None:
@@ -84,7 +84,7 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, seconds: f
     if weights is None or not args.get("model_t"):
         raise FileNotFoundError(f"'{folder}' holds no distilled run: it needs args.yaml with a model_t, and weights.")
     student = load_checkpoint(weights)[0].float().eval()
-    teachers = split_list(args["model_t"]) if not Path(str(args["model_t"])).exists() else [args["model_t"]]
+    teachers = teachers_of(args["model_t"])
     config = configuration.read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
     source = resolve(teachers[0], folder / "teacher.pt", args["imgsz"])
     found = measure(student, source, config, args)
@@ -152,13 +152,13 @@ def _affordable(gflops: float, total: float, most: int) -> int:
 def _fill(rows: Sequence[Contender], args: dict[str, Any], seconds: float | None) -> None:
     """Fill in size and time of each model, and the accuracy where it is missing and affordable."""
     from ultralytics import YOLO
-    from ultralytics.utils.torch_utils import get_flops, get_num_params
+    from ultralytics.utils.torch_utils import get_num_params
 
     count = len(validation_images(args["data"], args["task"]))
     for row in rows:
         try:
             model = load_fused(row.weights, torch.device("cpu"))
-            facts = {"parameters": get_num_params(model), "GFLOPs": get_flops(model, args["imgsz"])}
+            facts = {"parameters": get_num_params(model), "GFLOPs": _flops(model, args)}
             repeats = _affordable(facts["GFLOPs"], 150, most=10)
             facts["ms"] = time_forward(model, args["imgsz"], repeats, warm=min(repeats, 5))
             if not row.facts and (seconds is None or count * facts["ms"] / 1000 < seconds):
@@ -169,7 +169,7 @@ def _fill(rows: Sequence[Contender], args: dict[str, Any], seconds: float | None
                 row.facts = class_scores(found, judged.names)
             row.facts = {**facts, **row.facts}
         except Exception as e:  # e.g. a teacher of other data, or no Ultralytics model: its row stays
-            LOGGER.warning(f"Distillation: the {row.name} is not measured: {_first_line(e)}")
+            LOGGER.warning(f"Distillation: the {row.name} is not measured: {reason(e)}")
 
 
 def _draw_samples(
@@ -217,11 +217,6 @@ def _write_apart(folder: Path, scores: dict[str, float]) -> None:
     env = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}}
     env["PYTHONPATH"] = os.pathsep.join(x for x in sys.path if x)
     subprocess.run([sys.executable, "-c", code, json.dumps([str(folder), scores, SECONDS])], env=env, check=True)
-
-
-def _first_line(error: Exception) -> str:
-    """Return the first line of an error."""
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 __all__ = ("SIMILARITY", "class_scores", "finish", "measure", "note_start", "write")

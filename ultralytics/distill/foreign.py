@@ -15,6 +15,7 @@ from torch import nn
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import PROBE, replay
 from ultralytics.distill.upstream import SAFE_LOAD
+from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
 
@@ -86,10 +87,9 @@ class Foreign(nn.Module):
             with torch.random.fork_rng(devices=devices), torch.no_grad():
                 return module.eval()(blank)
         except Exception as e:
-            reason = (str(e) or type(e).__name__).splitlines()[0].rstrip(".")
             raise ValueError(
                 f"'model_t' is a {type(module).__name__}, which cannot take images of "
-                f"{'x'.join(map(str, blank.shape[1:]))} ({reason}); give the size it takes in 'distill_imgsz'."
+                f"{'x'.join(map(str, blank.shape[1:]))} ({reason(e)}); give the size it takes in 'distill_imgsz'."
             ) from e
         finally:
             for m, mode in modes.items():
@@ -166,7 +166,7 @@ def save_module(module: nn.Module, path: Path) -> None:
         raise
     except Exception as e:
         LOGGER.warning(
-            f"Distillation: the teacher cannot be saved ({str(e).splitlines()[0].rstrip('.')}), so this run can "
+            f"Distillation: the teacher cannot be saved ({reason(e)}), so this run can "
             f"neither be resumed nor spread over devices; define its class at the top level of a module."
         )
 

@@ -15,7 +15,9 @@ from ultralytics.distill.files import save_whole
 from ultralytics.distill.foreign import Foreign, is_ultralytics, read_module, save_module
 from ultralytics.distill.graph import PROBE
 from ultralytics.distill.opening import open_model
+from ultralytics.distill.spelling import split_list
 from ultralytics.distill.upstream import load_checkpoint
+from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
 
@@ -60,6 +62,13 @@ class Source:
         args = args if isinstance(args, dict) else vars(args)
         save_whole({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
         LOGGER.info(f"Distillation: teacher saved to {self.path}, for resume and spawned workers")
+
+
+def teachers_of(value: Any) -> list:
+    """Return the teachers that `model_t` names: none, one, or as many as a list holds."""
+    if isinstance(value, str) and not Path(value).exists():
+        return split_list(value)
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Source:
@@ -113,9 +122,8 @@ def _load(text: str) -> tuple[nn.Module, Path]:
     except FileNotFoundError:
         raise FileNotFoundError(f"'model_t={text}' does not exist; give the path of a trained model (.pt).") from None
     except Exception as e:
-        reason = (str(e) or type(e).__name__).splitlines()[0].rstrip(".")
         raise ValueError(
-            f"'model_t={text}' cannot be read as an Ultralytics checkpoint ({reason}); give a trained model (.pt)."
+            f"'model_t={text}' cannot be read as an Ultralytics checkpoint ({reason(e)}); give a trained model (.pt)."
         ) from e
     return module, Path(getattr(module, "pt_path", path)).resolve()
 

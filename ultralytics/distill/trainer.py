@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -19,8 +18,7 @@ from ultralytics.distill.report import formula
 from ultralytics.distill.resume import GROUP, checkpoint, restore
 from ultralytics.distill.run import Run, follow, save_teacher
 from ultralytics.distill.scaler import Scaler
-from ultralytics.distill.source import resolve
-from ultralytics.distill.spelling import split_list
+from ultralytics.distill.source import resolve, teachers_of
 from ultralytics.distill.terms import build_loss
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model, weight_group
 from ultralytics.distill.view import check_view
@@ -102,13 +100,6 @@ def attach(trainer: BaseTrainer) -> Run | None:
         online.require_trainable(config, sources[0])
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
     return Run(configs, sources, config.schedule.cls(**config.schedule.params), Folder(trainer.save_dir))
-
-
-def teachers_of(value: Any) -> list:
-    """Return the teachers that `model_t` names: none, one, or as many as a list holds."""
-    if isinstance(value, str) and not Path(value).exists():
-        return split_list(value)
-    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def build(trainer: BaseTrainer) -> nn.Module:

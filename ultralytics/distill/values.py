@@ -9,6 +9,11 @@ from typing import Any
 from ultralytics.distill.spelling import split_list
 
 
+def reason(error: Exception) -> str:
+    """Return what an error says, or its kind where it says nothing, as part of a sentence."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def is_auto(value: Any) -> bool:
     """Whether a value is the word `auto`."""
     return isinstance(value, str) and value.strip().lower() == "auto"
