@@ -54,7 +54,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--results {options.results}: give the name of a .csv file")
     if options.jobs < 1 or options.threads < 1:
         parser.error(f"--jobs {options.jobs} --threads {options.threads}: both are at least 1")
-    options.runs = options.runs or Path("runs/compare") / options.results.stem
+    runs = options.runs or Path("runs/compare") / options.results.stem
+    options.runs = runs.resolve()  # a relative project of upstream's lies in its own folder of runs
     return options
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -182,6 +183,13 @@ def test_a_wrong_term_is_refused_before_training(tmp_path, data_yaml, student_ya
     with pytest.raises(SystemExit, match="cwdd"):
         compare.main([*who, "--methods", "plain", "--ours", "distill_feat=cwdd", "--results", str(tmp_path / "a.csv")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_the_runs_is_absolute():
+    """Upstream would lay a relative one into its own folder of runs, where the results are not looked for."""
+    given = ["--data", "d.yaml", "--student", "s.yaml", "--teacher", "t.pt"]
+    assert compare.parse(given).runs == Path("runs/compare/results").resolve()
+    assert compare.parse([*given, "--runs", "mine"]).runs == Path("mine").resolve()
 
 
 @needs_84("has no distill_model= to compare with")
