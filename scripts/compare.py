@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from comparing import figure, rows, table
 from comparing.plan import Plan, Run
-from ultralytics.distill import command
 from ultralytics.distill.files import write_whole
+from ultralytics.distill.script import command
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

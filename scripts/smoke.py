@@ -17,7 +17,7 @@ import torch
 
 import ultralytics
 from ultralytics import YOLO
-from ultralytics.distill.demo import draw_dataset, write_model
+from ultralytics.distill.script.demo import draw_dataset, write_model
 
 
 class Stop(Exception):

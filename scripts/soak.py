@@ -30,7 +30,7 @@ from torch import nn
 
 from comparing.table import T95
 from ultralytics import YOLO
-from ultralytics.distill.demo import prepare
+from ultralytics.distill.script.demo import prepare
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from ultralytics.distill import demo
+from ultralytics.distill.script import demo
 
 SCRIPT = Path(__file__).resolve().parent.parent / "distill.py"
 TINY = ["imgsz=32", "epochs=1", "batch=4", "device=cpu", "plots=False", "verbose=False"]

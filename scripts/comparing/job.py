@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from ultralytics import YOLO, __version__, utils
-from ultralytics.distill import command
 from ultralytics.distill.files import save_whole, write_whole
+from ultralytics.distill.script import command
 from ultralytics.distill.upstream import unwrap_model
 
 

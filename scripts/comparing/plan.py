@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from comparing import rows
-from ultralytics.distill import command
+from ultralytics.distill.script import command
 
 JOB = Path(__file__).resolve().parent / "job.py"
 OURS = {"model", "data", "seed", "split", "project", "name", "exist_ok", "resume", "val", "plots", "save", "save_dir"}

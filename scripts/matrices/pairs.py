@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matrices.cell import Cell, run, write_teacher
 from matrices.table import grid, listing
-from ultralytics.distill.demo import draw_dataset
-from ultralytics.distill.drawing import CLASSES
+from ultralytics.distill.script.demo import draw_dataset
+from ultralytics.distill.script.drawing import CLASSES
 
 FAMILIES = {  # each at its smallest size
     "v3u": "yolov3-tiny.yaml",

@@ -15,10 +15,10 @@ from torch import nn
 
 from ultralytics.cfg import get_cfg
 from ultralytics.distill import config as configuration
-from ultralytics.distill.composite import Composite
 from ultralytics.distill.distiller import Distiller
-from ultralytics.distill.source import Source
-from ultralytics.distill.teacher import Teacher
+from ultralytics.distill.teacher.frozen import Teacher
+from ultralytics.distill.teacher.source import Source
+from ultralytics.distill.training.composite import Composite
 from ultralytics.distill.upstream import save_yaml
 from ultralytics.utils import LOGGER
 

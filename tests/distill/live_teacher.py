@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from ultralytics.distill.graph import head_inputs
-from ultralytics.distill.source import Source
-from ultralytics.distill.teacher import Teacher
+from ultralytics.distill.teacher.frozen import Teacher
+from ultralytics.distill.teacher.source import Source
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from torch import nn
 from matrices import pairs
 from ultralytics import YOLO
 from ultralytics.distill.graph import pair
-from ultralytics.distill.trial import runs_in
+from ultralytics.distill.teacher.trial import runs_in
 from ultralytics.distill.upstream import save_yaml
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Concat

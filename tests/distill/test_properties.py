@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from ultralytics.cfg import parse_key_value_pair
 from ultralytics.distill.align import NORMS, Align
-from ultralytics.distill.classes import class_map
 from ultralytics.distill.config import PRECISIONS, read
 from ultralytics.distill.graph import head_inputs, pair, replay, tap
+from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.schedule import SCHEDULES
 from ultralytics.distill.spelling import parameters_of

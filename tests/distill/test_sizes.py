@@ -13,10 +13,10 @@ from short_run import options, rows
 from ultralytics import YOLO
 from ultralytics.distill.config import KINDS, read
 from ultralytics.distill.graph import tap
+from ultralytics.distill.heads.predictions import match_levels
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE, GIoU, Pose
-from ultralytics.distill.predictions import match_levels
+from ultralytics.distill.teacher.view import make_view
 from ultralytics.distill.upstream import LINE
-from ultralytics.distill.view import make_view
 
 TERMS = [(kind, name) for kind, names in zip(KINDS, (FEATURE, RESPONSE, RELATION)) for name in names]
 MODEL = {"kl": "yolov8n-cls", "dist": "yolov8n-cls", "mask": "yolov8n-seg", "pose": "yolov8n-pose",

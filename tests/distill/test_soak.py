@@ -16,7 +16,7 @@ def test_nothing_piles_up(tmp_path):
 
 def test_a_leak_is_seen(tmp_path, monkeypatch):
     """A term that keeps its maps, and a tap that leaves its hook, show in the counts."""
-    from ultralytics.distill.terms import MapTerm
+    from ultralytics.distill.terms.term import MapTerm
 
     kept, forward = [], MapTerm.forward
 

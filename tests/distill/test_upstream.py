@@ -15,7 +15,9 @@ from patching.wheel import read_wheel
 from ultralytics.distill.upstream import LINE
 
 ROOT = Path(__file__).resolve().parents[2]
-ONLY_84 = {("ultralytics/distill/compiled.py", "YOLOEModel")}  # reached with compile= alone, which 8.3 does not have
+ONLY_84 = {
+    ("ultralytics/distill/training/compiled.py", "YOLOEModel")
+}  # reached with compile= alone, which 8.3 does not have
 
 
 def imports(path: Path) -> list[tuple[str, str]]:

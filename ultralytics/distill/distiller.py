@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.comparable import require_comparable
 from ultralytics.distill.config import KINDS, Config, Term
 from ultralytics.distill.graph import Pair, Tapped, head_inputs, pair, probe
-from ultralytics.distill.heads import fit_features, fit_response, head_strides, report_classes
-from ultralytics.distill.predictions import branches, scores_at
-from ultralytics.distill.terms import MapTerm, ResponseTerm
+from ultralytics.distill.heads.common import fit_features, fit_response, head_strides, report_classes
+from ultralytics.distill.heads.comparable import require_comparable
+from ultralytics.distill.heads.predictions import branches, scores_at
+from ultralytics.distill.terms.term import MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
 

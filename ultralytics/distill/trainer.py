@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ultralytics.distill import config as configuration
-from ultralytics.distill import finale, online
 from ultralytics.distill.distiller import BaseDistiller
-from ultralytics.distill.exam import examine
-from ultralytics.distill.folder import Folder
-from ultralytics.distill.lessons import build_composite
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
-from ultralytics.distill.report import formula
-from ultralytics.distill.resume import GROUP, checkpoint, restore
-from ultralytics.distill.run import Run, follow, save_teacher
-from ultralytics.distill.scaler import Scaler
-from ultralytics.distill.source import resolve, teachers_of
-from ultralytics.distill.terms import build_loss
+from ultralytics.distill.report import finale
+from ultralytics.distill.report.formula import formula
+from ultralytics.distill.teacher import online
+from ultralytics.distill.teacher.exam import examine
+from ultralytics.distill.teacher.source import resolve, teachers_of
+from ultralytics.distill.teacher.view import check_view
+from ultralytics.distill.terms.term import build_loss
+from ultralytics.distill.training.folder import Folder
+from ultralytics.distill.training.lessons import build_composite
+from ultralytics.distill.training.resume import GROUP, checkpoint, restore
+from ultralytics.distill.training.run import Run, follow, save_teacher
+from ultralytics.distill.training.scaler import Scaler
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model, weight_group
-from ultralytics.distill.view import check_view
 from ultralytics.utils import LOGGER, RANK, colorstr
 
 if TYPE_CHECKING:

@@ -1,0 +1,113 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The report at the end of a distilled run."""
+
+from __future__ import annotations
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from short_run import options
+from small_models import save_model
+from task_sets import draw_set
+
+import report
+from ultralytics import YOLO
+from ultralytics.distill.report import curves, finale, samples
+from ultralytics.distill.report.comparison import Contender
+from ultralytics.distill.report.likeness import heat, linear_cka, read_images, spread
+from ultralytics.distill.upstream import LINE
+
+PICTURES = ("distill.png", "distill_samples.jpg")
+
+
+def facts(folder):
+    """Return the table of a report by row."""
+    with open(folder / "distill.csv", newline="") as f:
+        head, *body = csv.reader(f)
+    return head, {row[0]: row[1:] for row in body}
+
+
+def test_cka_by_hand():
+    """1 for the same up to rotation, scale and shift; 0 for what varies apart; 1/sqrt(2) where half is shared."""
+    x = torch.randn(50, 4)
+    turn = torch.linalg.qr(torch.randn(4, 4))[0]
+    assert linear_cka(x, 3 * x @ turn + 5) == pytest.approx(1)
+    a = torch.tensor([[1.0], [-1], [1], [-1]])
+    b = torch.tensor([[1.0], [1], [-1], [-1]])
+    assert linear_cka(a, b) == pytest.approx(0, abs=1e-9)
+    assert linear_cka(a, torch.cat([a, b], 1)) == pytest.approx(
+        0.5**0.5
+    )  # ||X'Y||^2 = 16, ||X'X|| = 4, ||Y'Y|| = 4*2^.5
+    assert np.isnan(linear_cka(a, torch.ones(4, 1)))
+
+
+def test_heat_and_images(tmp_path):
+    """A heat map is bright where channels are large in either sign; images are read letterboxed, in RGB."""
+    maps = torch.zeros(3, 2, 2)
+    maps[:, 0, 1], maps[:, 1, 0] = -4, 2
+    assert heat(maps).tolist() == [[0, 1], [0.5, 0]]
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[..., 2] = 255  # red
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    (read,) = read_images([tmp_path / "a.png"], 32)
+    assert read.shape == (3, 32, 32) and read[:, 16, 16].tolist() == [1, 0, 0]
+    assert read[0, 0, 0] == pytest.approx(114 / 255)  # the band above
+    assert samples.overlay(image, np.eye(4)).shape == (180, 360, 3)
+    assert spread("abcde", 3) == ["a", "c", "e"]
+
+
+def test_a_run_ends_with_its_report(data_yaml, student_yaml, teacher_pt, tmp_path):
+    """Pictures, likeness before and after, and a table stand beside results.png; the script writes them again."""
+    more = {"model_t": str(teacher_pt), "plots": True, "distill_check": False}
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, **more))
+    folder = tmp_path / "run"
+    assert all(cv2.imread(str(folder / x)).std() > 10 for x in PICTURES)
+    alike = curves.read_similarity(folder)
+    assert list(alike) == ["before", "after"] and all(list(v) == ["P3", "P4", "P5"] for v in alike.values())
+    assert all(0 <= v <= 1 for some in alike.values() for v in some.values())
+    head, found = facts(folder)
+    assert head == ["", "teacher", "student"] and float(found["parameters"][0]) > float(found["parameters"][1])
+    classes = {"AP circle", "AP square", "AP stripe"} if LINE == "8.4" else set()  # 8.3: none where nothing was found
+    assert {"GFLOPs", "ms", "mAP50-95", "mAP50", *classes} <= found.keys()
+    for name in (*PICTURES, "distill.csv"):
+        (folder / name).unlink()
+    report.main([str(folder)])
+    assert all((folder / x).is_file() for x in PICTURES) and facts(folder)[1].keys() == found.keys()
+    assert curves.read_similarity(folder)["before"] == alike["before"]
+
+
+def test_other_tasks_and_no_plots(tmp_path, make_model):
+    """A classifier's report has heat maps and no boxes; `plots=False` writes nothing of it."""
+    data = draw_set("classify", tmp_path / "set")
+    models = {}
+    for seed, (name, width) in enumerate((("student", 0.125), ("teacher", 0.25))):
+        models[name] = save_model(
+            make_model("yolov8n-cls.yaml", width=width, seed=seed, trained=True), tmp_path / f"{name}.pt"
+        )
+    YOLO(models["student"]).train(**options(data, tmp_path, model_t=str(models["teacher"]), distill_check=False))
+    folder = tmp_path / "run"
+    assert not list(folder.glob("distill*"))
+    finale.write(folder)
+    assert all((folder / x).is_file() for x in PICTURES) and "accuracy_top1" in facts(folder)[1]
+
+
+def test_table_of_many_classes_and_of_one():
+    """With 80 classes the screen shows the ten furthest behind; with one there is nothing to list."""
+    many = {f"AP thing {i}": i / 100 for i in range(80)}
+    rows = [
+        Contender("teacher", "t.pt", {"mAP50": 0.9, **dict.fromkeys(many, 0.9)}),
+        Contender("student", "s.pt", many),
+    ]
+    text = finale._short(rows)
+    assert text.count("thing") == 10 and "thing 0 " in text and "10 furthest behind of 80" in text
+    one = [Contender(n, "x.pt", {"mAP50": 0.5, "AP nut": 0.4}) for n in ("teacher", "student")]
+    assert "nut" not in finale._short(one)
+
+
+def test_a_plain_run_has_no_report(tmp_path):
+    """The script says what is missing."""
+    with pytest.raises(SystemExit, match="holds no distilled run"):
+        report.main([str(tmp_path)])

@@ -1,0 +1,56 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What `distill.py` reads from its command line."""
+
+from __future__ import annotations
+
+import pytest
+from lines import needs_84
+
+from ultralytics.distill.script import command
+from ultralytics.utils import torch_utils
+
+
+@needs_84("does not join lists that hold blanks")
+def test_reads_values_as_upstream_does_and_lets_the_line_win(tmp_path):
+    """Numbers, lists and None are themselves; a run's own `args.yaml` can be given as it is."""
+    (tmp_path / "args.yaml").write_text("epochs: 7\nbatch: 4\nmode: train\nsave_dir: somewhere\ncfg: null\n")
+    given = command.read_line(["epochs=3", "imgsz", "=", "[64,", "96]", f"cfg={tmp_path}/args.yaml", "model_t=none"])
+    assert given == {"epochs": 3, "batch": 4, "imgsz": [64, 96], "model_t": None}
+
+
+def test_knows_the_older_spellings():
+    """`teacher=` is `model_t=`, as everywhere else."""
+    assert command.read_line(["teacher=a.pt"]) == {"model_t": "a.pt"}
+
+
+EMPTY = pytest.param(["epochs="], marks=needs_84("takes an empty value"))
+OPEN = pytest.param(["imgsz=[3"], marks=needs_84("takes an open bracket for a word"))
+
+
+@pytest.mark.parametrize("line", [["data.yaml"], EMPTY, ["cfg=missing.yaml"], OPEN])
+def test_leaves_with_a_sentence_where_the_line_cannot_be_read(line):
+    """No traceback for a slip of the hand."""
+    with pytest.raises(SystemExit, match="error: "):
+        command.read_line(line)
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        ({"epoch": 3}, "epoch.* is not a valid YOLO argument"),
+        ({"distill_tau": -1}, "'distill_tau=-1'"),
+        ({"imgsz": 64, "epochs": "many"}, "epochs"),
+    ],
+)
+def test_checks_every_run_before_the_first(args, words):
+    """An argument of the last run is wrong before the first has begun."""
+    with pytest.raises(SystemExit, match=words):
+        command.check({"imgsz": 64}, args)
+
+
+@pytest.mark.parametrize("asked, threads", [("3", 3), (None, 1), ("", 1), ("two", 1)])
+def test_threads_are_those_the_user_asked_for(asked, threads, monkeypatch):
+    """`OMP_NUM_THREADS` is the user's or the launcher's word; without it upstream's number stays."""
+    monkeypatch.setattr(torch_utils, "NUM_THREADS", 1)
+    command.use_threads(asked)
+    assert torch_utils.NUM_THREADS == threads

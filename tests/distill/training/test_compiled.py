@@ -1,0 +1,121 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Distillation from a compiled student."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+
+import pytest
+import torch
+from lines import needs_84
+from short_run import options, rows
+from torch._dynamo.utils import counters
+
+from ultralytics import RTDETR, YOLO
+from ultralytics.distill.training.composite import Composite
+from ultralytics.distill.upstream import save_yaml, unwrap_model
+from ultralytics.engine import trainer as upstream
+
+pytestmark = needs_84("has no compile=")
+CASES = [("yolov8n.yaml", "yolov8n.yaml"), ("yolo26n.yaml", "yolo26n.yaml"), ("yolov8n-seg.yaml", "yolov8n.yaml")]
+
+
+def graph_only(model, device=None, mode=None, **_):
+    """Compile as far as the graph, without the minutes that generating code takes."""
+    return torch.compile(model, backend="aot_eager") if mode else model
+
+
+def compile_student(composite):
+    """Return the same composite with a compiled student."""
+    torch._dynamo.reset()
+    return Composite(graph_only(composite._orig_mod, mode=True), composite.distiller, composite.teacher).train()
+
+
+@pytest.mark.parametrize("student, teacher", CASES)
+def test_same_loss_and_gradient(student, teacher, make_model, make_composite, make_batch):
+    """Every entry of the loss is the eager one's, and so is the gradient that reaches the first layer."""
+    terms = {"distill_feat": ["mgd", "cwd"], "distill_logit": "bckd", "distill_rel": "sp"}
+    eager = make_composite(make_model(student), make_model(teacher, width=0.1875, seed=1, trained=True), **terms)
+    fast, batch = compile_student(copy.deepcopy(eager)), make_batch()
+    if "seg" in student:
+        batch["masks"], batch["sem_masks"] = torch.ones(2, 64, 64), torch.zeros(2, 64, 64)
+    found = []
+    for composite in (eager, fast):
+        torch.manual_seed(0)  # mgd masks at random
+        loss, items = composite(dict(batch))
+        loss.sum().backward()
+        found.append((loss, list(items), unwrap_model(composite).model[0].conv.weight.grad))
+    (loss, names, grad), (loss_c, names_c, grad_c) = found
+    assert names == names_c
+    torch.testing.assert_close(loss_c, loss, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(grad_c, grad, rtol=1e-3, atol=1e-3 * grad.abs().max().item())
+
+
+def test_compiled_once(make_model, make_composite, make_batch):
+    """No step after the first compiles anything, the schedule's pauses included."""
+    composite = make_composite(make_model(), make_model(seed=1, trained=True), distill_feat="cwd", distill_logit="bckd")
+    composite = compile_student(composite)
+    composite(make_batch())[0].sum().backward()
+    before = counters["stats"]["unique_graphs"]
+    for seed, weight in ((1, 1.0), (2, 0.0), (3, 0.5)):
+        composite.weight = weight
+        composite(make_batch(seed=seed))[0].sum().backward()
+    assert counters["stats"]["unique_graphs"] == before > 0
+
+
+def test_every_weight_takes_part_in_a_pause(make_model, make_composite, make_batch):
+    """Upstream's DDP counts on the same weights in each step of a compiled model; a term at weight 0 gives zeros."""
+    composite = make_composite(make_model(), make_model(width=0.1875, seed=1, trained=True), distill_feat="cwd")
+    composite = compile_student(composite)
+    composite.weight = 0.0
+    composite(make_batch())[0].sum().backward()
+    weights = list(composite.distiller.parameters())
+    assert weights and all(p.grad is not None and not p.grad.any() for p in weights)
+
+
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        ({"distill_layers": [9]}, "does not show the student's layer 9"),
+        ({"distill_logit": "crosskd"}, "compares inside the student's head"),
+        ({"model": "yolov8n-rtdetr.yaml"}, "a RTDETRDetectionModel takes labels"),
+    ],
+)
+def test_off_where_it_cannot_work(more, says, request, tmp_path, monkeypatch, log):
+    """The run goes on without, and one line says why."""
+    monkeypatch.setattr(upstream, "attempt_compile", graph_only)
+    data_yaml, teacher_pt, make_model = map(request.getfixturevalue, ("data_yaml", "teacher_pt", "make_model"))
+    run = {"model_t": str(teacher_pt), "compile": True, "fraction": 0.5, "distill_logit": "none", "imgsz": 64, **more}
+    path = request.getfixturevalue("student_yaml")
+    if name := run.pop("model", None):
+        path = tmp_path / name
+        save_yaml(path, {k: v for k, v in make_model(name).yaml.items() if k not in {"yaml_file", "ch"}})
+    (RTDETR if name else YOLO)(path).train(**options(data_yaml, tmp_path, **run))
+    said = [x for x in log() if "'compile=True' is switched off" in x]
+    assert len(said) == 1 and says in said[0] and rows(tmp_path)[0]["train/dfea_loss"] > 0
+
+
+def test_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):
+    """`compile=True` trains with the recipe and ends with a plain checkpoint and the columns of an eager run."""
+    monkeypatch.setattr(upstream, "attempt_compile", graph_only)
+    found = []
+    for name, compiled in (("eager", False), ("compiled", True)):
+        run = options(data_yaml, tmp_path / name, model_t=str(teacher_pt), compile=compiled)
+        YOLO(student_yaml).train(**run)
+        found.append(rows(tmp_path / name)[0])
+    eager, fast = found
+    losses = [k for k in eager if "_loss" in k]
+    common = {k for k in eager if not k.startswith("distill/grad/")}  # a compiled graph does not show its gradients
+    assert "train/dlogit_loss" in losses and common == fast.keys() < eager.keys()
+    assert all(fast[k] == pytest.approx(eager[k], rel=1e-3, abs=1e-4) for k in losses)
+    assert type(YOLO(tmp_path / "compiled/run/weights/last.pt").model).__name__ == "DetectionModel"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="generating code for a CPU takes a C++ compiler")
+def test_a_run_with_generated_code(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """The same with upstream's own call, inductor."""
+    torch._dynamo.reset()
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), compile=True, epochs=2))
+    assert len(rows(tmp_path)) == 2 and rows(tmp_path)[1]["train/dfea_loss"] > 0

@@ -1,0 +1,179 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What two heads have in common: outputs, levels, branches, classes; and what keeps a term from comparing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.config import Config, Term
+from ultralytics.distill.graph import class_heads
+from ultralytics.distill.heads.classes import Classes, class_map
+from ultralytics.distill.losses import DIST, KL, LD, MSE, GIoU
+from ultralytics.utils import LOGGER
+
+Reader = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass
+class Fit:
+    """How a term compares two heads.
+
+    Attributes:
+        branches (list[str]): Branches that both heads have.
+        classes (Classes | None): Common classes; None where both heads have the same in the same order, or none at all.
+        readers (tuple): For student and teacher what brings a branch's raw output into the form that the term reads.
+    """
+
+    branches: list[str]
+    classes: Classes | None = None
+    readers: tuple[Reader, Reader] = field(default=(dict, dict))
+
+
+def head_strides(model: nn.Module) -> list[float]:
+    """Return the pixels a cell of each level of a head, or nothing for a head without levels."""
+    return [float(v) for v in getattr(model.model[-1], "stride", ())]
+
+
+def outputs(head: nn.Module) -> list[str]:
+    """Return what a head predicts, in the words of a loss's `needs_outputs`; nothing for a head that is not known."""
+    if hasattr(head, "cv2") and hasattr(head, "nc"):
+        extra = {"masks": "nm", "keypoints": "kpt_shape", "angles": "ne"}
+        return ["classes", "boxes", *(k for k, attribute in extra.items() if hasattr(head, attribute))]
+    known = {"Classify": ["classes"], "SemanticSegment": ["classes", "class maps"], "Depth": ["depth"]}
+    return known.get(type(head).__name__, [])
+
+
+def fit_features(student: nn.Module, teacher: nn.Module) -> list[tuple[int, int]]:
+    """Return the widths of the class heads' inner features at the common levels."""
+    channels = []
+    for model in (student, teacher):
+        levels = class_heads(model.model[-1])["one2many"]
+        widths = [next(m for m in reversed(list(x[0].modules())) if isinstance(m, nn.Conv2d)) for x in levels]
+        channels.append(dict(zip(head_strides(model), (c.out_channels for c in widths))))
+    return [(c, channels[1][v]) for v, c in channels[0].items() if v in channels[1]]
+
+
+def fit_response(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> Fit:
+    """Find out how a term compares two heads.
+
+    Args:
+        term (Term): A response term.
+        config (Config): The run's distillation arguments.
+        student (nn.Module): The student, unwrapped.
+        teacher (nn.Module): The teacher, unwrapped; the student itself where its running average teaches.
+
+    Returns:
+        (Fit): What they have in common.
+
+    Raises:
+        ValueError: Half a sentence that says what does not fit.
+    """
+    heads, loss = (student.model[-1], teacher.model[-1]), term.spelled.cls
+    offered = [outputs(h) for h in heads]
+    kinds = ["boxes" if "boxes" in has else type(h).__name__ for h, has in zip(heads, offered)]
+    if kinds[0] != kinds[1] or not offered[0]:
+        raise ValueError(f"predictions of {type(heads[0]).__name__} and {type(heads[1]).__name__} do not compare.")
+    for head, has in zip(heads, offered):
+        if lacking := [x for x in getattr(loss, "needs_outputs", ()) if x not in has]:
+            raise ValueError(f"it needs {lacking[0]}, which {type(head).__name__} does not predict.")
+    if "boxes" in offered[0]:
+        _fit_anchors(loss, student, teacher)
+    frozen = not config.online and teacher is not student
+    needs = getattr(loss, "needs_outputs", ())
+    readers = _reader(heads[0], needs, False), _reader(heads[1], needs, frozen)
+    both = all(getattr(h, "one2one_cv2", None) is not None for h in heads)
+    fit = Fit(["one2many", "one2one"] if both else ["one2many"], None, readers)
+    if "classes" in offered[0]:
+        fit.classes = _fit_classes(loss, config, student, teacher)
+    return fit
+
+
+def _fit_anchors(loss: type, student: nn.Module, teacher: nn.Module) -> None:
+    """Raise a ValueError that says what keeps a loss from comparing two heads with boxes."""
+    heads, strides = [m.model[-1] for m in (student, teacher)], [head_strides(m) for m in (student, teacher)]
+    bins = [h.reg_max for h in heads]
+    if issubclass(loss, (KL, DIST)):
+        raise ValueError("it is a softmax over classes, which detectors do not have; use bckd or bce.")
+    if issubclass(loss, LD) and (bins[0] != bins[1] or bins[0] < 2):
+        raise ValueError(f"it needs equal DFL bins, the student has {bins[0]} and the teacher {bins[1]}.")
+    if issubclass(loss, MSE) and bins[0] != bins[1]:
+        raise ValueError(f"it needs equal box outputs, the student has {bins[0]} bins and the teacher {bins[1]}.")
+    if issubclass(loss, GIoU) and any(hasattr(h, "ne") for h in heads):
+        raise ValueError("it compares upright boxes, and these are rotated; use probiou.")
+    if "keypoints" in getattr(loss, "needs_outputs", ()):
+        points = [h.kpt_shape[0] for h in heads]
+        if points[0] != points[1]:
+            raise ValueError(f"it needs equal keypoints, the student has {points[0]} and the teacher {points[1]}.")
+    if not set(strides[0]) & set(strides[1]):
+        raise ValueError(f"the heads share no stride, the student has {strides[0]}, the teacher {strides[1]}.")
+
+
+def _fit_classes(loss: type, config: Config, student: nn.Module, teacher: nn.Module) -> Classes | None:
+    """Pair the classes of two heads, or raise a ValueError if nothing matches; None where all agree in order."""
+    found = class_map(student.names, teacher.names, config.single_cls, config.classes)
+    if not found.student:
+        raise ValueError(
+            f"no class name is shared: the student has {list(student.names.values())[:8]}, the teacher "
+            f"{list(teacher.names.values())[:8]}."
+        )
+    if len(found.student) == 1 and issubclass(loss, (KL, DIST)):
+        raise ValueError(
+            f"it is a softmax over classes, and only one is compared ('{student.names[found.student[0]]}'); use bce."
+        )
+    every = list(range(len(student.names)))
+    same = found.student == found.teacher == every and len(teacher.names) == len(every)
+    return None if same else found
+
+
+def report_classes(classes: Classes, student: dict[int, str], teacher: dict[int, str]) -> None:
+    """Say which classes are compared where the models' classes differ."""
+    if classes.merge:
+        LOGGER.info(
+            f"Distillation: 'single_cls' compares the student's one class with the most confident of the teacher's "
+            f"{len(teacher)} at each anchor"
+        )
+        return
+    pairs = [f"{student[i]} ({i} <- {j})" for i, j in zip(classes.student, classes.teacher)]
+    more = f" and {len(pairs) - 12} more" if len(pairs) > 12 else ""
+    LOGGER.info(
+        f"Distillation: response terms compare {len(pairs)} of {len(student)} classes by name: "
+        f"{', '.join(pairs[:12])}{more}"
+    )
+
+
+def _reader(head: nn.Module, needs: tuple[str, ...], calibrated: bool) -> Reader:
+    """Return what brings a head's raw output into the form that a loss with these needs reads."""
+    if "keypoints" in needs:
+        old = type(head).__name__ != "Pose26"  # heads before YOLO26 predict half the distance from the cell's corner
+        return partial(read_keypoints, shape=tuple(head.kpt_shape), factor=2.0 if old else 1.0, shift=-0.5 * old)
+    if "depth" in needs:
+        a, b = (float(head.cal_a), float(head.cal_b)) if calibrated else (1.0, 0.0)
+        return partial(read_depth, scale=a, offset=b)
+    return dict
+
+
+def read_keypoints(branch: dict[str, Any], shape: tuple[int, int], factor: float, shift: float) -> dict[str, Any]:
+    """Add `keypoints` (N, K, D, A), x and y in grid units from the anchor's point and the logit of visibility.
+
+    Args:
+        branch (dict): One branch with `kpts` (N, K * D, A) as the head gives them.
+        shape (tuple[int, int]): K keypoints of D numbers.
+        factor (float): What the head's x and y are multiplied by.
+        shift (float): What is added then.
+
+    Returns:
+        (dict): The branch with the keypoints.
+    """
+    raw = branch["kpts"].float().unflatten(1, shape)
+    return {**branch, "keypoints": torch.cat([raw[:, :, :2] * factor + shift, raw[:, :, 2:]], 2)}
+
+
+def read_depth(branch: dict[str, Any], scale: float, offset: float) -> dict[str, Any]:
+    """Add `log_depth` (N, 1, H, W), scale * log(depth) + offset, as a finished model's calibration has it."""
+    return {**branch, "log_depth": branch["depth"].float().log() * scale + offset}

@@ -1,0 +1,218 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Compares trained models on one validation set: a table, and the curves of their runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ultralytics.distill.upstream import load_checkpoint, time_sync
+from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
+
+COLORS = {"teacher": "#6f6f6f", "plain": "#1f77b4", "distilled": "#ff7f0e"}  # matplotlib's own blue and orange
+TERMS = ("train/dfea_loss", "train/dlogit_loss", "train/drel_loss", "train/dline_loss")
+
+
+@dataclass
+class Contender:
+    """A trained model that takes part.
+
+    Attributes:
+        name (str): `teacher`, `plain`, `distilled` or any other word.
+        weights (Path): Its checkpoint.
+        facts (dict[str, float]): What `measure` found: `parameters`, `GFLOPs`, the metrics, and `ms` an image.
+    """
+
+    name: str
+    weights: Path
+    facts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        """Columns of the run's `results.csv`; empty if the checkpoint lies in no run's folder."""
+        file = Path(self.weights).parent.parent / "results.csv"
+        if not file.is_file():
+            return {}
+        with open(file, encoding="utf-8") as f:
+            rows = [{k.strip(): float(v) for k, v in row.items()} for row in csv.DictReader(f)]
+        return {k: np.array([r[k] for r in rows]) for k in (rows[0] if rows else {})}
+
+
+def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any = None) -> None:
+    """Print the table of some models and save it with the pictures.
+
+    Args:
+        models (Mapping[str, str | Path]): Checkpoints by name.
+        data (str): The data's YAML; accuracy is that on its validation set.
+        imgsz (int | list): Image size in pixels.
+        folder (str | Path): Where `comparison.csv`, `comparison.png` and `samples.png` go.
+        device (Any): As `device=` takes it; of several the first.
+    """
+    from ultralytics.distill.report.samples import plot_samples
+
+    if LOCAL_RANK != -1:  # upstream's validators would wait for, and count, every process of the launcher
+        if RANK == 0:
+            _compare_alone(models, data, imgsz, folder, device)
+        return
+    order = [n for n in models if n.startswith("teacher")] + [n for n in ("plain", "distilled") if n in models]
+    contenders = [Contender(n, Path(models[n])) for n in [*order, *(n for n in models if n not in order)]]
+    device = str(device).strip("[] ").partition(",")[0] if device is not None else None
+    measure(contenders, data, imgsz, device)
+    folder = Path(folder)
+    save_csv(contenders, folder / "comparison.csv")
+    plot_curves(contenders, folder / "comparison.png")
+    plot_samples(contenders, data, imgsz, folder / "samples.png", device)
+    LOGGER.info(f"\n{table(contenders)}\n\nComparison saved to {colorstr('bold', folder)}")
+
+
+def _compare_alone(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any) -> None:
+    """Compare in a process that does not know of the launcher."""
+    arguments = ({k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device)
+    code = (
+        "import sys, json; from ultralytics.distill.report.comparison import compare; compare(*json.loads(sys.argv[1]))"
+    )
+    env = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}}
+    env["PYTHONPATH"] = os.pathsep.join(x for x in sys.path if x)
+    subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], env=env, check=True)
+
+
+def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
+    """Validate each model and fill in its facts.
+
+    Args:
+        contenders (Sequence[Contender]): The models.
+        data (str): The data's YAML.
+        imgsz (int | list): Image size in pixels.
+        device (Any): As `device=` takes it.
+    """
+    from ultralytics import YOLO
+    from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device
+
+    quiet = {"plots": False, "verbose": False, "save_json": False}
+    for c in contenders:
+        found = {}
+        with tempfile.TemporaryDirectory() as scratch:  # upstream makes a results folder even where nothing is saved
+            try:
+                found = (
+                    YOLO(c.weights).val(data=data, imgsz=imgsz, device=device, project=scratch, **quiet).results_dict
+                )
+            except Exception as e:  # e.g. a teacher of another data set: its row stays, without accuracy
+                LOGGER.warning(f"Comparison: {c.name} cannot be validated on {data}: {e}")
+        model = load_fused(c.weights, select_device(device, verbose=False))
+        c.facts = {"parameters": get_num_params(model), "GFLOPs": get_flops(model, imgsz)}
+        found = {k.rpartition("/")[2]: v for k, v in found.items()}
+        chosen = {k: v for k, v in found.items() if k.startswith(("mAP", "accuracy", "mIoU"))}
+        several = len({k[k.find("(") :] for k in chosen if "(" in k}) > 1  # boxes and masks
+        c.facts.update({k if several else k.partition("(")[0]: chosen[k] for k in sorted(chosen, reverse=True)})
+        c.facts["ms"] = time_forward(model, imgsz)
+
+
+def load_fused(weights: str | Path, device: torch.device) -> torch.nn.Module:
+    """Load a model as it is deployed: in eval mode, with BatchNorm folded into the convolutions."""
+    return load_checkpoint(weights)[0].to(device).float().eval().fuse(verbose=False)
+
+
+def time_forward(model: torch.nn.Module, imgsz: Any, repeats: int = 30, warm: int = 5) -> float:
+    """Return the median milliseconds of a forward pass of one image, after some that choose kernels."""
+    device = next(model.parameters()).device
+    size = (imgsz, imgsz) if isinstance(imgsz, int) else tuple(imgsz)
+    image, times = torch.zeros(1, 3, *size, device=device), []
+    with torch.inference_mode():
+        for _ in range(repeats + warm):
+            start = time_sync(device)
+            model(image)
+            times.append(time_sync(device) - start)
+    return float(np.median(times[warm:]) * 1e3)
+
+
+def table(contenders: Sequence[Contender]) -> str:
+    """Return the facts as aligned text, a row a model, and what distilling changed where both students are there.
+
+    Args:
+        contenders (Sequence[Contender]): Measured models.
+
+    Returns:
+        (str): The table.
+    """
+    keys = list(dict.fromkeys(k for c in contenders for k in c.facts if k != "ms")) + ["ms"]
+    shown = [[c.name, *(_show(k, c.facts.get(k)) for k in keys)] for c in contenders]
+    by_name = {c.name: c.facts for c in contenders}
+    if {"plain", "distilled"} <= by_name.keys():
+        a, b = by_name["distilled"], by_name["plain"]
+        scores = [k for k in keys if k not in {"parameters", "GFLOPs", "ms"} and k in a and k in b]
+        shown.append(["distilled - plain", *(f"{a[k] - b[k]:+.3f}" if k in scores else "" for k in keys)])
+    lines = [["", *("ms/image" if k == "ms" else k for k in keys)], *shown]
+    widths = [max(len(row[i]) for row in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        row[0].ljust(widths[0]) + "".join(v.rjust(w + 3) for v, w in zip(row[1:], widths[1:])) for row in lines
+    )
+
+
+def _show(key: str, value: float | None) -> str:
+    """Return one cell of the table."""
+    if value is None:
+        return "-"
+    digits = {"parameters": 0, "GFLOPs": 2, "ms": 1}.get(key, 3)
+    return f"{value:,.{digits}f}"
+
+
+def save_csv(contenders: Sequence[Contender], file: Path) -> None:
+    """Save the facts of measured models, a row a model."""
+    keys = list(dict.fromkeys(k for c in contenders for k in c.facts))
+    with open(file, "w", encoding="utf-8", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow(["model", "weights", *keys])
+        writer.writerows([c.name, c.weights, *(c.facts.get(k, "") for k in keys)] for c in contenders)
+
+
+@plt_settings()
+def plot_curves(contenders: Sequence[Contender], file: str | Path) -> None:
+    """Draw accuracy and validation loss of every run by epoch, and the distillation terms.
+
+    A model without a run of its own, such as a downloaded teacher, stands as a dashed line.
+
+    Args:
+        contenders (Sequence[Contender]): Models, measured or not.
+        file (str | Path): Picture to write.
+    """
+    import matplotlib.pyplot as plt  # scope for faster 'import ultralytics'
+
+    histories = {c.name: c.history for c in contenders}
+    columns = [k for h in histories.values() for k in h]
+    metrics = [k for k in dict.fromkeys(columns) if k.startswith("metrics/")]
+    metrics = [k for k in metrics if "mAP" in k][::-1][:2] or metrics[:2]
+    terms = [k for k in TERMS if k in columns]
+    fig, ax = plt.subplots(1, len(metrics) + 1 + bool(terms), figsize=(4 * (len(metrics) + 1 + bool(terms)), 4))
+    for c in contenders:
+        h, style = histories[c.name], {"color": COLORS.get(c.name), "linewidth": 2, "markersize": 8}
+        for a, key in zip(ax, metrics):
+            value = c.facts.get(key[8:], c.facts.get(key[8:].partition("(")[0]))
+            if key in h:
+                a.plot(h["epoch"], h[key], marker=".", label=c.name, **style)
+            elif value is not None:
+                a.axhline(value, linestyle="--", label=c.name, **style)
+        losses = [k for k in h if k.startswith("val/") and k.endswith("_loss")]
+        if losses:
+            ax[len(metrics)].plot(h["epoch"], sum(h[k] for k in losses), marker=".", label=c.name, **style)
+        for key in (k for k in terms if k in h):
+            ax[-1].plot(h["epoch"], h[key], marker=".", label=f"{c.name}: {key[6:]}", linewidth=2, markersize=8)
+    titles = [*metrics, "val/ losses, summed", *(["distillation terms, weighted"] if terms else [])]
+    for a, title in zip(ax, titles):
+        a.set_title(title, fontsize=12)
+        a.set_xlabel("epoch")
+        if a.lines:
+            a.legend()
+    fig.tight_layout()
+    fig.savefig(file, dpi=200)
+    plt.close(fig)

@@ -1,0 +1,222 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The report at the end of a distilled run: pictures of what happened, and a table of teacher and student."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ultralytics.cfg import get_cfg
+from ultralytics.distill import config as configuration
+from ultralytics.distill.config import Config
+from ultralytics.distill.graph import Pair, input_channels, pair
+from ultralytics.distill.report.comparison import Contender, load_fused, table, time_forward
+from ultralytics.distill.report.curves import SIMILARITY, plot_run, read_similarity, save_similarity
+from ultralytics.distill.report.likeness import COUNT, compare, heat, read_images, see, spread, validation_images
+from ultralytics.distill.report.samples import plot_samples
+from ultralytics.distill.teacher.source import Source, resolve, teachers_of
+from ultralytics.distill.teacher.view import View, make_view
+from ultralytics.distill.upstream import load_checkpoint, load_yaml
+from ultralytics.distill.values import reason
+from ultralytics.utils import LOGGER, RANK, colorstr
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+SECONDS = 5.0  # what validating the teacher may take at the end of a run; `scripts/report.py` takes its time
+BOXES = {"detect", "segment", "pose"}
+
+
+def note_start(trainer: BaseTrainer) -> None:
+    """Measure how alike student and teacher are before the first step, for the report."""
+    run = trainer.distill
+    if not trainer.args.plots or RANK not in {-1, 0} or trainer.start_epoch or trainer.ema is None:
+        return
+    try:
+        with torch.random.fork_rng(devices=[trainer.device] if trainer.device.type == "cuda" else []):
+            student = deepcopy(trainer.ema.ema).float()
+            found = measure(student, run.sources[0], run.configs[0], vars(trainer.args))
+        if found:
+            save_similarity(trainer.save_dir, {"before": found})
+    except Exception as e:  # a picture must not stop a training
+        LOGGER.warning(f"Distillation: likeness of student and teacher is not measured: {reason(e)}")
+
+
+def finish(trainer: BaseTrainer) -> None:
+    """Write the report of a run that has ended; never at its cost."""
+    if RANK not in {-1, 0} or not trainer.args.plots:
+        return
+    try:
+        scores = class_scores(trainer.validator.metrics, trainer.data["names"])
+        if RANK == -1:
+            write(trainer.save_dir, scores, SECONDS)
+        else:  # upstream's validators would wait for, and count, every process of the launcher
+            _write_apart(trainer.save_dir, scores)
+    except Exception as e:
+        LOGGER.warning(f"Distillation: the report is not whole: {reason(e)}")
+
+
+def write(folder: str | Path, scores: dict[str, float] | None = None, seconds: float | None = None) -> None:
+    """Write `distill.png`, `distill_samples.jpg` and `distill.csv` into a run's folder, and print the table.
+
+    Args:
+        folder (str | Path): The folder of a distilled run that has ended.
+        scores (dict[str, float], optional): The student's accuracy; measured if not given.
+        seconds (float, optional): What validating the teacher may take; without a limit it is always validated.
+
+    Raises:
+        FileNotFoundError: If the folder holds no distilled run.
+    """
+    folder = Path(folder)
+    weights = next((w for n in ("best", "last") if (w := folder / "weights" / f"{n}.pt").is_file()), None)
+    args = load_yaml(folder / "args.yaml") if (folder / "args.yaml").is_file() else {}
+    if weights is None or not args.get("model_t"):
+        raise FileNotFoundError(f"'{folder}' holds no distilled run: it needs args.yaml with a model_t, and weights.")
+    student = load_checkpoint(weights)[0].float().eval()
+    teachers = teachers_of(args["model_t"])
+    config = configuration.read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
+    source = resolve(teachers[0], folder / "teacher.pt", args["imgsz"])
+    found = measure(student, source, config, args)
+    if found:
+        save_similarity(folder, {**{k: v for k, v in read_similarity(folder).items() if k == "before"}, "after": found})
+    plot_run(folder, folder / "distill.png")
+    rows = [Contender("student", weights, scores or {})]
+    if source.module is not None:
+        rows.insert(0, Contender("teacher", source.path))
+    _fill(rows, args, seconds)
+    _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
+    _save(rows, folder / "distill.csv")
+    LOGGER.info(f"\n{_short(rows)}\n\nReport saved to {colorstr('bold', folder / 'distill.png')}, and beside it")
+
+
+def measure(student: nn.Module, source: Source, config: Config, args: dict[str, Any]) -> dict[str, float]:
+    """Return the CKA of student and teacher at each layer pair on some validation images; nothing without pairs."""
+    if source.module is None:
+        return {}
+    teacher, pairs, view = _meet(student, source, config)
+    images = _images(student, args, _affordable(_flops(teacher, args), 400, most=COUNT))[1]
+    return compare(student, teacher, pairs, images, view) if pairs else {}
+
+
+def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
+    """Return a validation's metrics, and the AP of each class where there are boxes, as `AP name`."""
+    found = {k.rpartition("/")[2]: v for k, v in metrics.results_dict.items() if k != "fitness"}
+    chosen = {k: v for k, v in found.items() if k.startswith(("mAP", "accuracy", "mIoU", "delta1"))}
+    chosen = {k: chosen[k] for k in sorted(chosen, reverse=True)}
+    box = getattr(metrics, "box", None)
+    each = {} if box is None else {f"AP {names[int(c)]}": float(v) for c, v in zip(box.ap_class_index, box.ap)}
+    return {**{k.replace("(B)", ""): float(v) for k, v in chosen.items()}, **each}
+
+
+def _meet(student: nn.Module, source: Source, config: Config) -> tuple[nn.Module, list[Pair], View]:
+    """Return the teacher, the layer pairs and the teacher's view; no pairs where the models share none."""
+    device = next(student.parameters()).device
+    teacher = source.fresh().float().eval().to(device)
+    try:
+        pairs = pair(student, teacher, config.layers)
+    except ValueError:
+        pairs = []
+    return teacher, pairs, make_view(config, student, teacher, device)
+
+
+def _images(student: nn.Module, args: dict[str, Any], count: int) -> tuple[list[Path], torch.Tensor]:
+    """Return some validation images, evenly spaced, and the batch (N, C, H, W) of them."""
+    files = spread(validation_images(args["data"], args["task"]), count)
+    size = args["imgsz"] if isinstance(args["imgsz"], int) else max(args["imgsz"])
+    return files, read_images(files, size, input_channels(student))
+
+
+def _flops(model: nn.Module, args: dict[str, Any]) -> float:
+    """Return a model's GFLOPs for one image."""
+    from ultralytics.utils.torch_utils import get_flops
+
+    return get_flops(model, args["imgsz"])
+
+
+def _affordable(gflops: float, total: float, most: int) -> int:
+    """Return how many forwards may be made, at least two: two cores of a CPU do about 100 GFLOPs a second."""
+    return max(2, min(most, int(total / max(gflops, 0.1))))
+
+
+def _fill(rows: Sequence[Contender], args: dict[str, Any], seconds: float | None) -> None:
+    """Fill in size and time of each model, and the accuracy where it is missing and affordable."""
+    from ultralytics import YOLO
+    from ultralytics.utils.torch_utils import get_num_params
+
+    count = len(validation_images(args["data"], args["task"]))
+    for row in rows:
+        try:
+            model = load_fused(row.weights, torch.device("cpu"))
+            facts = {"parameters": get_num_params(model), "GFLOPs": _flops(model, args)}
+            repeats = _affordable(facts["GFLOPs"], 150, most=10)
+            facts["ms"] = time_forward(model, args["imgsz"], repeats, warm=min(repeats, 5))
+            if not row.facts and (seconds is None or count * facts["ms"] / 1000 < seconds):
+                with tempfile.TemporaryDirectory() as scratch:
+                    more = {k: args[k] for k in ("data", "imgsz", "batch") if args.get(k)}
+                    judged = YOLO(row.weights)
+                    found = judged.val(**more, plots=False, verbose=False, project=scratch)
+                row.facts = class_scores(found, judged.names)
+            row.facts = {**facts, **row.facts}
+        except Exception as e:  # e.g. a teacher of other data, or no Ultralytics model: its row stays
+            LOGGER.warning(f"Distillation: the {row.name} is not measured: {reason(e)}")
+
+
+def _draw_samples(
+    rows: Sequence[Contender], student: nn.Module, source: Source, config: Config, args: dict[str, Any], file: Path
+) -> None:
+    """Draw some validation images: labels and predictions of models with boxes, and where both models look."""
+    heats, count = [], 4
+    if source.module is not None:
+        teacher, pairs, view = _meet(student, source, config)
+        count = _affordable(_flops(teacher, args), 200, most=4)
+    files, images = _images(student, args, count)
+    if source.module is not None and pairs:
+        p = pairs[len(pairs) // 2]
+        t, s = see(teacher, [p.teacher], images, view)[p.teacher], see(student, [p.student], images)[p.student]
+        heats = [(f"teacher, {p.name}", [heat(x) for x in t]), (f"student, {p.name}", [heat(x) for x in s])]
+    shown = list(rows) if args["task"] in BOXES else []
+    plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
+
+
+def _short(rows: Sequence[Contender]) -> str:
+    """Return the table for the screen, and the classes in which teacher and student differ most."""
+    scores = [Contender(r.name, r.weights, {k: v for k, v in r.facts.items() if k[:3] != "AP "}) for r in rows]
+    text = table(scores)
+    classes = [k for k in rows[-1].facts if k.startswith("AP ") and all(k in r.facts for r in rows)]
+    if len(classes) < 2 or len(rows) < 2:
+        return text
+    gaps = sorted(classes, key=lambda k: rows[1].facts[k] - rows[0].facts[k])[:10]
+    lines = [f"{k[3:]:>24} {rows[0].facts[k]:8.3f} {rows[1].facts[k]:8.3f}" for k in gaps]
+    more = f", the {len(gaps)} furthest behind of {len(classes)}" if len(gaps) < len(classes) else ""
+    return "\n".join([text, "", f"{'AP50-95 by class' + more:>24}  teacher  student", *lines])
+
+
+def _save(rows: Sequence[Contender], file: Path) -> None:
+    """Save the whole table, a row a fact and a column a model."""
+    keys = list(dict.fromkeys(k for r in rows for k in r.facts))
+    with open(file, "w", encoding="utf-8", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow(["", *(r.name for r in rows)])
+        writer.writerows([k, *(r.facts.get(k, "") for r in rows)] for k in keys)
+
+
+def _write_apart(folder: Path, scores: dict[str, float]) -> None:
+    """Write the report in a process that does not know of the launcher."""
+    code = "import sys, json; from ultralytics.distill.report.finale import write; write(*json.loads(sys.argv[1]))"
+    env = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}}
+    env["PYTHONPATH"] = os.pathsep.join(x for x in sys.path if x)
+    subprocess.run([sys.executable, "-c", code, json.dumps([str(folder), scores, SECONDS])], env=env, check=True)
+
+
+__all__ = ("SIMILARITY", "class_scores", "finish", "measure", "note_start", "write")

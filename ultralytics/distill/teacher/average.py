@@ -1,0 +1,63 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Self-distillation: the student's own running average teaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
+from ultralytics.distill.teacher.view import View
+from ultralytics.distill.upstream import unwrap_model
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+RAMP = 0.2  # share of the run over which the average's word grows from nothing to full weight
+
+
+class AverageTeacher:
+    """The trainer's EMA as the teacher (mean teacher: Tarvainen and Valpola, NeurIPS 2017, arXiv 1703.01780).
+
+    At the start the average knows nothing: the weight of its terms grows in a straight line from 0 at the first step to
+    its full value after the first fifth of the run, on top of the schedule. On resume the average comes back with the
+    checkpoint, as in any run.
+
+    Args:
+        trainer (BaseTrainer): Whose EMA it is; looked up at each step, since resume replaces it.
+        layers (Sequence[int]): Layers whose maps are wanted.
+        head (bool): Whether raw predictions are wanted.
+        features (bool): Whether the class head's inner features are wanted.
+        view (View): What it sees of the images.
+    """
+
+    def __init__(self, trainer: BaseTrainer, layers: Sequence[int], head: bool, features: bool, view: View):
+        """Keep what is wanted."""
+        self.trainer, self.layers, self.head, self.features = trainer, sorted(set(layers)), head, features
+        self.view = view
+
+    def __call__(self, images: torch.Tensor) -> Tapped:
+        """Return what the average sees of images (N, C, H, W), without gradient, in fp32."""
+        ema = self.trainer.ema
+        model = unwrap_model(self.trainer.model) if ema is None else ema.ema  # auto-batch runs before there is one
+        head = model.model[-1]
+        mode, head.training = head.training, True  # raw predictions of every branch
+        try:
+            with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+                with tap(model, features=self.features) as inner:
+                    seen = replay(model, self.view(images.float()), self.layers, self.head)
+        finally:
+            head.training = mode
+        seen.features, seen.tails = inner.features, frozen_tails(head) if self.features else {}
+        return seen
+
+    def describe(self) -> str:
+        """Return what it is, in a few words."""
+        seen = self.view.describe()
+        return f"the student's running average, its weight grows over the first {RAMP:.0%} of the run{seen}"
+
+    def __deepcopy__(self, memo: dict) -> AverageTeacher:
+        """Return itself: it holds nothing of its own."""
+        return self

@@ -1,0 +1,216 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Looks at the teacher before it teaches: its accuracy on the validation set, beside the student's start."""
+
+from __future__ import annotations
+
+import gc
+from collections import defaultdict
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ultralytics.distill.config import Config
+from ultralytics.distill.graph import class_heads
+from ultralytics.distill.heads.classes import class_map
+from ultralytics.distill.heads.common import outputs
+from ultralytics.distill.teacher.source import Source, untrained
+from ultralytics.distill.teacher.view import View, make_view
+from ultralytics.distill.upstream import LINE
+from ultralytics.distill.values import reason
+from ultralytics.utils import LOGGER, RANK
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+LIMIT = 256  # images at most
+MAIN = ("mAP50-95", "accuracy_top1", "mIoU", "delta1")  # what is said of upstream's metrics
+SKIP = "'distill_check=False' skips this look"
+
+
+def examine(trainer: BaseTrainer) -> None:
+    """Measure each teacher, and the student where it has learnt something, on a sample of the validation set.
+
+    A teacher that is not better than the student's start, or no better than chance, is warned about. A resumed run has
+    been through this. The look leaves no trace in the run: models, random state and validator are as before.
+
+    Args:
+        trainer (BaseTrainer): A trainer whose loaders and EMA are built, before the first epoch.
+    """
+    run = trainer.distill
+    if trainer.start_epoch or not run.configs[0].check or trainer.ema is None:  # 8.3 validates in one process
+        return
+    student = trainer.ema.ema
+    loader, images = sample(trainer.test_loader)
+    devices = [trainer.device] if trainer.device.type == "cuda" else []
+    start: dict[str, float] | None = {} if untrained(student) else None
+    with torch.random.fork_rng(devices=devices):
+        for source, config in zip(run.sources, run.configs):
+            if source.module is None:  # the student's own average
+                continue
+            try:
+                module = candidate(source, student, config)
+                view = make_view(config, student, module, trainer.device)
+                found = measure(trainer, module, loader, f"teacher {source.name}", view)
+                if start is None:
+                    start = measure(trainer, deepcopy(student), loader, "student's start")
+            except Exception as e:  # a look must not stop a run that would do without it
+                say(f"Distillation: teacher {source.name} is not measured: {reason(e)}")
+                continue
+            if RANK in {-1, 0}:
+                report(source.name, found, start, len(student.names), images, trainer.args.task, config.online)
+    gc.collect()
+
+
+def candidate(source: Source, student: nn.Module, config: Config) -> nn.Module:
+    """Return a copy of a teacher that the student's validator can judge.
+
+    Args:
+        source (Source): The teacher.
+        student (nn.Module): The student, unwrapped.
+        config (Config): The teacher's image size, and whether the student has one class for everything.
+
+    Returns:
+        (nn.Module): The teacher, its classes in the student's order.
+
+    Raises:
+        ValueError: If its outputs or classes are others than the student's; the rest of a sentence.
+    """
+    names = [type(m.model[-1]).__name__ for m in (student, source.module)]
+    kinds = [outputs(m.model[-1]) or n for m, n in zip((student, source.module), names)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"its {names[1]} head is not what a student with {names[0]} is validated by")
+    if config.imgsz is not None and "boxes" in kinds[0]:
+        raise ValueError(f"its boxes are those of other images with 'distill_imgsz={config.imgsz}'")
+    module = source.fresh().float()
+    if "depth" not in kinds[0] and not config.single_cls:
+        narrow(module, student.names)
+    return module
+
+
+def narrow(module: Any, names: dict[int, str]) -> None:
+    """Reduce a model's head to some classes, in their order.
+
+    Args:
+        module (nn.Module): Changed in place.
+        names (dict[int, str]): Index to name of the classes wanted.
+
+    Raises:
+        ValueError: If it does not know them all, or its class layers are not known; the rest of a sentence.
+    """
+    found = class_map(names, module.names)
+    if len(found.student) < len(names):
+        raise ValueError(f"it knows {len(found.student)} of the student's {len(names)} classes")
+    if found.teacher == list(range(len(module.names))):
+        return
+    head = module.model[-1]
+    layers = [m[-1] for levels in class_heads(head).values() for m in levels]
+    layers += [head.linear] if hasattr(head, "linear") else []
+    layers += [head.classifier[-1]] if hasattr(head, "classifier") else []
+    layers += [head.enc_score_head, *head.dec_score_head] if hasattr(head, "dec_score_head") else []
+    if not layers or any(len(x.weight) != len(module.names) for x in layers):
+        raise ValueError(f"its classes have another order, which {type(head).__name__} does not let change")
+    for layer in layers:
+        layer.weight.data, layer.bias.data = layer.weight.data[found.teacher], layer.bias.data[found.teacher]
+    module.names, module.nc, head.nc = dict(names), len(names), len(names)
+    head.no = len(names) + 4 * getattr(head, "reg_max", 0)
+
+
+def sample(loader: Any) -> tuple[DataLoader, int]:
+    """Choose some of a loader's batches, evenly spaced and at most `LIMIT` images; each process has its share.
+
+    Whole batches are taken, since with `rect` the images of one have one size.
+
+    Args:
+        loader (DataLoader): The validation set's.
+
+    Returns:
+        chosen (DataLoader): The sample's; its `dataset` is the same.
+        images (int): Images of all processes.
+    """
+    size, total = loader.batch_size, len(loader.dataset)
+    batches = [list(range(i, min(i + size, total))) for i in range(0, total, size)]
+    keep = min(len(batches), max(LIMIT // size, 1))
+    chosen = [batches[i * len(batches) // keep][:LIMIT] for i in range(keep)]
+    images = sum(len(b) for b in chosen)
+    if RANK != -1 and LINE == "8.4":
+        chosen = chosen[RANK :: torch.distributed.get_world_size()]
+    workers, collate = loader.num_workers, loader.collate_fn
+    return DataLoader(loader.dataset, batch_sampler=chosen, num_workers=workers, collate_fn=collate), images
+
+
+def measure(
+    trainer: BaseTrainer, module: Any, loader: DataLoader, who: str, view: View | None = None
+) -> dict[str, float]:
+    """Validate a model as the trainer validates its student.
+
+    Args:
+        trainer (BaseTrainer): Gives the validator, the device and the precision.
+        module (nn.Module): The model; it may be changed.
+        loader (DataLoader): The images.
+        who (str): What the progress line says.
+        view (View, optional): What the model sees of the images, if not these.
+
+    Returns:
+        (dict[str, float]): Upstream's metrics; nothing in processes but the first.
+    """
+    module = module.to(trainer.device)
+    predict = module.forward
+    module.forward = lambda x, augment=False: predict(x if view is None else view(x))
+    items: Any = {} if LINE == "8.4" else torch.zeros(1, device=trainer.device)
+    module.loss = lambda batch, preds=None: (None, items)  # its value would not be used
+    validator = trainer.get_validator()
+    validator.dataloader, validator.callbacks = loader, defaultdict(list)
+    validator.get_desc, validator.print_results = lambda: f"Distillation: {who}", lambda: None
+    for argument in ("plots", "save_json", "save_txt"):
+        setattr(validator.args, argument, False)
+    stand_in = SimpleNamespace(
+        ema=SimpleNamespace(ema=module), device=trainer.device, data=trainer.data, amp=trainer.amp, loss_items=items,
+        stopper=SimpleNamespace(possible_stop=False), epoch=0, epochs=2, world_size=1,
+        label_loss_items=lambda loss, prefix: {}, args=trainer.args,
+    )  # fmt: skip
+    return validator(stand_in) or {}
+
+
+def report(
+    name: str, found: dict[str, float], start: dict[str, float], classes: int, images: int, task: str, online: bool
+) -> None:
+    """Say what was found, and warn of a teacher that can teach little.
+
+    Args:
+        name (str): The teacher's.
+        found (dict[str, float]): Its metrics.
+        start (dict[str, float]): The student's; empty for one that has learnt nothing yet.
+        classes (int): Classes of the student.
+        images (int): Images that were looked at.
+        task (str): The task.
+        online (bool): Whether the teacher learns too, and need not know anything yet.
+    """
+    keys = [k for k in found if any(m in k for m in MAIN)]
+    shown = [", ".join(f"{k.rpartition('/')[2]} {x[k]:.3f}" for k in keys) for x in (found, start) if x]
+    says = f"; the student starts at {shown[1]}" if start else ""
+    LOGGER.info(f"Distillation: teacher {name} has {shown[0]} on {images} validation images{says}")
+    if online:
+        return
+    if guesses(found, classes, task):
+        LOGGER.warning(f"teacher {name} looks untrained: {shown[0]} is no better than chance; {SKIP}")
+    elif start and found["fitness"] <= start["fitness"]:
+        LOGGER.warning(f"teacher {name} is not better than the student's start and may hold it back; {SKIP}")
+
+
+def guesses(found: dict[str, float], classes: int, task: str) -> bool:
+    """Whether a model does no better than one that has learnt nothing."""
+    if task == "classify":
+        return classes > 1 and found["metrics/accuracy_top1"] < 1.5 / classes
+    if task == "semantic":  # the most frequent class everywhere
+        return found["metrics/mIoU"] <= 1 / max(classes, 2)
+    return found["fitness"] < 0.01
+
+
+def say(text: str) -> None:
+    """Say a line once, however many processes run."""
+    if RANK in {-1, 0}:
+        LOGGER.info(text)

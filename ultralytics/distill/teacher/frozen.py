@@ -1,0 +1,94 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Freezes and speeds up the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+
+from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
+from ultralytics.distill.teacher.cuda import Recorded
+from ultralytics.distill.teacher.foreign import Foreign
+from ultralytics.distill.teacher.packed import pack
+from ultralytics.distill.teacher.source import Source
+from ultralytics.distill.teacher.speed import choose_format, fuse
+from ultralytics.distill.teacher.view import View
+
+
+class Teacher:
+    """A frozen, fused copy of the teacher that yields maps and raw predictions.
+
+    It is a plain object, so that neither an optimizer, an EMA, DDP, a deepcopy nor a checkpoint ever sees it.
+
+    Args:
+        source (Source): The teacher; its own module is left as it is.
+        layers (Sequence[int]): Layers whose maps are wanted.
+        head (bool): Whether raw predictions are wanted; without, the graph is cut after the last layer.
+        features (bool): Whether the class head's inner features are wanted, and what follows them.
+        device (torch.device): Where it runs.
+        dtype (torch.dtype): Precision of its weights and maps.
+        why (str): The precision and its reason, for the printed formula.
+        view (View, optional): What it sees of the images; by default the images as they are.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        layers: Sequence[int],
+        head: bool,
+        features: bool,
+        device: torch.device,
+        dtype: torch.dtype,
+        why: str = "",
+        view: View | None = None,
+    ):
+        """Copy, fuse, cast and freeze the teacher."""
+        self.layers, self.head, self.dtype, self.view = sorted(set(layers)), head, dtype, view
+        model = source.module if not source.live else deepcopy(source.module)
+        model.criterion = None
+        fuse(model.float().eval())
+        self.features = features
+        self.tails = frozen_tails(model.to(device).model[-1]) if features else {}
+        model.model[-1].training = True  # the head alone: raw predictions of every branch, no box decode
+        self.format, self.why = choose_format(device, dtype), why or str(dtype).replace("torch.", "")
+        self.model = model.to(device, dtype, memory_format=self.format).requires_grad_(False)
+        self.size = sum(p.numel() for p in model.parameters())
+        self.packed = pack(self.model) if device.type == "cpu" and dtype != torch.float16 else 0
+        self.run = Recorded(self._look) if device.type == "cuda" else self._look
+
+    def __call__(self, images: torch.Tensor) -> Tapped:
+        """Look at a batch.
+
+        Args:
+            images (torch.Tensor): Images (N, C, H, W), 0 to 1.
+
+        Returns:
+            (Tapped): Maps, head inputs and raw predictions, without gradient.
+        """
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            return self.run(self.view(images) if self.view else images)
+
+    def _look(self, images: torch.Tensor) -> Tapped:
+        """Run the graph as far as it is wanted."""
+        images = images.to(self.dtype, memory_format=self.format)
+        if not self.features:
+            return replay(self.model, images, self.layers, self.head)
+        with tap(self.model, features=True) as inner:
+            seen = replay(self.model, images, self.layers, self.head)
+        seen.features, seen.tails = inner.features, self.tails
+        return seen
+
+    def describe(self) -> str:
+        """Return its size, its precision and where its graph ends, in a few words."""
+        cut = "whole graph" if self.head else f"cut after layer {self.layers[-1]}"
+        fused = [] if isinstance(self.model, Foreign) else ["fused"]
+        last = ["channels-last"] if self.format == torch.channels_last else []
+        packed = ["packed by oneDNN"] if self.packed else []
+        seen = self.view.describe() if self.view else ""
+        return ", ".join(["frozen", f"{self.size / 1e6:.1f}M parameters", self.why, *fused, *last, *packed, cut]) + seen
+
+    def __deepcopy__(self, memo: dict) -> Teacher:
+        """Return itself: a frozen teacher needs no second copy."""
+        return self

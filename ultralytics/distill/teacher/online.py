@@ -1,0 +1,190 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""A teacher that learns along: its own task loss on the same batch, its own average, its own checkpoint."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ultralytics import __version__
+from ultralytics.distill.config import Config
+from ultralytics.distill.files import save_whole
+from ultralytics.distill.graph import Tapped, frozen_tails, tap
+from ultralytics.distill.teacher.foreign import Foreign
+from ultralytics.distill.teacher.source import Source
+from ultralytics.distill.upstream import unwrap_model
+from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils.torch_utils import ModelEMA
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+
+class OnlineTeacher(nn.Module):
+    """A teacher in training.
+
+    It keeps float32 weights, sits in the optimizer and under DDP, and runs the whole graph once a step in train mode.
+    What it shows the student is detached.
+
+    Args:
+        model (nn.Module): The teacher, fitted to the data's classes.
+        layers (list[int]): Layers whose maps the student is compared with.
+        features (bool): Whether the class head's inner features are compared too.
+        gain (float): Multiplier on the teacher's own task loss.
+
+    Attributes:
+        ema (ModelEMA): Running average of the teacher; not among its parameters.
+        metrics (dict): Its final validation, once the run has ended.
+    """
+
+    def __init__(self, model: nn.Module, layers: list[int], features: bool, gain: float):
+        """Make every weight trainable, but for the fixed bins of DFL."""
+        super().__init__()
+        self.net, self.layers, self.features, self.gain = model, sorted(set(layers)), features, gain
+        for name, p in model.named_parameters():
+            p.requires_grad = ".dfl" not in name
+        self.ema: Any = ModelEMA(model)
+        self.metrics: dict[str, float] = {}
+
+    def forward(self, batch: dict[str, Any]) -> tuple[Tapped, torch.Tensor]:
+        """Train on a batch and show the student what was seen.
+
+        Args:
+            batch (dict): Upstream's batch.
+
+        Returns:
+            seen (Tapped): Maps and raw predictions, detached.
+            loss (torch.Tensor): The teacher's task loss, as its criterion scales it, times the gain; a scalar.
+        """
+        shown, (loss, _) = self.watch(batch)
+        return shown, self.gain * loss.sum()
+
+    def watch(self, x: torch.Tensor | dict[str, Any]) -> tuple[Tapped, Any]:
+        """Run the teacher on a batch, or on images alone, and return what was seen, detached, and what it returned."""
+        self.train()  # upstream's `freeze` matches names and would put these BatchNorms into eval mode too
+        with tap(self.net, self.layers, self.features) as seen:
+            returned = self.net(x)
+        shown = Tapped(*(_detach(x) for x in (seen.maps, seen.inputs, seen.output, seen.features)))
+        shown.tails = frozen_tails(self.net.model[-1]) if self.features else {}
+        return shown, returned
+
+    def describe(self) -> str:
+        """Return its size and what it does, in a few words."""
+        return f"trained along, {sum(p.numel() for p in self.net.parameters()) / 1e6:.1f}M parameters"
+
+    def state(self) -> dict[str, Any]:
+        """Return what resume needs: weights, average and its count."""
+        states = ((k, m.state_dict()) for k, m in (("net", self.net), ("ema", self.ema.ema)))
+        return {**{k: {n: v.cpu().clone() for n, v in s.items()} for k, s in states}, "updates": self.ema.updates}
+
+    def load_state(self, state: dict[str, Any], epoch: int) -> None:
+        """Take up where a checkpoint left off after so many epochs."""
+        self.net.load_state_dict(state["net"])
+        self.ema = ModelEMA(self.net)  # validation may have made inference tensors of the old one
+        self.ema.ema.load_state_dict(state["ema"])
+        self.ema.updates = state["updates"]
+        criterion = self.net.criterion = self.net.init_criterion()
+        if hasattr(criterion, "update"):  # an end-to-end head's criterion shifts its weights with the epochs
+            criterion.updates = epoch - 1
+            criterion.update()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keep the average out of the registries."""
+        object.__setattr__(self, name, value) if name == "ema" else super().__setattr__(name, value)
+
+
+def require_trainable(config: Config, source: Source) -> None:
+    """Raise unless a teacher can be trained along: an Ultralytics model that sees what the student sees."""
+    own = {"distill_imgsz": config.imgsz, "distill_mean": config.mean, "distill_std": config.std}
+    for name, value in own.items():
+        if value is not None:
+            raise ValueError(
+                f"'{name}={value}' is for a frozen teacher, 'distill_online=True' trains it; leave one out."
+            )
+    if isinstance(source.module, Foreign):
+        raise ValueError(
+            f"'distill_online=True' trains an Ultralytics model along, the teacher is a "
+            f"{type(source.module.inner).__name__}; leave 'distill_online' out."
+        )
+
+
+def fit(trainer: BaseTrainer, module: nn.Module) -> nn.Module:
+    """Build the teacher for the data's classes and channels and give it the weights that fit, as upstream fine-tunes.
+
+    Args:
+        trainer (BaseTrainer): Knows the data and the arguments.
+        module (nn.Module): The teacher as given; left as it is.
+
+    Returns:
+        (nn.Module): A model of its own on the trainer's device.
+    """
+    student = unwrap_model(trainer.model)
+    model = trainer.get_model(cfg=deepcopy(module.yaml), weights=deepcopy(module), verbose=False)
+    model.names, model.args, model.nc = student.names, trainer.args, trainer.data["nc"]
+    return model.to(trainer.device)
+
+
+def optimizer_groups(trainer: BaseTrainer, teacher: OnlineTeacher) -> list[dict[str, Any]]:
+    """Return the teacher's parameter groups by upstream's own rules, with the run's settled optimizer."""
+    like = trainer.optimizer.param_groups
+    decay = max(g["weight_decay"] for g in like)
+    momentum = like[0].get("momentum", like[0].get("betas", (trainer.args.momentum,))[0])
+    built = trainer.build_optimizer(
+        teacher.net,
+        name=type(trainer.optimizer).__name__,
+        lr=min(g["lr"] for g in like),
+        momentum=momentum,
+        decay=decay,
+    )
+    return [g for g in built.param_groups if g["params"]]
+
+
+def end_epoch(trainer: BaseTrainer) -> None:
+    """Shift the weights of an end-to-end teacher's criterion, as upstream does for the student."""
+    criterion = trainer.distill.composite.teacher.net.criterion
+    if hasattr(criterion, "update"):
+        criterion.update()
+
+
+def finish(trainer: BaseTrainer) -> None:
+    """Save the teacher's average as a plain checkpoint and validate it once."""
+    teacher = trainer.distill.composite.teacher
+    path = trainer.wdir / "teacher_last.pt"
+    if RANK in {-1, 0}:
+        _save(trainer, teacher, path)
+    LOGGER.info(f"\nDistillation: validating the teacher trained along, {path}...")
+    validator = trainer.get_validator()
+    validator.args.plots = False
+    metrics = validator(model=str(path))  # in every process: its data are spread over them
+    if RANK in {-1, 0}:
+        teacher.metrics = metrics
+
+
+def _save(trainer: BaseTrainer, teacher: OnlineTeacher, path: Path) -> None:
+    """Write the average as upstream writes a finished model."""
+    model = deepcopy(teacher.ema.ema).half()
+    model.criterion, model.args = None, dict(vars(trainer.args))
+    save_whole(
+        {
+            "epoch": -1,
+            "model": model,
+            "train_args": vars(trainer.args),
+            "date": datetime.now().astimezone().isoformat(),
+            "version": __version__,
+        },
+        path,
+    )
+
+
+def _detach(x: Any) -> Any:
+    """Cut tensors from the graph in lists, tuples and dicts."""
+    if isinstance(x, torch.Tensor):
+        return x.detach()
+    if isinstance(x, dict):
+        return {k: _detach(v) for k, v in x.items()}
+    return type(x)(_detach(v) for v in x) if isinstance(x, (list, tuple)) else x

@@ -1,0 +1,145 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Finds the teacher: from a checkpoint, a YAML, a live model, or a module that is no Ultralytics model at all."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.files import save_whole
+from ultralytics.distill.graph import PROBE
+from ultralytics.distill.opening import open_model
+from ultralytics.distill.spelling import split_list
+from ultralytics.distill.teacher.foreign import Foreign, is_ultralytics, read_module, save_module
+from ultralytics.distill.upstream import load_checkpoint
+from ultralytics.distill.values import reason
+from ultralytics.utils import LOGGER
+
+
+@dataclass
+class Source:
+    """Where the teacher comes from.
+
+    Attributes:
+        module (nn.Module | None): The teacher as given or loaded; never changed. None for the student's own average.
+        path (Path): Its checkpoint, or where it will be saved.
+        save (bool): Whether it still has to be saved there.
+        live (bool): Whether the user gave an object, which stays theirs.
+    """
+
+    module: Any
+    path: Path
+    save: bool = False
+    live: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the file's name, for messages."""
+        return self.path.name
+
+    def fresh(self) -> nn.Module:
+        """Return a copy of the teacher as it was given; its own module may have been changed for speed since."""
+        module = deepcopy(self.module) if self.live else _load(str(self.path))[0]
+        return module if is_ultralytics(module) else Foreign(module, self.module.probe_size)
+
+    def write(self) -> None:
+        """Save a teacher that was given as an object, once, as a checkpoint that upstream loads."""
+        if not self.save:
+            return
+        self.save = False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.module, Foreign):
+            save_module(self.module.inner, self.path)
+            return
+        module = deepcopy(self.module).float()
+        module.criterion = None
+        args = getattr(module, "args", {})
+        args = args if isinstance(args, dict) else vars(args)
+        save_whole({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
+        LOGGER.info(f"Distillation: teacher saved to {self.path}, for resume and spawned workers")
+
+
+def teachers_of(value: Any) -> list:
+    """Return the teachers that `model_t` names: none, one, or as many as a list holds."""
+    if isinstance(value, str) and not Path(value).exists():
+        return split_list(value)
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+
+
+def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Source:
+    """Find the teacher and load it, before anything is written.
+
+    Args:
+        value (Any): `model_t`: a path, a `YOLO`, an `nn.Module`, or the word `ema`.
+        place (Path): Where an object without a file will be saved.
+        size (int | tuple[int, int]): Image size in pixels at which a teacher that is no Ultralytics model is tried.
+
+    Returns:
+        (Source): The teacher.
+
+    Raises:
+        FileNotFoundError: If the path does not exist.
+        ValueError: If the file holds no model, the value is something else, or the module yields nothing to learn from.
+    """
+    from ultralytics.engine.model import Model
+
+    if value == "ema":
+        return Source(None, Path("ema"))
+    if isinstance(value, (str, Path)):
+        source = Source(*_load(str(value)))
+    else:
+        module = value.model if isinstance(value, Model) else value
+        if not isinstance(module, nn.Module):
+            raise ValueError(f"'model_t={value!r}' is not a path, a YOLO or an nn.Module.")
+        file = Path(getattr(module, "pt_path", None) or "teacher.pt")
+        if file.is_file() and _equals_file(module, file):
+            source = Source(module, file.resolve(), live=True)
+        else:
+            source = Source(module, place, save=True, live=True)
+    if not is_ultralytics(source.module):
+        source.module = Foreign(source.module, size)
+    if untrained(source.module):
+        LOGGER.warning(f"'model_t={source.path}' is an untrained teacher: it has random weights and teaches noise.")
+    return source
+
+
+def _load(text: str) -> tuple[nn.Module, Path]:
+    """Load a teacher from a checkpoint, or build an untrained one from a YAML."""
+    from ultralytics.utils.checks import check_model_file_from_stem
+
+    path = str(check_model_file_from_stem(text))
+    try:
+        if text.endswith((".yaml", ".yml")):
+            return open_model(text).model, Path(text)
+        if (whole := read_module(path)) is not None:
+            return whole, Path(path).resolve()
+        module, _ = load_checkpoint(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"'model_t={text}' does not exist; give the path of a trained model (.pt).") from None
+    except Exception as e:
+        raise ValueError(
+            f"'model_t={text}' cannot be read as an Ultralytics checkpoint ({reason(e)}); give a trained model (.pt)."
+        ) from e
+    return module, Path(getattr(module, "pt_path", path)).resolve()
+
+
+def _equals_file(module: nn.Module, file: Path) -> bool:
+    """Whether a live teacher still holds the weights of the file it came from."""
+    try:
+        saved = load_checkpoint(file)[0].state_dict()
+    except Exception:
+        return False
+    live = module.state_dict()
+    return live.keys() == saved.keys() and all(torch.equal(v.cpu().float(), saved[k].float()) for k, v in live.items())
+
+
+def untrained(module: nn.Module) -> bool:
+    """Whether no BatchNorm has ever seen a batch."""
+    norms = (m for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+    means = [m.running_mean for m in norms if m.running_mean is not None]
+    return bool(means) and not any(m.any() for m in means)  # an EMA, which is what is saved, keeps the counters at 0

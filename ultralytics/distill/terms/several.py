@@ -1,0 +1,85 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Several teachers at once: each with its own layer pairs, terms and gains, under one distiller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.distiller import BaseDistiller
+from ultralytics.distill.graph import Tapped
+from ultralytics.distill.teacher.frozen import Teacher
+
+
+class SeveralDistillers(BaseDistiller):
+    """Adds up what each teacher's distiller finds; parts are named `t1/...`, `t2/...`.
+
+    Args:
+        distillers (Sequence[BaseDistiller]): One for each teacher.
+        names (Sequence[str]): The teachers' file names, for the printed formula.
+    """
+
+    def __init__(self, distillers: Sequence[BaseDistiller], names: Sequence[str]):
+        """Join columns, parts, layers and needs."""
+        nn.Module.__init__(self)
+        self.distillers, self.names = nn.ModuleList(distillers), list(names)
+        self.columns = list(dict.fromkeys(c for d in distillers for c in d.columns))
+        self.parts = [f"t{i}/{p}" for i, d in enumerate(distillers, 1) for p in d.parts]
+        self.pairs = [replace(p, name=f"t{i}/{p.name}") for i, d in enumerate(distillers, 1) for p in d.pairs]
+        self.layers = sorted({i for d in distillers for i in d.layers[0]}), [i for d in distillers for i in d.layers[1]]
+        for need in ("needs_head", "needs_features", "needs_targets"):
+            setattr(self, need, any(getattr(d, need) for d in distillers))
+
+    def prepare(self, images: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]  # one for each teacher
+        """Return what each teacher sees."""
+        return [d.prepare(images) for d in self.distillers]
+
+    def forward(  # type: ignore[override]  # a `Tapped` for each teacher
+        self,
+        student: Tapped,
+        teacher: Sequence[Tapped],
+        batch: dict[str, Any],
+        targets: dict[str, dict[str, torch.Tensor]],
+    ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+        """Return the sum of each column over the teachers, and all parts."""
+        sums: dict[str, Any] = dict.fromkeys(self.columns, 0.0)
+        parts: list[torch.Tensor] = []
+        for distiller, seen in zip(self.distillers, teacher):
+            columns, some = distiller(student, seen, batch, targets)
+            if not torch.isfinite(torch.stack(list(columns.values()))).all():  # one teacher's, before they are mixed
+                columns = distiller.without(columns, some)
+            sums = {k: sums[k] + columns.get(k, 0.0) for k in sums}
+            parts += some
+        return sums, parts
+
+    def describe(self) -> str:
+        """Return each teacher's terms."""
+        return " + ".join(f"{d.describe()} from {n}" for d, n in zip(self.distillers, self.names))
+
+
+class SeveralTeachers:
+    """Frozen teachers that look at a batch one after the other.
+
+    Args:
+        teachers (Sequence[Teacher]): The teachers, in the order of the distillers.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher]):
+        """Keep them."""
+        self.teachers = list(teachers)
+
+    def __call__(self, images: Sequence[torch.Tensor]) -> list[Tapped]:
+        """Return what each teacher sees of its own images."""
+        return [t(x) for t, x in zip(self.teachers, images)]
+
+    def describe(self) -> str:
+        """Return each teacher's size and precision."""
+        return "; ".join(t.describe() for t in self.teachers)
+
+    def __deepcopy__(self, memo: dict) -> SeveralTeachers:
+        """Return itself: frozen teachers need no second copy."""
+        return self

@@ -1,0 +1,142 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""One term of the distillation loss: the losses of its layer pairs or head branches, built from a spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.align import Align
+from ultralytics.distill.config import KINDS, Config, Term
+from ultralytics.distill.graph import Pair, Tapped
+from ultralytics.distill.heads.classes import label_scores, select_classes
+from ultralytics.distill.heads.common import Fit
+from ultralytics.distill.heads.predictions import match_levels
+from ultralytics.distill.spelling import parameters_of
+from ultralytics.distill.terms.settle import settle
+
+
+def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = None) -> nn.Module:
+    """Build one loss of a term.
+
+    Args:
+        term (Term): What to build.
+        config (Config): The run's temperature and share of soft targets, for losses that have them.
+        channels (tuple[int, int], optional): Widths of the layer pair, for losses that want them.
+
+    Returns:
+        (nn.Module): The loss, with `forward(student, teacher, batch)`.
+
+    Raises:
+        ValueError: If the constructor refuses its parameters; the message names the argument.
+    """
+    spelled, argument = term.spelled, KINDS[term.kind][0]
+    if spelled.instance is not None:
+        return deepcopy(spelled.instance)
+    defaults: dict[str, Any] = {"alpha": config.alpha}
+    if config.tau is not None:
+        defaults["tau"] = config.tau
+    if channels is not None:
+        defaults["channels_s"], defaults["channels_t"] = channels
+    wanted = parameters_of(spelled.cls) or []
+    try:
+        return spelled.cls(**{**{k: v for k, v in defaults.items() if k in wanted}, **spelled.params})
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"'{argument}={spelled.text}' cannot be built: {e}") from e
+
+
+class MapTerm(nn.Module):
+    """A feature or relation term: one loss, and one align where it wants it, for each layer pair.
+
+    Args:
+        term (Term): The loss and its gain.
+        config (Config): The run's configuration.
+        pairs (Sequence[Pair]): The layer pairs.
+    """
+
+    def __init__(self, term: Term, config: Config, pairs: Sequence[Pair]):
+        """Build the losses and aligns."""
+        super().__init__()
+        self.kind, self.name, self.gain, self.pairs = term.kind, term.spelled.name, term.gain, list(pairs)
+        fits = term.kind == "feat"
+        self.losses = nn.ModuleList()
+        self.aligns = nn.ModuleList()
+        for p in pairs:
+            project = fits and bool(getattr(term.spelled.cls, "align", True))
+            loss = build_loss(term, config, (p.channels[project], p.channels[1]))
+            project = fits and bool(getattr(loss, "align", True))  # a parameter may decide, as `at(over=channel)` does
+            self.losses.append(loss)
+            self.aligns.append(Align(*p.channels, project=project, norm=getattr(loss, "norm", "none")))
+        self.needs_scores = term.spelled.needs("needs_scores")
+        self.parts = [p.name for p in pairs]
+        self.formula = describe(term, self.losses[0])
+
+    def forward(self, student: Tapped, teacher: Tapped, batch: dict[str, Any]) -> list[torch.Tensor]:
+        """Return the loss of each pair, unweighted."""
+        values = []
+        for p, align, loss in zip(self.pairs, self.aligns, self.losses):
+            s, t = student.maps[p.student], teacher.maps[p.teacher]
+            if self.needs_scores:
+                batch = {**batch, "teacher_scores": batch["scores_at"](p.strides[1], s.shape[2:])}
+
+            def compare(x: torch.Tensor, align: Any = align, loss: Any = loss, t: Any = t, batch: Any = batch) -> Any:
+                return loss(*align(x, t), batch)
+
+            values.append(settle(compare, s, nn.ModuleList([align, loss])))
+        return values
+
+
+class ResponseTerm(nn.Module):
+    """A response term: one loss for each branch that both heads have.
+
+    Args:
+        term (Term): The loss and its gain.
+        config (Config): The run's configuration.
+        fit (Fit): Branches, classes and readers of the two heads.
+        count (int): Classes of the student.
+        widths (Sequence[tuple[int, int]]): Student and teacher width of the class head's inner features, for a loss
+            that compares through them.
+    """
+
+    def __init__(self, term: Term, config: Config, fit: Fit, count: int = 0, widths: Sequence[tuple[int, int]] = ()):
+        """Build the losses."""
+        super().__init__()
+        self.kind, self.name, self.gain, self.names = term.kind, term.spelled.name, term.gain, fit.branches
+        self.readers, self.count, self.merge = fit.readers, count, bool(fit.classes and fit.classes.merge)
+        self.losses = nn.ModuleList(build_loss(term, config) for _ in self.names)
+        self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
+        self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.names if widths})
+        for side in ("student", "teacher"):
+            index = torch.tensor(getattr(fit.classes, side)) if fit.classes else None
+            self.register_buffer(f"index_{side[0]}", index, persistent=False)
+        self.parts = list(self.names) if len(self.names) > 1 else [""]
+        self.formula = describe(term, self.losses[0])
+
+    def forward(self, student: dict[str, dict], teacher: dict[str, dict], batch: dict[str, Any]) -> list[torch.Tensor]:
+        """Return the loss of each branch, unweighted."""
+        values = []
+        for name, loss in zip(self.names, self.losses):
+            s, t = match_levels(student[name], teacher[name])
+            if name in self.aligns:
+                pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["features"], t["features"])]
+                s = {**s, "head": [a for a, _ in pairs]}
+                t = {**t, "head": [b for _, b in pairs], "tail": t["tails"]}
+            s, t = select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge)
+            if self.needs_targets and "target_scores" not in s:
+                s["target_scores"] = label_scores(s["scores"], self.count, batch, self.index_s)
+            values.append(loss(*(read(x) for read, x in zip(self.readers, (s, t))), batch))
+        return values
+
+
+def describe(term: Term, loss: nn.Module) -> str:
+    """Return a term as it stands in the printed formula, e.g. `1 x cwd(tau=1.0, norm=batch)`."""
+    shown = []
+    for name in parameters_of(type(loss)) or []:
+        value = getattr(loss, name, None)
+        if isinstance(value, (bool, int, float, str)) and name not in {"channels_s", "channels_t"}:
+            shown.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
+    return f"{term.gain:g} x {term.spelled.name}({', '.join(shown)})"

@@ -1,0 +1,78 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Builds what a run needs: for each teacher the model, frozen, learning or averaged, and its distiller."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ultralytics.distill.config import Config
+from ultralytics.distill.distiller import BaseDistiller, Distiller
+from ultralytics.distill.teacher import online
+from ultralytics.distill.teacher.average import AverageTeacher
+from ultralytics.distill.teacher.frozen import Teacher
+from ultralytics.distill.teacher.source import Source
+from ultralytics.distill.teacher.speed import choose_dtype, explain
+from ultralytics.distill.teacher.trial import runs_in
+from ultralytics.distill.teacher.view import make_view
+from ultralytics.distill.terms.several import SeveralDistillers, SeveralTeachers
+from ultralytics.distill.training.compiled import keep_or_undo
+from ultralytics.distill.training.composite import Composite
+from ultralytics.distill.upstream import unwrap_model
+from ultralytics.utils import LOGGER
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+
+def build_composite(trainer: BaseTrainer, configs: list[Config], sources: list[Source]) -> Composite:
+    """Build distillers and teachers and put them under one roof with the student.
+
+    Args:
+        trainer (BaseTrainer): Holds the student on its device.
+        configs (list[Config]): One for each teacher.
+        sources (list[Source]): The teachers.
+
+    Returns:
+        (Composite): The module that trains.
+    """
+    devices = [trainer.device] if trainer.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):  # new layers draw from the generator, the student's run must not
+        made = [_build_one(trainer, c, s) for c, s in zip(configs, sources)]
+    distillers, teachers = zip(*made)
+    distiller, teacher = distillers[0], teachers[0]
+    if len(made) > 1:
+        distiller = SeveralDistillers(distillers, [s.name for s in sources])
+        teacher = SeveralTeachers(teachers)
+    balance = configs[0].balance
+    rule = balance.cls(**balance.params) if balance else None
+    return Composite(keep_or_undo(trainer, distiller, rule), distiller, teacher, rule)
+
+
+def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[BaseDistiller, Any]:
+    """Build one teacher and its distiller."""
+    student = unwrap_model(trainer.model)
+    module = source.module if source.module is not None else student
+    if config.online:
+        module = online.fit(trainer, module)
+    own = config.module
+    make = partial(own.cls, **own.params) if own else Distiller
+    distiller = make(config, student, module).to(trainer.device)
+    wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
+    if own and not (distiller.columns and (wants[0] or wants[1])):
+        raise ValueError(
+            f"'distill_module={own.text}' asks for nothing; it needs 'columns', and 'layers' or 'needs_head'."
+        )
+    if config.online:
+        return distiller, online.OnlineTeacher(module, wants[0], wants[2], config.dline)
+    view = make_view(config, student, module, trainer.device)
+    if source.module is None:
+        return distiller, AverageTeacher(trainer, *wants, view)
+    dtype = choose_dtype(config.precision, trainer.device, trainer.amp, trainer.args.amp == "bf16")
+    if config.precision == "auto" and not runs_in(dtype, module, trainer.device):
+        LOGGER.info(f"Distillation: the teacher's own modules do not run in {str(dtype)[6:]}, it stays in float32")
+        dtype = torch.float32
+    why = explain(config.precision, trainer.device, dtype)
+    return distiller, Teacher(source, *wants, trainer.device, dtype, why, view)
