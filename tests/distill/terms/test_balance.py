@@ -98,11 +98,11 @@ def test_looking_changes_nothing(composite, make_batch):
 
 
 def test_tells_the_gradients_that_backward_has(composite, make_batch):
-    """`distill/grad/...` is each column's gradient over the task's, at the deepest map, with today's weight."""
+    """`distill/grad/...` is each column over the task loss at P3, where P4 and P5 come from, with today's weight."""
     composite.weight = 0.5
-    task, feature, response, _ = norms(composite, make_batch(), layer=21)
+    task, feature, response, _ = norms(composite, make_batch(), layer=15)
     told = composite.balance.take(composite.weight)
-    assert composite.balance.place == 21
+    assert composite.balance.place == 15
     assert told["distill/grad/dfea"] == pytest.approx(feature / task, rel=1e-3)
     assert told["distill/grad/dlogit"] == pytest.approx(response / task, rel=1e-3)
     assert told["distill/weight"] == 0.5
@@ -111,9 +111,9 @@ def test_tells_the_gradients_that_backward_has(composite, make_batch):
 def test_grad_keeps_the_share(composite, make_batch):
     """All terms together pull with the share that was asked for, and the gains still part it among them."""
     twin = with_rule(composite, Grad(share=0.3, clamp=1e6, every=1))
-    task, feature, response, together = norms(twin, make_batch(), layer=21)
+    task, feature, response, together = norms(twin, make_batch(), layer=15)
     assert together / task == pytest.approx(0.3, rel=1e-3)
-    before = norms(composite, make_batch(), layer=21)
+    before = norms(composite, make_batch(), layer=15)
     assert feature / response == pytest.approx(before[1] / before[2], rel=1e-3)
     told = twin.balance.take(twin.weight)
     assert told["distill/weight"] == pytest.approx(together / before[3], rel=1e-3)

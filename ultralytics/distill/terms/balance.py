@@ -87,7 +87,8 @@ class Balance:
         Args:
             task (torch.Tensor): The task loss, a scalar with its graph.
             columns (dict[str, torch.Tensor]): The terms on the task loss's scale, without weight and factor.
-            maps (dict[int, torch.Tensor]): Maps (N, C, H, W) of the student by layer; the measuring takes one of them.
+            maps (dict[int, torch.Tensor]): Maps (N, C, H, W) of the student by layer, from which all levels of its head
+                come; the measuring takes one of them.
 
         Returns:
             (torch.Tensor | float): The factor, without gradient; 1 where nothing is balanced.
@@ -156,8 +157,8 @@ class Balance:
     ) -> torch.Tensor:
         """Return the norms of the gradients of the task loss, of all terms together, and of each, at one map.
 
-        It is the deepest map that the task loss and every term reach, where a look costs least: what lies between map
-        and losses is gone through once more, at that level alone. All are nan where there is no such map.
+        It is the deepest of the maps that the task loss and every term reach, where a look costs least: what lies
+        between map and losses is gone through once more. All are nan where there is no such map.
         """
         values = [task, *columns.values()]
         places = [self.place] if self.place is not None else sorted(maps, reverse=True)

@@ -108,8 +108,7 @@ class Composite(nn.Module):
                 check_terms(distiller, parts, zero_is_normal=one)
                 self.checked = not one
             columns = self.record.add(columns, parts)
-            maps = {**seen.maps, **dict(zip(head_inputs(student), seen.inputs))}
-            scale = self.balance(task.sum(), {k: v * factor for k, v in columns.items()}, maps)
+            scale = self.balance(task.sum(), {k: v * factor for k, v in columns.items()}, _trunk(student, seen))
             columns = {k: v * self.weight * scale for k, v in columns.items()}
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
@@ -135,6 +134,13 @@ class Composite(nn.Module):
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""
         return self.record.take_means()
+
+
+def _trunk(student: nn.Module, seen: Tapped) -> dict[int, torch.Tensor]:
+    """Return the maps by layer, up to the first that the head takes: the last one that all of its levels come from."""
+    inputs = head_inputs(student)
+    maps = {**seen.maps, **dict(zip(inputs, seen.inputs))}
+    return {k: v for k, v in maps.items() if k <= min(inputs)}
 
 
 def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:
