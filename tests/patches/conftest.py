@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from patching import tree
+from patching import PACKAGE, tree
 from patching.refresh import Pick
 from toy import ENGINE, FACE, Toy, quiet, snapshot
 
@@ -35,3 +37,23 @@ def toy(bare) -> Toy:
 def shot():
     """The function that takes a picture of a folder."""
     return snapshot
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory) -> Path:
+    """A toy repository with two patches, its tree pristine, and a folder outside that a link in the tree points to."""
+    root = tmp_path_factory.mktemp("sound")
+    toy = Toy(root / "repo")
+    tree.unpack(toy.repo, toy.repo.root, quiet)
+    toy.edit(FACE, '"1.0.0"', '"1.0.0+distill.3"')
+    toy.edit(ENGINE, "line_10 = 10\n", "line_10 = 10\nfirst = 1\n")
+    toy.refresh("name-fork.patch")
+    toy.edit(ENGINE, "line_14 = 14\n", "second = 2\n")
+    toy.edit(ENGINE, "line_40 = 40\n", "line_40 = 40\nthird = 3\n")
+    toy.refresh("add-call.patch", Pick(ENGINE))
+    toy.apply()
+    toy.revert()
+    (root / "outside").mkdir()
+    (root / "outside/evil.py").write_text("not ours\n")
+    (root / f"repo/{PACKAGE}/link").symlink_to(root / "outside")
+    return root
