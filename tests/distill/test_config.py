@@ -28,9 +28,9 @@ def names(config):
 
 
 def test_a_teacher_alone_is_the_recipe(make_args):
-    """`model_t` needs no other argument: the recipe's terms, gains 1, constant weight to the end."""
+    """`model_t` needs no other argument: the recipe's terms and gains, constant weight to the end."""
     c = read(make_args())
-    assert names(c) == [("feat", "cwd", 1), ("logit", "bckd", 1), ("logit", "ld", 1)]
+    assert names(c) == [("feat", "cwd", 1), ("logit", "bckd", 1), ("logit", "ld", 4), ("logit", "giou", 4)]
     assert all(t.auto for t in c.terms) and c.columns == ["dfea_loss", "dlogit_loss"] and c.responds
     assert (c.layers, c.tau, c.alpha, c.schedule.name, c.stop, c.precision) == ("auto", None, 1, "constant", 0, "auto")
 
@@ -54,7 +54,7 @@ def test_gains(gain, gains, make_args):
 
 def test_one_gain_scales_the_recipe(make_args):
     """A plain gain multiplies the recipe's terms too."""
-    assert [t.gain for t in read(make_args(dlogit=3)).terms] == [1, 3, 3]
+    assert [t.gain for t in read(make_args(dlogit=3)).terms] == [1, 3, 12, 12]
 
 
 @pytest.mark.parametrize(

@@ -141,12 +141,12 @@ def test_scores_that_the_teacher_does_not_have(teacher, layers, says, make_model
 def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
     """What the recipe chose and these heads cannot serve is left out with one line; the rest trains."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
-    for model, left in ((dual, ["ld"]), (classifier, ["ld"]), (detr, ["bckd", "ld"])):
+    for model, left in ((dual, ["ld"]), (classifier, ["ld", "giou"]), (detr, ["bckd", "ld", "giou"])):
         d = make_distiller(model, model, distill_feat="auto", distill_logit="auto")
         said = [x for x in log() if "leaving out" in x]
         assert [x.split("leaving out ")[1].split(":")[0] for x in said] == left
-        assert {p.split("/")[0] for p in d.parts} == {"cwd", "bckd", "ld"} - set(left)
-        assert d.columns == ["dfea_loss", "dlogit_loss"][: 2 - (left == ["bckd", "ld"])]
+        assert {p.split("/")[0] for p in d.parts} == {"cwd", "bckd", "ld", "giou"} - set(left)
+        assert d.columns == ["dfea_loss", "dlogit_loss"][: 2 - (len(left) == 3)]
         log.clear()
 
 

@@ -12,7 +12,8 @@ from ultralytics.distill.upstream import LINE, save_yaml
 FAMILY = "yolo26n" if LINE == "8.4" else "yolo11n"
 SUFFIXES = ("detect", ""), ("segment", "-seg"), ("pose", "-pose"), ("obb", "-obb"), ("classify", "-cls")
 MODELS = {task: f"{FAMILY}{suffix}.yaml" for task, suffix in (*SUFFIXES, ("semantic", "-sem"), ("depth", "-depth"))}
-TERMS = {"detect": ["bckd"], "segment": ["bckd", "mask"], "pose": ["bckd", "pose"], "obb": ["bckd", "probiou"]}
+BOXES = ["bckd", "giou"]
+TERMS = {"detect": BOXES, "segment": [*BOXES, "mask"], "pose": [*BOXES, "pose"], "obb": ["bckd", "probiou"]}
 RECIPE = {"classify": ["kl"], "semantic": ["cwdmap"], "depth": ["depth"]}
 for task, terms in TERMS.items():
     if LINE == "8.4":  # two branches and no bins
@@ -69,7 +70,8 @@ def test_recipe(task, things, tmp_path):
     parts = [k for k in row if k.startswith("distill/") and not k.startswith(("distill/grad", "distill/weight"))]
     assert parts == [*maps, *(f"distill/{p}" for p in RECIPE[task])] and maps
     assert all(0 < row[k] < 100 for k in (*parts, "train/dfea_loss", "train/dlogit_loss"))
-    assert row["train/dlogit_loss"] == pytest.approx(sum(row[f"distill/{p}"] for p in RECIPE[task]), rel=1e-3)
+    gains = {p: 4 if p.split("/")[0] in {"ld", "giou"} else 1 for p in RECIPE[task]}
+    assert row["train/dlogit_loss"] == pytest.approx(sum(g * row[f"distill/{p}"] for p, g in gains.items()), rel=1e-3)
     last = tmp_path / "run/weights/last.pt"
     assert "distill" not in torch.load(last, weights_only=False) and YOLO(last).task == task
     assert YOLO(last).predict(torch.rand(1, 3, 64, 64), verbose=False)

@@ -20,11 +20,12 @@ def test_recipe_alone(data_yaml, teacher_pt, student_yaml, tmp_path):
     model = YOLO(student_yaml)
     model.train(**options(data_yaml, tmp_path, epochs=2, val=True, plots=True, model_t=str(teacher_pt)))
     header = columns(tmp_path)
-    assert {"train/dfea_loss", "train/dlogit_loss", "distill/cwd/P3", "distill/bckd", "distill/ld"} <= set(header)
+    assert {"train/dfea_loss", "train/dlogit_loss", "distill/cwd/P3", "distill/bckd", "distill/giou"} <= set(header)
     assert not [c for c in header if c.startswith("val/d") and "dfl" not in c]  # no column that is always zero
     for row in rows(tmp_path):
         assert row["train/dfea_loss"] == pytest.approx(sum(row[f"distill/cwd/P{i}"] for i in (3, 4, 5)), rel=1e-3)
-        assert row["train/dlogit_loss"] == pytest.approx(row["distill/bckd"] + row["distill/ld"], rel=1e-3)
+        boxes = 4 * (row["distill/ld"] + row["distill/giou"])
+        assert row["train/dlogit_loss"] == pytest.approx(row["distill/bckd"] + boxes, rel=1e-3)
     assert "dlogit_loss" in model.trainer.progress_string()
     assert (tmp_path / "run/results.png").stat().st_size > 10_000
     args = yaml.safe_load((tmp_path / "run/args.yaml").read_text())

@@ -14,15 +14,15 @@ from ultralytics.distill.terms.balance import BALANCES, Ratio
 from ultralytics.distill.values import choice, image_size, is_auto, number, numbers, whole
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-RECIPE = {"feat": ["cwd"], "rel": []}  # what `auto` means
-RESPONSES = {  # what `auto` means for predictions, by task
-    "detect": ["bckd", "ld"],
-    "segment": ["bckd", "ld", "mask"],
-    "pose": ["bckd", "ld", "pose"],
-    "obb": ["bckd", "probiou"],
-    "classify": ["kl"],
-    "semantic": ["cwdmap"],
-    "depth": ["depth"],
+RECIPE: dict[str, dict[str, float]] = {"feat": {"cwd": 1}, "rel": {}}  # what `auto` means: terms and their gains
+RESPONSES: dict[str, dict[str, float]] = {  # what it means for predictions, by task
+    "detect": {"bckd": 1, "ld": 4, "giou": 4},
+    "segment": {"bckd": 1, "ld": 4, "giou": 4, "mask": 1},
+    "pose": {"bckd": 1, "ld": 4, "giou": 4, "pose": 1},
+    "obb": {"bckd": 1, "probiou": 1},
+    "classify": {"kl": 1},
+    "semantic": {"cwdmap": 1},
+    "depth": {"depth": 1},
 }
 KINDS = {  # kind of term: (its argument, the names it may have, its gain)
     "feat": ("distill_feat", losses.FEATURE, "dfea"),
@@ -203,7 +203,7 @@ def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
     argument, names, gain_name = KINDS[kind]
     value = getattr(args, argument)
     auto = is_auto(value)
-    recipe = RESPONSES.get(args.task, []) if kind == "logit" else RECIPE[kind]
+    recipe = RESPONSES.get(args.task, {}) if kind == "logit" else RECIPE[kind]
     spelled = [parse(argument, x, names) for x in (recipe if auto else split_list(value))]
     if not auto and any(not isinstance(x, str) for x in split_list(value)):
         texts = [s.text for s in spelled]
@@ -218,7 +218,8 @@ def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
             )
     else:
         many = [many] * len(spelled)
-    return [Term(kind, s, number(gain_name, g, least=0), auto) for s, g in zip(spelled, many)]
+    own = recipe.values() if auto else [1] * len(spelled)
+    return [Term(kind, s, number(gain_name, g, least=0) * r, auto) for s, g, r in zip(spelled, many, own)]
 
 
 def _layers(value: Any) -> str | list[tuple[int, int]]:
