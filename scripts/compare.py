@@ -112,6 +112,8 @@ def main(argv: list[str] | None = None) -> int:
         failed = plan.go(runs)
     except ValueError as e:
         sys.exit(f"error: {e}")
+    except KeyboardInterrupt:
+        sys.exit("stopped: the same command goes on from each run's last epoch")
     if rows.read(options.results):
         print(f"\n{report(options.results)}\n\nSaved beside {options.results}")
     return 1 if failed else 0

@@ -185,6 +185,14 @@ def test_a_wrong_term_is_refused_before_training(tmp_path, data_yaml, student_ya
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interruption_is_said_in_a_line(tmp_path, data_yaml, student_yaml, teacher_pt, monkeypatch):
+    """A stop by hand or by SIGTERM is no traceback, and tells how to go on."""
+    who = ["--data", str(data_yaml), "--student", str(student_yaml), "--teacher", str(teacher_pt)]
+    monkeypatch.setattr(Plan, "go", lambda self, runs: compare.stop())
+    with pytest.raises(SystemExit, match="stopped: the same command goes on"):
+        compare.main([*who, "--results", str(tmp_path / "a.csv")])
+
+
 def test_the_folder_of_the_runs_is_absolute():
     """Upstream would lay a relative one into its own folder of runs, where the results are not looked for."""
     given = ["--data", "d.yaml", "--student", "s.yaml", "--teacher", "t.pt"]
