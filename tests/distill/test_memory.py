@@ -54,7 +54,7 @@ def train(model, folder, data_yaml, **more):
     return watch
 
 
-@pytest.mark.parametrize("precision, width", [("fp32", 4), ("bf16", 2)])
+@pytest.mark.parametrize("precision, width", [pytest.param("fp32", 4, marks=pytest.mark.slow), ("bf16", 2)])
 def test_live_tensors(precision, width, data_yaml, wide_teacher_pt, student_yaml, tmp_path):
     """At the step and after it: the teacher once, in its precision, our layers with gradient and momentum, no map."""
     plain = train(YOLO(student_yaml), tmp_path / "plain", data_yaml)

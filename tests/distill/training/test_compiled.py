@@ -18,7 +18,11 @@ from ultralytics.distill.upstream import save_yaml, unwrap_model
 from ultralytics.engine import trainer as upstream
 
 pytestmark = needs_84("has no compile=")
-CASES = [("yolov8n.yaml", "yolov8n.yaml"), ("yolo26n.yaml", "yolo26n.yaml"), ("yolov8n-seg.yaml", "yolov8n.yaml")]
+CASES = [
+    ("yolov8n.yaml", "yolov8n.yaml"),
+    pytest.param("yolo26n.yaml", "yolo26n.yaml", marks=pytest.mark.slow),
+    pytest.param("yolov8n-seg.yaml", "yolov8n.yaml", marks=pytest.mark.slow),
+]
 
 
 def graph_only(model, device=None, mode=None, **_):
