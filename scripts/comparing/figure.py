@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from comparing.rows import Row
 
 COLORS = {"plain": "#1f77b4", "native": "#2ca02c"}
+LABEL = 36  # characters of a method's name in a line; its arguments break at spaces
 OURS = ("#ff7f0e", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")
 
 
@@ -46,7 +48,8 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
         left.set_title(name, fontsize=11, loc="left")
         right.set_title(f"{name}: difference to plain, seed by seed", fontsize=11, loc="left")
         right.axvline(0, color="#57606a", linewidth=1)
-        left.set_yticks(range(len(found)), [f"{x.method}  ({len(x.seeds)})" for x in found])
+        labels = [textwrap.fill(f"{x.method}  ({len(x.seeds)})", LABEL, break_on_hyphens=False) for x in found]
+        left.set_yticks(range(len(found)), labels)
         left.set_ylim(len(found) - 0.4, -0.6)
         for a in (left, right):
             a.grid(axis="x", color="#e5e8eb")
