@@ -84,7 +84,7 @@ def report(file: Path, pictures: bool = True) -> str:
         if pictures:
             figure.draw(some, head, file.with_name(name))
     write_whole(file.with_suffix(".txt"), ("\n\n".join(texts) + "\n").encode())
-    write_whole(file.with_suffix(".md"), "\n".join(pages).encode())
+    write_whole(file.with_suffix(".md"), "\n".join([f"# {file.stem.capitalize()}\n", *pages]).encode())
     write_whole(file.with_name(f"{file.stem}-table.csv"), table.as_csv(sheets).encode())
     return "\n\n".join(texts)
 
