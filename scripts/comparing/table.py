@@ -71,7 +71,7 @@ class Line:
         above (dict[str, Difference]): What it has above `plain` and `native`.
         time (float): Its epoch's time over plain's, the mean of the seeds; nan where unknown.
         passes (float): Share of the epochs after which it is above plain's final value for the first time, the mean of
-            the seeds; nan where epochs were not validated.
+            the seeds whose epochs were validated; nan where none was.
     """
 
     method: str
@@ -98,19 +98,18 @@ def lines(rows: Sequence[Row], metric: str) -> list[Line]:
         clock = "epoch_processor" if all(r["machine"] == "CPU" for r in rows) else "epoch_seconds"
         times = [float(r[clock]) / float(by["plain"][s][clock]) for s, r in runs.items() if s in by.get("plain", {})]
         values = [float(r[metric]) for r in runs.values()]
-        late = [
-            passes(r, by["plain"][s])
-            for s, r in runs.items()
-            if r.get("curve") and by.get("plain", {}).get(s, {}).get("curve")
-        ]
-        share = mean(late) if late and metric == metrics(rows[0])[0] else math.nan  # the curve is of this metric
+        late = []
+        if metric == metrics(rows[0])[0]:  # which the curve is of
+            plain = by.get("plain", {})
+            late = [passes(r, float(plain[s][metric])) for s, r in runs.items() if r.get("curve") and s in plain]
+        share = mean(late) if late else math.nan
         found.append(Line(method, list(runs), values, above, mean(times) if times else math.nan, share))
     return found
 
 
-def passes(row: Row, plain: Row) -> float:
-    """Return the share of the epochs after which a run is above plain's last one; one epoch more than all if never."""
-    values, goal = [float(v) for v in row["curve"].split()], float(plain["curve"].split()[-1])
+def passes(row: Row, goal: float) -> float:
+    """Return the share of the epochs after which a run is above plain's last value; one epoch more if never."""
+    values = [float(v) for v in row["curve"].split()]
     return next((i for i, v in enumerate(values, 1) if v > goal), len(values) + 1) / len(values)
 
 
