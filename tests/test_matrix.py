@@ -20,10 +20,10 @@ def test_a_cell_is_a_real_run(tmp_path, capsys):
     assert "v8 <- 26: works: cwd P3 P4 P5, bckd" in capsys.readouterr().out
     with open(tmp_path / "pairs.csv") as f:
         assert list(csv.DictReader(f)) == [
-            {"row": "v8", "column": "26", "outcome": "works", "says": "cwd P3 P4 P5, bckd"}
+            {"row": "v8", "column": "26", "outcome": "works", "says": "cwd P3 P4 P5, bckd, giou"}
         ]
     page = (tmp_path / "pairs.md").read_text()
-    assert "| **v8** | works (1) |" in page and "\n1. cwd P3 P4 P5, bckd\n" in page
+    assert "| **v8** | works (1) |" in page and "\n1. cwd P3 P4 P5, bckd, giou\n" in page
 
 
 def test_sentences_and_crashes(tmp_path):
