@@ -24,13 +24,18 @@ def bare(tmp_path) -> Toy:
 def toy(bare) -> Toy:
     """The toy repository with two patches, applied: the first touches two files, both touch `engine/run.py`."""
     bare.edit(FACE, 'NAME = "toy"', '__version__ += "+distill.3"\nNAME = "toy"')
-    bare.edit(ENGINE, "line_10 = 10\n", "line_10 = 10\nfirst = 1\n")
-    bare.refresh("name-fork.patch")
-    bare.edit(ENGINE, "line_14 = 14\n", "second = 2\n")
-    bare.edit(ENGINE, "line_40 = 40\n", "line_40 = 40\nthird = 3\n")
-    bare.refresh("add-call.patch", Pick(ENGINE))
-    bare.apply()
-    return bare
+    return add_patches(bare)
+
+
+def add_patches(toy: Toy) -> Toy:
+    """Make two patches of edits and apply them; the first takes up what was edited before."""
+    toy.edit(ENGINE, "line_10 = 10\n", "line_10 = 10\nfirst = 1\n")
+    toy.refresh("name-fork.patch")
+    toy.edit(ENGINE, "line_14 = 14\n", "second = 2\n")
+    toy.edit(ENGINE, "line_40 = 40\n", "line_40 = 40\nthird = 3\n")
+    toy.refresh("add-call.patch", Pick(ENGINE))
+    toy.apply()
+    return toy
 
 
 @pytest.fixture
@@ -46,13 +51,7 @@ def sound(tmp_path_factory) -> Path:
     toy = Toy(root / "repo")
     tree.unpack(toy.repo, toy.repo.root, quiet)
     toy.edit(FACE, '"1.0.0"', '"1.0.0+distill.3"')
-    toy.edit(ENGINE, "line_10 = 10\n", "line_10 = 10\nfirst = 1\n")
-    toy.refresh("name-fork.patch")
-    toy.edit(ENGINE, "line_14 = 14\n", "second = 2\n")
-    toy.edit(ENGINE, "line_40 = 40\n", "line_40 = 40\nthird = 3\n")
-    toy.refresh("add-call.patch", Pick(ENGINE))
-    toy.apply()
-    toy.revert()
+    add_patches(toy).revert()
     (root / "outside").mkdir()
     (root / "outside/evil.py").write_text("not ours\n")
     (root / f"repo/{PACKAGE}/link").symlink_to(root / "outside")

@@ -18,14 +18,16 @@ from patching.series import read_names
 from patching.status import target_status
 from toy import ENGINE, UPSTREAM, Toy, quiet, snapshot
 
-
-@FUZZ
-@given(
+spoiling = given(
     name=st.sampled_from(["name-fork.patch", "add-call.patch", "series", "upstream.toml"]),
     way=st.sampled_from(WAYS),
     at=st.floats(0, 1),
     edit=st.one_of(st.sampled_from(EDITS), st.binary(min_size=1, max_size=4)),
 )
+
+
+@FUZZ
+@spoiling
 def test_spoiled_patch_repository(sound, name, way, at, edit):
     """Truncated, with lines gone, doubled or swapped, with CRLF, with junk, far too large: a sentence, no half tree."""
 
@@ -75,12 +77,7 @@ def attempt(act, *args) -> bool:
 
 
 @FUZZ
-@given(
-    name=st.sampled_from(["name-fork.patch", "add-call.patch", "series", "upstream.toml"]),
-    way=st.sampled_from(WAYS),
-    at=st.floats(0, 1),
-    edit=st.one_of(st.sampled_from(EDITS), st.binary(min_size=1, max_size=4)),
-)
+@spoiling
 def test_spoiled_patches_on_a_users_tree(sound, name, way, at, edit):
     """What goes in, goes in whole and comes out again, byte for byte."""
 
