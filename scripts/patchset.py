@@ -185,10 +185,17 @@ def main(argv: list[str] | None = None) -> int:
     theirs = getattr(args, "target", None)
     try:
         if theirs and theirs.resolve() != ROOT:
-            return run_target(args, choose_line(ROOT, args.upstream) if args.upstream else nearest_line(ROOT, theirs))
-        return run(args, choose_line(ROOT, args.upstream))
+            repo = choose_line(ROOT, args.upstream) if args.upstream else nearest_line(ROOT, theirs)
+            code = run_target(args, repo)
+        else:
+            code = run(args, choose_line(ROOT, args.upstream))
+        sys.stdout.flush()
+        return code
     except PatchError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, such as `head`, is gone; the interpreter would stumble over it once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

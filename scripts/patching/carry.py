@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from dataclasses import dataclass, field
 
 from . import PACKAGE, PatchError
@@ -88,7 +89,9 @@ class Carried:
 def _bad_line(source: bytes) -> int:
     """Return the first line at which a source is not valid Python, 0 where it is."""
     try:
-        ast.parse(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd escape in the user's own string is none of this tool's business
+            ast.parse(source)
     except SyntaxError as error:
         return error.lineno or 1
     return 0

@@ -9,7 +9,7 @@ import pytest
 
 from patching import PACKAGE, tree
 from patching.refresh import Pick
-from toy import ENGINE, FACE, Toy, quiet, snapshot
+from toy import ENGINE, FACE, OTHER, Toy, quiet, snapshot
 
 
 @pytest.fixture
@@ -36,6 +36,14 @@ def add_patches(toy: Toy) -> Toy:
     toy.refresh("add-call.patch", Pick(ENGINE))
     toy.apply()
     return toy
+
+
+@pytest.fixture
+def theirs(toy, tmp_path) -> Path:
+    """A user's checkout of another version, with a file of the user's own."""
+    root = toy.checkout(tmp_path / "theirs", OTHER)
+    (root / "ultralytics/mine.py").write_text("MINE = 1\n")
+    return root
 
 
 @pytest.fixture

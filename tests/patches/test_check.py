@@ -38,6 +38,15 @@ def test_needs_no_download_and_no_package(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["patches", "scripts"]
 
 
+def test_reader_that_is_gone():
+    """What is printed into a closed pipe, as by `| head`, is lost without a traceback."""
+    command = [sys.executable, str(ROOT / "scripts/patchset.py"), "check"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 1)
+    process.stderr.close()
+
+
 @pytest.mark.parametrize("field", ["Subject", "Why", "No-other-way", "Forwarded", "Drop-when"])
 def test_header_field_missing_or_open(toy, field):
     """Every patch says what it does, why, why not otherwise, and when it goes."""

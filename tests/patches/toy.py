@@ -20,11 +20,25 @@ UPSTREAM = {
     TEXT: "sonde 🚀\n\n\nlast line without an end".encode(),
     BINARY: b"\0\1\2\n",
 }
+OTHER = {  # another version: three lines more above the series' hunks, one less between them, another face
+    **UPSTREAM,
+    FACE: UPSTREAM[FACE].replace(b'"1.0.0"', b'"0.9.7"').replace(b"A toy.", b"A toy of mine."),
+    ENGINE: UPSTREAM[ENGINE]
+    .replace(b"line_03 = 3\n", b"line_03 = 3\nmine_1 = 1\nmine_2 = 2\nmine_3 = 3\n")
+    .replace(b"line_30 = 30\n", b""),
+}
 OVERLAY = {"ultralytics/distill/__init__.py": b"OURS = 1\n", "ultralytics/distill/losses/cwd.py": b"WIDTH = 2\n"}
 
 
 def quiet(line):
     """Swallow a log line."""
+
+
+def replace_once(file: Path, old: bytes, new: bytes):
+    """Replace a text that stands once in a file."""
+    data = file.read_bytes()
+    assert data.count(old) == 1, (file, old)
+    file.write_bytes(data.replace(old, new))
 
 
 class Toy:
@@ -80,10 +94,8 @@ class Toy:
         return (self.repo.root / path).read_bytes()
 
     def edit(self, path: str, old: str, new: str):
-        """Replace a text that stands once in a file."""
-        data = self.get(path)
-        assert data.count(old.encode()) == 1, (path, old)
-        self.put(path, data.replace(old.encode(), new.encode()))
+        """Replace a text that stands once in one of the repository's files."""
+        replace_once(self.repo.root / path, old.encode(), new.encode())
 
     def refresh(self, name: str | None = None, *picks, fill: bool = True):
         """Refresh, and fill in the header of a new patch."""

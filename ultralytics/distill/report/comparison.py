@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.upstream import load_checkpoint, time_sync
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
@@ -42,11 +43,7 @@ class Contender:
     def history(self) -> dict[str, np.ndarray]:
         """Columns of the run's `results.csv`; empty if the checkpoint lies in no run's folder."""
         file = Path(self.weights).parent.parent / "results.csv"
-        if not file.is_file():
-            return {}
-        with open(file, encoding="utf-8") as f:
-            rows = [{k.strip(): float(v) for k, v in row.items()} for row in csv.DictReader(f)]
-        return {k: np.array([r[k] for r in rows]) for k in (rows[0] if rows else {})}
+        return {k: np.array(v) for k, v in read_columns(file).items()} if file.is_file() else {}
 
 
 def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any = None) -> None:
