@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,17 +31,18 @@ class Ratio:
     clamp: float = 10.0
 
     def __post_init__(self) -> None:
-        """Check that every parameter is a number in range, before the first batch asks."""
-        for name in (f.name for f in fields(self)):
-            value, least = getattr(self, name), 0 if name == "share" else 1
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            whole = name != "every" or isinstance(value, int)
-            if not (number and whole and value >= least and value > 0):
-                wanted = "above 0" if name == "share" else f"of at least {least}"
-                raise ValueError(
-                    f"'distill_balance={type(self).__name__.lower()}({name}={value})' must be a "
-                    f"{'whole' if name == 'every' else 'finite'} number {wanted}."
-                )
+        """Check the parameters before the first batch asks."""
+        self._require("share", self.share, "a finite number above 0", above=0)
+        self._require("clamp", self.clamp, "a finite number of at least 1", least=1)
+
+    def _require(
+        self, name: str, value: Any, wanted: str, kinds: tuple = (int, float), above: float = 0, least: float = 0
+    ) -> None:
+        """Raise a ValueError unless a parameter is a finite number of these kinds in range."""
+        number = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+        if not (number and value > above and value >= least):
+            own = type(self).__name__.lower()
+            raise ValueError(f"'distill_balance={own}({name}={value})' must be {wanted}.")
 
 
 @dataclass
@@ -55,6 +56,11 @@ class Grad(Ratio):
     """
 
     every: int = 20
+
+    def __post_init__(self) -> None:
+        """Check the parameters before the first batch asks."""
+        super().__post_init__()
+        self._require("every", self.every, "a whole number of at least 1", kinds=(int,), least=1)
 
 
 BALANCES = {"ratio": Ratio, "grad": Grad}
