@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from comparing.table import T95
+from comparing.table import t95
 from ultralytics import YOLO
 from ultralytics.distill.script.demo import prepare
 from ultralytics.distill.upstream import load_yaml
@@ -131,7 +131,7 @@ def trend(values: list[float], every: int) -> tuple[float, float]:
     """
     ys = [median(values[i : i + every]) for i in range(0, len(values) - every + 1, every)]
     (slope, _), covariance = np.polyfit([every * i for i in range(len(ys))], ys, 1, cov=True)
-    return slope, T95[min(len(ys) - 2, len(T95)) - 1] * math.sqrt(covariance[0, 0])
+    return slope, t95(len(ys) - 2) * math.sqrt(covariance[0, 0])
 
 
 def report(found: dict[str, list[dict[str, float]]], warm: int, every: int) -> tuple[str, bool]:

@@ -20,6 +20,7 @@ import torch
 
 from ultralytics import YOLO, __version__, utils
 from ultralytics.distill.files import save_whole, write_whole
+from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.script import command
 from ultralytics.distill.upstream import unwrap_model
 
@@ -173,10 +174,7 @@ def curve(folder: Path, job: dict[str, Any]) -> dict[str, str]:
     """Return each epoch's first metric where it was validated."""
     if not job["train"]["val"]:
         return {}
-    import polars as pl  # upstream's own reader of this file
-
-    table = pl.read_csv(folder / "results.csv", infer_schema_length=None)
-    return {"curve": " ".join(f"{v:.5g}" for v in table[job["metric"]])}
+    return {"curve": " ".join(f"{v:.5g}" for v in read_columns(folder / "results.csv")[job["metric"]])}
 
 
 if __name__ == "__main__":

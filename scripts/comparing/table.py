@@ -27,9 +27,12 @@ def half_width(values: Sequence[float]) -> float:
     """Return half of the 95 percent interval of a mean, by Student's t; nan for less than two values."""
     if len(values) < 2:
         return math.nan
-    freedom = len(values) - 1
-    t = T95[freedom - 1] if freedom <= len(T95) else 1.960 + 2.4 / freedom  # within 0.002 of it from there on
-    return t * stdev(values) / math.sqrt(len(values))
+    return t95(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+
+
+def t95(freedom: int) -> float:
+    """Return Student's t for a two-sided interval of 95 percent."""
+    return T95[freedom - 1] if freedom <= len(T95) else 1.960 + 2.4 / freedom  # within 0.002 of it from there on
 
 
 @dataclass
@@ -99,7 +102,7 @@ def lines(rows: Sequence[Row], metric: str) -> list[Line]:
         times = [float(r[clock]) / float(by["plain"][s][clock]) for s, r in runs.items() if s in by.get("plain", {})]
         values = [float(r[metric]) for r in runs.values()]
         late = []
-        if metric == metrics(rows[0])[0]:  # which the curve is of
+        if metric == metrics(rows[0])[0] and rows[0]["split"] == "val":  # which the curve is of
             plain = by.get("plain", {})
             late = [passes(r, float(plain[s][metric])) for s, r in runs.items() if r.get("curve") and s in plain]
         share = mean(late) if late else math.nan

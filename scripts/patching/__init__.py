@@ -3,8 +3,11 @@
 
 `pin` reads the pin, `wheel` gets and reads the upstream wheel, `diff` parses unified diffs, `place` puts them on a file
 and makes them, `series` reads patch files, `check` holds them against the rules, `swap` writes all or nothing, `tree`
-applies and reverts, `status` reports, `owners` and `refresh` turn edits back into patches, `drop` takes one out.
-Standard library only, so that `check` runs anywhere, and one strictness holds for all of them.
+applies and reverts here, `target` in a tree of somebody's own, where `ends` keeps line ends, `store` what stood there
+and `record` what was written; `status` reports on both. `merge` is the three-way merge by which `carry` takes the
+series to other versions, for `target` and for `port`; `drift` ports to many releases. `owners` and `refresh` turn edits
+back into patches, `drop` takes one out, `release` numbers and builds.
+Standard library only, but for `drift`'s picture, so that `check` runs anywhere, and one strictness holds for all.
 """
 
 from __future__ import annotations

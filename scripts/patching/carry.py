@@ -119,7 +119,7 @@ def carry(patches: list[Patch], pristine: dict[str, bytes], theirs: dict[str, by
 
 def _carry_one(outcome: Outcome, path: str, base: bytes, theirs: bytes, present: bool) -> bytes:
     """Put one patch on one file, note what became of it, and return the file."""
-    diff = next((diff for diff in outcome.patch.diffs if diff.path == path), None)
+    diff = outcome.patch.diff_of(path)
     if diff is None:
         return theirs
     lines = split_lines(theirs)

@@ -8,8 +8,8 @@ from typing import Callable
 from . import PatchError, Repo
 from .owners import History
 from .pin import read_pin
-from .place import format_diff
-from .refresh import diff_of, make_files
+from .place import add_diffs
+from .refresh import make_files
 from .series import read_series, touched
 from .swap import swap
 from .wheel import upstream
@@ -33,11 +33,8 @@ def drop(repo: Repo, name: str, log: Callable[[str], None] = print) -> None:
     owner, pristine = names.index(name), upstream(repo, pin)
     diffs: list[dict[str, bytes]] = [{} for _ in names]
     for path in touched(patches):
-        steps = History(path, pristine[path], [diff_of(patch, path) for patch in patches]).without(owner)
-        for number, (old, new) in enumerate(zip(steps, steps[1:])):
-            diff = format_diff(path, old, new)
-            if diff:
-                diffs[number][path] = diff
+        steps = History(path, pristine[path], [patch.diff_of(path) for patch in patches]).without(owner)
+        add_diffs(diffs, path, steps)
     for parts in (patches, names, diffs):
         del parts[owner]
     swap(repo.root, {**make_files(repo, patches, names, diffs, pin, pristine), f"{repo.folder}/{name}": None})

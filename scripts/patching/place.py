@@ -105,6 +105,19 @@ def format_diff(path: str, old: list[bytes], new: list[bytes]) -> bytes:
     return b"--- a/%s\n+++ b/%s\n" % (path.encode(), path.encode()) + b"".join(body) if body else b""
 
 
+def add_diffs(diffs: list[dict[str, bytes]], path: str, steps: list[list[bytes]]) -> None:
+    """Note what each patch does to a file.
+
+    Args:
+        diffs (list[dict[str, bytes]]): Each patch's diffs by path; those of this file are added.
+        path (str): Path of the file.
+        steps (list[list[bytes]]): Its lines before the first patch and after each one.
+    """
+    for some, old, new in zip(diffs, steps, steps[1:]):
+        if diff := format_diff(path, old, new):
+            some[path] = diff
+
+
 def _span(start: int, stop: int) -> bytes:
     """Write a hunk's range; an empty one is named by the line before it."""
     count = stop - start

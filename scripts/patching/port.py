@@ -16,7 +16,7 @@ from . import PACKAGE, PatchError, Repo
 from .carry import CONFLICT, THERE, Carried, carry
 from .diff import split_lines
 from .pin import Pin, read_pin
-from .place import format_diff
+from .place import add_diffs
 from .refresh import make_files
 from .series import Patch, read_series
 from .swap import swap
@@ -131,10 +131,7 @@ def write(port: Port, log: Callable[[str], None] = print) -> None:
     new = Repo(old.root, port.pin.version) if old.line else old
     diffs: list[dict[str, bytes]] = [{} for _ in port.patches]
     for path, steps in port.carried.steps.items():
-        for number, (before, after) in enumerate(zip(steps, steps[1:])):
-            diff = format_diff(path, split_lines(before), split_lines(after))
-            if diff:
-                diffs[number][path] = diff
+        add_diffs(diffs, path, [split_lines(step) for step in steps])
     made = make_files(new, port.patches, [patch.name for patch in port.patches], diffs, port.pin, port.files)
     gone = dict.fromkeys(f"{old.folder}/{path.name}" for path in old.patches.iterdir()) if new != old else {}
     swap(old.root, {**gone, **made})

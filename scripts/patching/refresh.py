@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Callable
 
 from . import PatchError, Repo
-from .diff import FileDiff, safe_path
+from .diff import safe_path
 from .owners import Edit, History, cut
 from .pin import Pin, pin_text, read_pin
-from .place import format_diff
+from .place import add_diffs
 from .record import RECORD, read_record, record_bytes, require_line
 from .series import (
     NAME,
@@ -29,7 +29,7 @@ from .series import (
     stages,
     touched,
 )
-from .swap import inside, swap
+from .swap import read, swap
 from .wheel import sha256, upstream
 
 PICK = re.compile(r"(?P<path>[^:]+?)(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?")
@@ -96,7 +96,7 @@ def refresh(
     _prove(repo, contents, names, pristine, histories, owned)
     record = _updated_record(repo, contents, names, pristine)
     changed: dict[str, bytes | None] = {
-        path: data for path, data in {**contents, **record}.items() if _read(repo, path) != data
+        path: data for path, data in {**contents, **record}.items() if read(repo.root, path) != data
     }
     for number, item in enumerate(names, 1):
         if f"{repo.folder}/{item}" in changed:
@@ -107,41 +107,22 @@ def refresh(
         swap(repo.root, changed)
 
 
-def _read(repo: Repo, path: str) -> bytes | None:
-    """Return the content of one of the repository's files, None if there is none."""
-    place = inside(repo.root, path)
-    return place.read_bytes() if place.is_file() else None
-
-
 def _read_edits(repo: Repo, patches: list[Patch], pristine: dict[str, bytes]) -> tuple[dict[str, History], list[Edit]]:
     """Return the history of each file that is touched or edited, and the tree's edits in order."""
     histories: dict[str, History] = {}
     edits: list[Edit] = []
     known = set(touched(patches))
     for path in sorted({*pristine, *known}):
-        data = _read(repo, path)
+        data = read(repo.root, path)
         if path not in pristine or data is None:
             raise PatchError(f"{path} is not in {'the tree' if path in pristine else 'the wheel'}: run `apply` first.")
         if path not in known and data == pristine[path]:
             continue
         if b"\0" in data or (b"\r" in data and b"\r" not in pristine[path]):
             raise PatchError(f"{path} holds NUL bytes or carriage returns: a patch needs text with LF line ends.")
-        histories[path] = History(path, pristine[path], [diff_of(patch, path) for patch in patches])
+        histories[path] = History(path, pristine[path], [patch.diff_of(path) for patch in patches])
         edits += histories[path].edits(data)
     return histories, edits
-
-
-def diff_of(patch: Patch, path: str) -> FileDiff | None:
-    """Return what a patch does to a file.
-
-    Args:
-        patch (Patch): The patch.
-        path (str): The file.
-
-    Returns:
-        (FileDiff | None): Its diff, None where it leaves the file alone.
-    """
-    return next((diff for diff in patch.diffs if diff.path == path), None)
 
 
 def _attribute(
@@ -178,10 +159,7 @@ def _make_diffs(histories: dict[str, History], owned: list[tuple[int, Edit]], co
     diffs: list[dict[str, bytes]] = [{} for _ in range(count)]
     for path, history in histories.items():
         steps = history.carry([(owner, edit) for owner, edit in owned if edit.path == path], count)
-        for number, (old, new) in enumerate(zip(steps, steps[1:])):
-            diff = format_diff(path, old, new)
-            if diff:
-                diffs[number][path] = diff
+        add_diffs(diffs, path, steps)
     return diffs
 
 
@@ -213,7 +191,7 @@ def make_files(
     for number, name in enumerate(names):
         if not diffs[number]:
             raise PatchError(f"{name} would become empty: keep a change of it in the tree, or drop the patch.")
-        header = patches[number].header if number < len(patches) else header_template(name)
+        header = patches[number].header if number < len(patches) else header_template()
         touches = {path: sha256(pristine[path]) for path in diffs[number]}
         contents[f"{repo.folder}/{name}"] = patch_bytes(header, touches, b"".join(diffs[number].values()))
     files = {path: sha256(pristine[path]) for parts in diffs for path in parts}

@@ -62,6 +62,10 @@ class Patch:
         """(int): Added plus removed lines."""
         return sum(diff.changed for diff in self.diffs)
 
+    def diff_of(self, path: str) -> FileDiff | None:
+        """Return what the patch does to a file, None where it leaves it alone."""
+        return next((diff for diff in self.diffs if diff.path == path), None)
+
 
 def parse_patch(data: bytes, name: str) -> Patch:
     """Parse a patch file.
@@ -132,7 +136,7 @@ def patch_bytes(header: bytes, touches: dict[str, str], diffs: bytes) -> bytes:
     return header + lines.encode() + b"\n" + diffs
 
 
-def header_template(name: str) -> bytes:
+def header_template() -> bytes:
     """Return the header of a new patch, to be filled in; `check` refuses it before that."""
     return "".join(f"{field}: {TODO} {meaning}\n" for field, meaning in FIELDS.items()).encode()
 
@@ -176,7 +180,7 @@ def stages(patches: list[Patch], path: str, pristine: bytes) -> list[bytes]:
     """
     contents = [pristine]
     for patch in patches:
-        diff = next((diff for diff in patch.diffs if diff.path == path), None)
+        diff = patch.diff_of(path)
         if diff:
             lines = split_lines(contents[-1])
             contents.append(b"".join(splice(lines, changes(diff, lines))))

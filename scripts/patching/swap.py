@@ -59,6 +59,12 @@ def swap(root: Path, contents: dict[str, bytes | None]) -> None:
             _tidy(root / name)
 
 
+def read(root: Path, name: str) -> bytes | None:
+    """Return a file's content below a folder, None if there is none; one that a link leads out of it is refused."""
+    place = inside(root, name)
+    return place.read_bytes() if place.is_file() else None
+
+
 def inside(root: Path, name: str) -> Path:
     """Return the path of a file below a folder, refusing one that a link leads out of it.
 

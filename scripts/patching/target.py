@@ -24,7 +24,7 @@ from .place import compare, splice
 from .record import RECORD, tree_version
 from .series import Patch, read_series, stages, touched
 from .store import STORE, Store, make_store, read_store
-from .swap import inside, swap
+from .swap import read, swap
 from .tree import overlay_files
 from .wheel import sha256, upstream
 
@@ -96,12 +96,6 @@ def make_target_plan(repo: Repo, target: Path) -> TargetPlan:
     return TargetPlan(target, patches, carried, originals, {**originals, **merged, **overlay_files(repo)}, store)
 
 
-def find(target: Path, path: str) -> bytes | None:
-    """Return a file's content in a tree, None if there is none."""
-    place = inside(target, path)
-    return place.read_bytes() if place.is_file() else None
-
-
 def find_ours(plan: TargetPlan, path: str) -> bytes | None:
     """Return a file's content; one of our package whose line ends alone differ, as git may change them, counts as ours.
 
@@ -112,13 +106,13 @@ def find_ours(plan: TargetPlan, path: str) -> bytes | None:
     Returns:
         (bytes | None): The content, None if there is no such file.
     """
-    data, ours = find(plan.target, path), plan.wanted.get(path)
+    data, ours = read(plan.target, path), plan.wanted.get(path)
     return ours if data and path.startswith(OVERLAY + "/") and to_lf(data) == ours else data
 
 
 def _original(target: Path, path: str, known: list[bytes], store: Store) -> bytes:
     """Return a file as it is without the series, the user's later edits included."""
-    found = find(target, path)
+    found = read(target, path)
     if found is None:
         raise PatchError(f"{target / path} is gone: restore it from your checkout, then try again.")
     before, after = store.before.get(path), store.after.get(path)

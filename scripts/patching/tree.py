@@ -15,7 +15,7 @@ from . import PatchError, Repo
 from .pin import Pin, read_pin
 from .record import RECORD, read_record, record_bytes, require_line
 from .series import Patch, read_series, stages, touched
-from .swap import inside, swap
+from .swap import inside, read, swap
 from .wheel import sha256, upstream
 
 
@@ -43,8 +43,7 @@ class Plan:
 
     def found(self, path: str) -> bytes | None:
         """Return a file's content in the tree, None if there is none."""
-        place = inside(self.target, path)
-        return place.read_bytes() if place.is_file() else None
+        return read(self.target, path)
 
     def is_ours(self, path: str, data: bytes) -> bool:
         """Return whether a content is upstream's, the series', or what this tool wrote last."""

@@ -52,6 +52,8 @@ def test_when_plain_is_passed():
     plain, ours = row("plain", 0, 0.3, curve="0.1 0.2 0.25 0.3"), row("ours", 0, 0.4, curve="0.1 0.3 0.31 0.4")
     assert table.passes(ours, 0.3) == 0.75 and table.passes(plain, 0.3) == 1.25
     assert table.cells([plain, ours])[2][-1] == "75%" and table.cells(RUNS)[3][-1] == ""
+    elsewhere = [{**x, "split": "test"} for x in (plain, ours)]  # a curve is of the validation split
+    assert table.cells(elsewhere)[2][-1] == ""
 
 
 def test_quantiles_are_student_s():

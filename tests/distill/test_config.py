@@ -31,7 +31,7 @@ def test_a_teacher_alone_is_the_recipe(make_args):
     """`model_t` needs no other argument: the recipe's terms and gains, constant weight to the end."""
     c = read(make_args())
     assert names(c) == [("feat", "cwd", 1), ("logit", "bckd", 1), ("logit", "ld", 4), ("logit", "giou", 4)]
-    assert all(t.auto for t in c.terms) and c.columns == ["dfea_loss", "dlogit_loss"] and c.responds
+    assert all(t.auto for t in c.terms) and c.columns == ["dfea_loss", "dlogit_loss"]
     assert (c.layers, c.tau, c.alpha, c.schedule.name, c.stop, c.precision) == ("auto", None, 1, "constant", 0, "auto")
 
 
@@ -39,7 +39,7 @@ def test_kinds_come_in_a_fixed_order(make_args):
     """Feature, response and relation terms; only the columns in use."""
     c = read(make_args(distill_rel="sp", distill_feat="[mgd,cwd]", distill_logit="none"))
     assert names(c) == [("feat", "mgd", 1), ("feat", "cwd", 1), ("rel", "sp", 1)]
-    assert c.columns == ["dfea_loss", "drel_loss"] and not c.responds and not any(t.auto for t in c.terms)
+    assert c.columns == ["dfea_loss", "drel_loss"] and not any(t.auto for t in c.terms)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_one_gain_scales_the_recipe(make_args):
         ({"distill_feat": "[cwd,mgd]", "dfea": [1, 2, 3]}, r"dfea=\[1, 2, 3\]' has 3 gains for 2"),
         ({"distill_feat": "cwd", "dfea": []}, "0 gains for 1"),
         ({"dlogit": [1, 2]}, "one number"),
-        ({"dfea": -1}, "dfea=-1' must be a finite number at least 0"),
+        ({"dfea": -1}, "dfea=-1' must be a finite number of at least 0"),
         ({"dfea": "much"}, "dfea=much' must be"),
         ({"distill_feat": "cwd", "dfea": [float("nan")]}, "dfea=nan' must be"),
         ({"drel": float("inf"), "distill_rel": "sp"}, "drel=inf' must be"),
@@ -72,7 +72,7 @@ def test_one_gain_scales_the_recipe(make_args):
         ({"distill_tau": 0}, "distill_tau=0' must be a finite number above 0"),
         ({"distill_tau": float("nan")}, "distill_tau=nan"),
         ({"distill_tau": "hot"}, "distill_tau=hot"),
-        ({"distill_alpha": 1.1}, "distill_alpha=1.1' must be a finite number at least 0 and at most 1"),
+        ({"distill_alpha": 1.1}, "distill_alpha=1.1' must be a finite number of at least 0 and at most 1"),
         ({"distill_alpha": -0.1}, "distill_alpha=-0.1"),
         ({"distill_stop": -1}, "distill_stop=-1"),
         ({"distill_stop": 1.5}, "distill_stop=1.5' must be a whole number"),

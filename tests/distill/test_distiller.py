@@ -9,6 +9,7 @@ from lines import named
 from torch import nn
 
 from ultralytics.distill.graph import probe
+from ultralytics.distill.losses import BCE
 
 
 class LossOfMine(nn.Module):
@@ -116,6 +117,14 @@ def test_response_terms_that_do_not_fit(student, teacher, name, says, make_model
     """A response term that the user named and these heads cannot serve is refused at the start, by name."""
     with pytest.raises(ValueError, match=rf"'distill_logit={name.split('(')[0]}.*': .*{says}"):
         make_distiller(make_model(student), make_model(teacher), distill_logit=name)
+
+
+@pytest.mark.parametrize("needs, says", [({"bins": "equal"}, "equal box outputs"), ({"exclusive": True}, "a softmax")])
+def test_a_users_loss_says_what_it_needs(needs, says, make_model, make_distiller):
+    """What our own losses refuse, a user's can refuse by the same class attributes."""
+    picky = type("Picky", (BCE,), {**needs, "__module__": "picky"})
+    with pytest.raises(ValueError, match=rf"'distill_logit=picky:Picky': it .*{says}"):
+        make_distiller(make_model("yolov8n.yaml"), make_model("yolo26n.yaml"), distill_logit=picky)
 
 
 def test_heads_without_a_common_level(make_model, make_distiller):

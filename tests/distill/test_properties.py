@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.cfg import parse_key_value_pair
-from ultralytics.distill.align import NORMS, Align
+from ultralytics.distill.align import Align
 from ultralytics.distill.config import PRECISIONS, read
 from ultralytics.distill.graph import head_inputs, pair, replay, tap
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
+from ultralytics.distill.losses.base import NORMS
 from ultralytics.distill.schedule import SCHEDULES
 from ultralytics.distill.spelling import parameters_of
 from ultralytics.nn.tasks import DetectionModel

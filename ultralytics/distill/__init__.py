@@ -22,7 +22,7 @@ __all__ = tuple(_FACE)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first access; the rooms need upstream modules that import this package."""
+    """Import a public name on first access; the modules need upstream's that import this package."""
     if name not in _FACE:
         raise AttributeError(f"module {__name__} has no attribute {name}")
     module = importlib.import_module(f"{__name__}.{_FACE[name]}")

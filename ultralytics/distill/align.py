@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-NORMS = ("none", "batch", "instance")
+from ultralytics.distill.losses.base import NORMS
 
 
 class Align(nn.Module):

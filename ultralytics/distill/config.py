@@ -96,11 +96,6 @@ class Config:
         names = [KINDS[k][2] for k in KINDS if any(t.kind == k for t in self.terms)]
         return [f"{name}_loss" for name in names + ["dline"] * self.online]
 
-    @property
-    def responds(self) -> bool:
-        """Whether any term compares predictions."""
-        return any(t.kind == "logit" for t in self.terms)
-
 
 def read(args: SimpleNamespace) -> Config:
     """Read and check the distillation arguments; leaves plain, reloadable values in `args`.
@@ -211,7 +206,12 @@ def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
     gains = getattr(args, gain_name)
     many = split_list(gains) if isinstance(gains, str) and ("[" in gains or "," in gains) else gains
     if isinstance(many, (list, tuple)):
-        if auto or len(many) != len(spelled):
+        if auto:
+            raise ValueError(
+                f"'{gain_name}={gains}' is a list, but '{argument}=auto' takes one number, which multiplies the "
+                f"recipe's own gains; give a number, or name the terms."
+            )
+        if len(many) != len(spelled):
             raise ValueError(
                 f"'{gain_name}={gains}' has {len(many)} gains for {len(spelled)} term(s) of "
                 f"'{argument}={value}'; give one number, or one for each named term."

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.aside import looking
 from ultralytics.distill.prompts import Prompts
 from ultralytics.distill.upstream import read_output
 
@@ -133,6 +134,15 @@ def head_inputs(model: nn.Module) -> list[int]:
     return [head.i + j if j < 0 else j for j in sources]
 
 
+def trunk(model: nn.Module) -> int:
+    """Return the index of the last layer from which all of the head's inputs come."""
+    above: dict[int, set[int]] = {-1: set()}  # each layer's own index and those of all layers that it draws on
+    for m in model.model:
+        sources = [m.f] if isinstance(m.f, int) else m.f
+        above[m.i] = {m.i}.union(*(above[m.i + j if j < 0 else j] for j in sources))
+    return max(set.intersection(*(above[i] for i in head_inputs(model))))
+
+
 def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float]]:
     """Find the width and stride of layers' outputs with a blank image; leaves no trace in the model.
 
@@ -149,15 +159,8 @@ def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float
     parameter = next(model.parameters(), torch.zeros(1))
     size = getattr(model, "probe_size", (PROBE, PROBE))  # a teacher may take one size only
     blank = torch.zeros(1, input_channels(model), *size, device=parameter.device, dtype=parameter.dtype)
-    modes = {m: m.training for m in model.modules()}
-    devices = [parameter.device] if parameter.device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices=devices), torch.no_grad(), tap(model, layers) as seen:
-            model.eval()
-            model(blank)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with looking(model, parameter.device), tap(model, layers) as seen:
+        model(blank)
     maps = {i: m for i, m in seen.maps.items() if isinstance(m, torch.Tensor) and m.ndim == 4}
     return {i: (m.shape[1], size[0] / m.shape[2]) for i, m in maps.items()}
 

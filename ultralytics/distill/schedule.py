@@ -4,23 +4,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from ultralytics.distill.values import require_parameter
 
 
 @dataclass
 class Constant:
     """Weight 1 from beginning to end."""
-
-    def __post_init__(self) -> None:
-        """Check that every parameter is a number in range, before the first batch asks."""
-        for name in (f.name for f in fields(self)):
-            value, most = getattr(self, name), 1 if name == "share" else math.inf
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            if not number or not 0 <= value <= most:
-                raise ValueError(
-                    f"'distill_schedule={type(self).__name__.lower()}({name}={value})' must be a finite number of at "
-                    f"least 0" + (f" and at most {most}." if most == 1 else ".")
-                )
 
     def __call__(self, run: float, epoch: float) -> float:
         """Return the weight.
@@ -41,6 +32,10 @@ class Cosine(Constant):
 
     end: float = 0.1
 
+    def __post_init__(self) -> None:
+        """Check the parameter before the first batch asks."""
+        require_parameter("distill_schedule", self, "end", least=0)
+
     def __call__(self, run: float, epoch: float) -> float:
         """Return the weight at a progress of the run."""
         return 1 + (1 - math.cos(math.pi * run)) / 2 * (self.end - 1)
@@ -52,6 +47,10 @@ class Linear(Constant):
 
     end: float = 0.1
 
+    def __post_init__(self) -> None:
+        """Check the parameter before the first batch asks."""
+        require_parameter("distill_schedule", self, "end", least=0)
+
     def __call__(self, run: float, epoch: float) -> float:
         """Return the weight at a progress of the run."""
         return 1 + run * (self.end - 1)
@@ -62,6 +61,10 @@ class Warmup(Constant):
     """From 0 to 1 over the first `share` of the run, then 1."""
 
     share: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the parameter before the first batch asks."""
+        require_parameter("distill_schedule", self, "share", least=0, most=1)
 
     def __call__(self, run: float, epoch: float) -> float:
         """Return the weight at a progress of the run."""

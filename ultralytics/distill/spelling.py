@@ -31,14 +31,14 @@ class Spelled:
 
     Attributes:
         name (str): Short name for columns and messages, e.g. `cwd` or `MyLoss`.
-        cls (type | None): The class to build; None for the bare words `auto` and for schedules.
+        cls (type): The class to build.
         params (dict): Keyword parameters given in brackets.
         instance (nn.Module | None): A live module given instead of a class; copied for each layer pair.
         text (str): The plain spelling that goes into `args.yaml`, checkpoints and spawned workers.
     """
 
     name: str
-    cls: Any = None
+    cls: Any
     params: dict[str, Any] = field(default_factory=dict)
     instance: nn.Module | None = None
     text: str = ""
@@ -97,13 +97,13 @@ def split_list(value: Any) -> list:
     return [x for x in items if x and x.lower() != "none"]
 
 
-def parse(argument: str, item: Any, names: Mapping[str, type] | None, base: type = nn.Module) -> Spelled:
+def parse(argument: str, item: Any, names: Mapping[str, type], base: type = nn.Module) -> Spelled:
     """Read one term.
 
     Args:
         argument (str): The argument's name, for messages.
         item (Any): `name`, `name(k=v)`, `package.module:Class(k=v)`, a class, or an instance.
-        names (Mapping[str, type] | None): The known names; None where any bare word with parameters is accepted.
+        names (Mapping[str, type]): The known names.
         base (type): What a `package.module:Class` must be derived from; nothing else is ever built, since a
             stranger's checkpoint can name any class there is.
 
@@ -123,13 +123,12 @@ def parse(argument: str, item: Any, names: Mapping[str, type] | None, base: type
     head, params = head.strip(), _parameters(argument, item, bracket + tail)
     if ":" in head:
         spelled = Spelled(head.rsplit(":", 1)[1], _load_class(argument, head, base), params, text=item)
-    elif names is not None and head not in names:
+    elif head not in names:
         known = f"choose from {', '.join(names)}, or " if names else ""
         raise ValueError(f"'{argument}={item}' is unknown; {known}give 'package.module:Class'.")
     else:
-        spelled = Spelled(head, names[head] if names is not None else None, params, text=item)
-    if spelled.cls is not None:
-        check_parameters(argument, spelled)
+        spelled = Spelled(head, names[head], params, text=item)
+    check_parameters(argument, spelled)
     return spelled
 
 

@@ -17,12 +17,13 @@ from ultralytics.distill.teacher.exam import examine
 from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
+from ultralytics.distill.training.building import build_composite
 from ultralytics.distill.training.folder import Folder
-from ultralytics.distill.training.lessons import build_composite
 from ultralytics.distill.training.resume import GROUP, checkpoint, restore
 from ultralytics.distill.training.run import Run, follow, save_teacher
 from ultralytics.distill.training.scaler import Scaler
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model, weight_group
+from ultralytics.distill.values import longer_side
 from ultralytics.utils import LOGGER, RANK, colorstr
 
 if TYPE_CHECKING:
@@ -91,8 +92,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
     if config.balance:
         config.balance.cls(**config.balance.params)
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
-    side = max(args.imgsz) if isinstance(args.imgsz, (list, tuple)) else args.imgsz
-    side = -(-side // 32) * 32  # as upstream rounds it up later
+    side = longer_side(args.imgsz)
     sources = [resolve(t, trainer.wdir / n, c.imgsz or side) for t, n, c in zip(given, names, configs)]
     for c, source in zip(configs, sources):
         if source.module is not None:

@@ -1,7 +1,7 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""What differs between the supported lines of Ultralytics, 8.4 and 8.3; every other room is written as for 8.4.
+"""What differs between the supported lines of Ultralytics, 8.4 and 8.3; every other module is written as for 8.4.
 
-Where 8.3 has nothing of the kind, the functions here do what 8.4 does, so no other room asks for a version.
+Where 8.3 has nothing of the kind, the functions here do what 8.4 does, so no other module asks for a version.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ EXTRAS = {"Segment": ("mask_coefficient", "proto"), "Pose": ("kpts",), "OBB": ("
 
 SAFE_LOAD = getattr(utils, "SAFE_LOAD", False)  # 8.3 does not know the variable
 YOLOEDetect = getattr(modules, "YOLOEDetect", ())  # nothing is an instance of no class
+VALIDATES_EVERYWHERE = LINE == "8.4"  # 8.3 validates in one process of several
 unwrap_model = torch_utils.unwrap_model if LINE == "8.4" else torch_utils.de_parallel
 
 
@@ -108,6 +109,11 @@ def _join_levels(head: nn.Module, inputs: Sequence[torch.Tensor], maps: Sequence
     joined = torch.cat([m.flatten(2) for m in maps], 2)
     boxes, scores = joined.split((4 * head.reg_max, joined.shape[1] - 4 * head.reg_max), 1)
     return {"boxes": boxes, "scores": scores, "feats": list(inputs)}
+
+
+def no_items(device: torch.device) -> Any:
+    """Return what a model's loss gives to log where there is nothing."""
+    return {} if LINE == "8.4" else torch.zeros(1, device=device)
 
 
 def join_items(items: Any, columns: dict[str, torch.Tensor]) -> Any:

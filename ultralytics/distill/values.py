@@ -41,14 +41,50 @@ def number(
         found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         found = math.nan
-    bounds = [f"above {above}"] if above is not None else []
-    bounds += [f"at least {least}"] if least is not None else []
-    bounds += [f"at most {most}"] if most is not None else []
-    wrong = not math.isfinite(found)
-    wrong = wrong or (above is not None and found <= above) or (least is not None and found < least)
-    if wrong or (most is not None and found > most):
-        raise ValueError(f"'{name}={value}' must be a finite number {' and '.join(bounds)}.")
+    if not _within(found, above, least, most):
+        raise ValueError(f"'{name}={value}' must be a finite number {_bounds(above, least, most)}.")
     return found
+
+
+def require_parameter(
+    argument: str,
+    owner: Any,
+    name: str,
+    whole: bool = False,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+) -> None:
+    """Raise a ValueError unless a parameter that an argument gives in brackets is a number in range.
+
+    Args:
+        argument (str): The argument, e.g. `distill_schedule`.
+        owner (Any): What it spelled; the parameter is its attribute.
+        name (str): The parameter.
+        whole (bool): Whether it must be a whole number.
+        above (float, optional): Bound that the number must exceed.
+        least (float, optional): Least number allowed.
+        most (float, optional): Greatest number allowed.
+    """
+    value = getattr(owner, name)
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not (number and _within(value, above, least, most)):
+        raise ValueError(
+            f"'{argument}={type(owner).__name__.lower()}({name}={value})' must be a {'whole' if whole else 'finite'} "
+            f"number {_bounds(above, least, most)}."
+        )
+
+
+def _within(value: float, above: float | None, least: float | None, most: float | None) -> bool:
+    """Whether a number is finite and in range."""
+    low = (above is None or value > above) and (least is None or value >= least)
+    return math.isfinite(value) and low and (most is None or value <= most)
+
+
+def _bounds(above: float | None, least: float | None, most: float | None) -> str:
+    """Return a range in words."""
+    words = {"above": above, "of at least": least, "at most": most}
+    return " and ".join(f"{k} {v}" for k, v in words.items() if v is not None)
 
 
 def numbers(name: str, value: Any, **bounds: float) -> list[float] | None:
@@ -78,6 +114,12 @@ def image_size(name: str, value: Any) -> int | tuple[int, int] | None:
     if len(items) > 2 or not items or not all(isinstance(x, int) and not isinstance(x, bool) and x > 0 for x in items):
         raise ValueError(f"'{name}={value}' must be a whole number of pixels for the longer side, or [height, width].")
     return items[0] if len(items) == 1 else (items[0], items[1])
+
+
+def longer_side(imgsz: Any) -> int:
+    """Return the longer side of an image size in pixels as upstream rounds it up, to whole cells of 32 pixels."""
+    side = max(imgsz) if isinstance(imgsz, (list, tuple)) else imgsz
+    return -(-side // 32) * 32
 
 
 def choice(name: str, value: Any, valid: tuple) -> Any:

@@ -55,6 +55,9 @@ def test_heat_and_images(tmp_path):
     (read,) = read_images([tmp_path / "a.png"], 32)
     assert read.shape == (3, 32, 32) and read[:, 16, 16].tolist() == [1, 0, 0]
     assert read[0, 0, 0] == pytest.approx(114 / 255)  # the band above
+    assert read_images([tmp_path / "a.png"], 32, channels=1)[0, 0, 16, 16] == pytest.approx(76 / 255)  # 0.299 red
+    cv2.imwritemulti(str(tmp_path / "two.tiff"), [image[..., 2], image[..., 0]])
+    assert read_images([tmp_path / "two.tiff"], 32, channels=2)[0, :, 16, 16].tolist() == [1, 0]
     assert samples.overlay(image, np.eye(4)).shape == (180, 360, 3)
     assert spread("abcde", 3) == ["a", "c", "e"]
 

@@ -192,11 +192,12 @@ def test_resnet_teaches_a_detector(data_yaml, student_yaml, tmp_path, log):
     assert Path(tmp_path / "run/weights/teacher.pt").is_file()
 
 
-def test_vit_teaches_a_detector(data_yaml, student_yaml, tmp_path):
-    """A transformer that takes one size only and returns a map teaches the level of its stride."""
+def test_vit_teaches_a_detector(data_yaml, student_yaml, tmp_path, log):
+    """A transformer that takes one size only and returns a map teaches the level of its stride; the report has it."""
     timm = pytest.importorskip("timm", reason=f"timm is {HOW}")
     vit = timm.create_model("vit_tiny_patch16_224", pretrained=False, features_only=True, out_indices=[-1], img_size=96)
-    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=vit, distill_imgsz=96))
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=vit, distill_imgsz=96, plots=True))
+    assert (tmp_path / "run/distill.png").is_file() and not any("report is not whole" in x for x in log())
     assert [c for c in columns(tmp_path) if c.startswith("distill/cwd")] == ["distill/cwd/P4"]
     assert rows(tmp_path)[0]["train/dfea_loss"] > 0
 

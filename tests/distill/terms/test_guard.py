@@ -12,7 +12,8 @@ from short_run import equal, options, rows
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.distill.terms.several import SeveralDistillers, SeveralTeachers
+from ultralytics.distill.teacher.several import SeveralTeachers
+from ultralytics.distill.terms.several import SeveralDistillers
 
 HERE = f"{__name__}:"
 NUMBERS = {"nan": float("nan"), "inf": float("inf"), "fine": 1.0}

@@ -14,7 +14,6 @@ from torch import nn
 from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads.classes import Classes, class_map
-from ultralytics.distill.losses import DIST, KL, LD, MSE, GIoU
 from ultralytics.utils import LOGGER
 
 Reader = Callable[[dict[str, Any]], dict[str, Any]]
@@ -98,13 +97,14 @@ def _fit_anchors(loss: type, student: nn.Module, teacher: nn.Module) -> None:
     """Raise a ValueError that says what keeps a loss from comparing two heads with boxes."""
     heads, strides = [m.model[-1] for m in (student, teacher)], [head_strides(m) for m in (student, teacher)]
     bins = [h.reg_max for h in heads]
-    if issubclass(loss, (KL, DIST)):
+    if getattr(loss, "exclusive", False):
         raise ValueError("it is a softmax over classes, which detectors do not have; use bckd or bce.")
-    if issubclass(loss, LD) and (bins[0] != bins[1] or bins[0] < 2):
+    wanted = getattr(loss, "bins", "any")
+    if wanted == "dfl" and (bins[0] != bins[1] or bins[0] < 2):
         raise ValueError(f"it needs equal DFL bins, the student has {bins[0]} and the teacher {bins[1]}.")
-    if issubclass(loss, MSE) and bins[0] != bins[1]:
+    if wanted == "equal" and bins[0] != bins[1]:
         raise ValueError(f"it needs equal box outputs, the student has {bins[0]} bins and the teacher {bins[1]}.")
-    if issubclass(loss, GIoU) and any(hasattr(h, "ne") for h in heads):
+    if getattr(loss, "upright", False) and any(hasattr(h, "ne") for h in heads):
         raise ValueError("it compares upright boxes, and these are rotated; use probiou.")
     if "keypoints" in getattr(loss, "needs_outputs", ()):
         points = [h.kpt_shape[0] for h in heads]
@@ -122,7 +122,7 @@ def _fit_classes(loss: type, config: Config, student: nn.Module, teacher: nn.Mod
             f"no class name is shared: the student has {list(student.names.values())[:8]}, the teacher "
             f"{list(teacher.names.values())[:8]}."
         )
-    if len(found.student) == 1 and issubclass(loss, (KL, DIST)):
+    if len(found.student) == 1 and getattr(loss, "exclusive", False):
         raise ValueError(
             f"it is a softmax over classes, and only one is compared ('{student.names[found.student[0]]}'); use bce."
         )

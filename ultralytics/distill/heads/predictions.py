@@ -155,5 +155,5 @@ def scores_at(teacher: dict[str, dict[str, Any]], stride: float, size: tuple[int
     for b in teacher.values():
         i = b["strides"].index(stride)
         level = b["scores"].split([h * w for h, w in b["shapes"]], dim=2)[i].unflatten(2, b["shapes"][i]).float()
-        maps.append(level if tuple(level.shape[2:]) == tuple(size) else F.interpolate(level, size, mode="bilinear"))
+        maps.append(_resize(level, size))
     return sum(maps[1:], maps[0]) / len(maps)

@@ -57,9 +57,13 @@ class Loss(nn.Module):
         needs_scores (bool): `batch["teacher_scores"]`, the teacher's class logits (N, nc, H, W) of the level, is read.
         needs_targets (bool): The assigner's `target_scores` and `fg_mask` are read from the student's dict.
         needs_head (bool): `head` and `tail` of the class branch are read from the dicts.
-        needs_outputs (tuple): What both heads have to predict, in the words of the heads room; a response loss's.
+        needs_outputs (tuple): What both heads have to predict, in the words of `heads/common.py`; a response loss's.
         same_grid (bool): Lengths in cells are compared, which must be the same cells: the teacher sees images of the
             student's size.
+        exclusive (bool): Classes are taken to exclude each other, which a detector's do not; a response loss's.
+        bins (str): How the heads' box outputs have to agree: 'any', 'equal' in number, or 'dfl', equal and several
+            for each side.
+        upright (bool): Boxes are taken to be upright.
         reads (tuple): Keys of the prediction dicts that are widened; the others are left alone, so nothing is copied
             that the loss does not use.
     """
@@ -71,6 +75,9 @@ class Loss(nn.Module):
     needs_head: bool = False
     needs_outputs: tuple[str, ...] = ()
     same_grid: bool = False
+    exclusive: bool = False
+    bins: str = "any"
+    upright: bool = False
     reads: tuple[str, ...] = ("scores", "target_scores")
 
     def __init__(self) -> None:
@@ -150,10 +157,10 @@ def choice(name: str, value: Any, valid: tuple) -> Any:
     return value
 
 
-def width(name: str, value: Any) -> int:
-    """Return `value` if it can be a number of channels, or raise."""
+def whole(name: str, value: Any) -> int:
+    """Return `value` if it is a whole number of at least 1, or raise."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r} is not a whole number of channels")
+        raise TypeError(f"{name}={value!r} is not a whole number, use at least 1")
     if value < 1:
         raise ValueError(f"{name}={value} is out of range, use at least 1")
     return value

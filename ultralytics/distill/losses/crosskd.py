@@ -23,7 +23,7 @@ class CrossKD(BCKD):
         L = 1 / Z * sum over anchors and classes of |q - p|^beta * BCE(p, q),
 
     Z as in `bckd`. Before, each channel of the student's features gets the teacher's mean and standard deviation, as
-    in the authors' code; features of another width come through a 1x1 convolution of the align room. Boxes have `ld`
+    in the authors' code; features of another width come through a 1x1 convolution as `align.py` has it. Boxes have `ld`
     and `giou`. Uses batch statistics (the channels' and Z's): a batch's value is not the mean of its images'. For
     backward it keeps what the frozen branch needs for the gradient of its input.
 

@@ -34,6 +34,8 @@ class DIST(ClassLoss):
         gamma (float): Weight of the correlation within classes.
     """
 
+    exclusive = True
+
     def __init__(self, tau: float = 1.0, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.0):
         """Check and keep the parameters."""
         super().__init__(alpha)
@@ -43,7 +45,7 @@ class DIST(ClassLoss):
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the distance of two dicts with `scores` (N, nc) or (N, nc, H, W), where each position is an image."""
-        self.exclusive(student)
+        self.refuse_boxes(student)
         s, t = self.scores(student, teacher)
         y_s = (s / self.tau).softmax(1)
         y_t = self.mix((t / self.tau).softmax(1), student)

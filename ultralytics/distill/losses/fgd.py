@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Loss, number, width
+from .base import Loss, number, whole
 
 CHUNK = 256  # boxes that are drawn at once, so that a crowded batch costs no more memory than a sparse one
 
@@ -106,7 +106,7 @@ class FGD(Loss):
         self.gamma_fgd = number("gamma_fgd", gamma_fgd, 0)
         self.lambda_fgd = number("lambda_fgd", lambda_fgd, 0)
         self.temp = number("temp", temp, 0, open_low=True)
-        c = width("channels_t", channels_t)
+        c = whole("channels_t", channels_t)
         self.relation_s, self.relation_t = GcBlock(c), GcBlock(c)
 
     def attention(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

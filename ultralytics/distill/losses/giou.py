@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .base import Loss
-from .response import confidence, total
+from .response import confidence, distances, sides, total
 
 EPS = 1e-7
 
@@ -29,6 +29,7 @@ class GIoU(Loss):
     batch's value is not the mean of its images'.
     """
 
+    upright = True
     reads = ("scores", "boxes")
     needs_outputs = ("classes", "boxes")
 
@@ -41,15 +42,6 @@ class GIoU(Loss):
         return ((1 - giou(s, t)) * w).sum() / total(w)
 
 
-def distances(boxes: torch.Tensor) -> torch.Tensor:
-    """Return left, top, right, bottom (N, 4, A), in grid units, of a head's output (N, 4 * reg_max, A)."""
-    n, c, a = boxes.shape
-    if c == 4:
-        return boxes
-    bins = torch.arange(c // 4, device=boxes.device, dtype=boxes.dtype)
-    return torch.einsum("nsra,r->nsa", boxes.view(n, 4, c // 4, a).softmax(2), bins)
-
-
 def giou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return the generalised overlap (N, A) of boxes given as distances (N, 4, A) from common points."""
     (aw, ah), (bw, bh) = sides(a), sides(b)
@@ -59,9 +51,3 @@ def giou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     union = aw * ah + bw * bh - inter
     # epsilon above and below: two empty boxes are equal, and a box always equals itself
     return (inter + EPS) / (union + EPS) - (hull - union) / (hull + EPS)
-
-
-def sides(box: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return width and height (N, A) of boxes given as left, top, right, bottom (N, 4, A)."""
-    width, height = (box[:, :2] + box[:, 2:]).clamp(min=0).unbind(1)
-    return width, height

@@ -28,6 +28,8 @@ class KL(ClassLoss):
         alpha (float): Share of the teacher in the target; the rest are the labels.
     """
 
+    exclusive = True
+
     def __init__(self, tau: float = 4.0, alpha: float = 1.0):
         """Check and keep the parameters."""
         super().__init__(alpha)
@@ -35,7 +37,7 @@ class KL(ClassLoss):
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc) or (N, nc, H, W)."""
-        self.exclusive(student)
+        self.refuse_boxes(student)
         s, t = self.scores(student, teacher)
         q = self.mix((t / self.tau).softmax(1), student)
         count = s.numel() // s.shape[1]

@@ -30,6 +30,7 @@ class LD(Loss):
     """
 
     same_grid = True
+    bins = "dfl"
     reads = ("scores", "boxes")
     needs_outputs = ("classes", "boxes")
 

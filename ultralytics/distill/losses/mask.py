@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from .analytic import weighted_bce
-from .base import Loss, width
-from .giou import distances
-from .response import anchor_points, confidence, total
+from .base import Loss, whole
+from .response import anchor_points, confidence, distances, total
 
 
 class Mask(Loss):
@@ -39,7 +38,7 @@ class Mask(Loss):
     def __init__(self, top: int = 32):
         """Check and keep the number of anchors."""
         super().__init__()
-        self.top = width("top", top)
+        self.top = whole("top", top)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts' masks.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import NORMS, Loss, choice, number, width
+from .base import NORMS, Loss, choice, number, whole
 
 
 class MGD(Loss):
@@ -38,7 +38,7 @@ class MGD(Loss):
         if self.lambda_mgd == 1:
             raise ValueError("lambda_mgd=1 masks the whole map, use a share below 1")
         self.norm = choice("norm", norm, NORMS)
-        c = width("channels_t", channels_t)
+        c = whole("channels_t", channels_t)
         self.generator = nn.Sequential(
             nn.Conv2d(c, c, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(c, c, 3, padding=1)
         )

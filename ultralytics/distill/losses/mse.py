@@ -27,6 +27,7 @@ class MSE(ClassLoss):
     """
 
     same_grid = True
+    bins = "equal"
     reads = ("scores", "boxes", "target_scores")
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .base import Loss
-from .giou import distances, sides
-from .response import confidence, total
+from .response import confidence, distances, sides, total
 
 
 class Pose(Loss):

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from .base import Loss
-from .giou import distances
-from .response import confidence, total
+from .response import confidence, distances, total
 
 FLOOR = 1e-3  # squared cells added to the variances: an empty box is a point that still has a place
 EPS = 1e-6

@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""What response losses share: the teacher's confidence, the normaliser, and the mix of soft and hard targets."""
+"""What response losses share: confidence, normaliser, anchors and boxes, and the mix of soft and hard targets."""
 
 from __future__ import annotations
 
@@ -44,6 +44,21 @@ def anchor_points(
     return (points.to(like) * cells).T, cells[:, 0], (height * strides[0], width * strides[0])
 
 
+def distances(boxes: torch.Tensor) -> torch.Tensor:
+    """Return left, top, right, bottom (N, 4, A), in grid units, of a head's output (N, 4 * reg_max, A)."""
+    n, c, a = boxes.shape
+    if c == 4:
+        return boxes
+    bins = torch.arange(c // 4, device=boxes.device, dtype=boxes.dtype)
+    return torch.einsum("nsra,r->nsa", boxes.view(n, 4, c // 4, a).softmax(2), bins)
+
+
+def sides(box: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return width and height (N, A) of boxes given as left, top, right, bottom (N, 4, A)."""
+    width, height = (box[:, :2] + box[:, 2:]).clamp(min=0).unbind(1)
+    return width, height
+
+
 class ClassLoss(Loss):
     """A response loss on class logits, whose target is alpha * teacher + (1 - alpha) * label.
 
@@ -59,7 +74,7 @@ class ClassLoss(Loss):
         self.alpha = number("alpha", alpha, 0, 1)
         self.needs_targets = self.alpha < 1
 
-    def exclusive(self, student: dict[str, Any]) -> None:
+    def refuse_boxes(self, student: dict[str, Any]) -> None:
         """Raise for a detector's predictions: its classes do not exclude each other."""
         if "boxes" in student:
             raise ValueError(f"{self.label} is a softmax over classes, which detectors do not have, use bckd or bce")

@@ -4,21 +4,17 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.curves import read_columns
-from ultralytics.distill.upstream import load_checkpoint, time_sync
+from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
+from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
 COLORS = {"teacher": "#6f6f6f", "plain": "#1f77b4", "distilled": "#ff7f0e"}  # matplotlib's own blue and orange
@@ -58,9 +54,9 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
     """
     from ultralytics.distill.report.samples import plot_samples
 
-    if LOCAL_RANK != -1:  # upstream's validators would wait for, and count, every process of the launcher
+    if LOCAL_RANK != -1:
         if RANK == 0:
-            _compare_alone(models, data, imgsz, folder, device)
+            run_apart(compare, {k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device)
         return
     order = [n for n in models if n.startswith("teacher")] + [n for n in ("plain", "distilled") if n in models]
     contenders = [Contender(n, Path(models[n])) for n in [*order, *(n for n in models if n not in order)]]
@@ -69,19 +65,8 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
     folder = Path(folder)
     save_csv(contenders, folder / "comparison.csv")
     plot_curves(contenders, folder / "comparison.png")
-    plot_samples(contenders, data, imgsz, folder / "samples.png", device)
+    plot_samples([c for c in contenders if c.facts], data, imgsz, folder / "samples.png", device)
     LOGGER.info(f"\n{table(contenders)}\n\nComparison saved to {colorstr('bold', folder)}")
-
-
-def _compare_alone(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any) -> None:
-    """Compare in a process that does not know of the launcher."""
-    arguments = ({k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device)
-    code = (
-        "import sys, json; from ultralytics.distill.report.comparison import compare; compare(*json.loads(sys.argv[1]))"
-    )
-    env = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}}
-    env["PYTHONPATH"] = os.pathsep.join(x for x in sys.path if x)
-    subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], env=env, check=True)
 
 
 def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
@@ -93,44 +78,16 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
         imgsz (int | list): Image size in pixels.
         device (Any): As `device=` takes it.
     """
-    from ultralytics import YOLO
-    from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device
+    from ultralytics.utils.torch_utils import select_device
 
-    quiet = {"plots": False, "verbose": False, "save_json": False}
     for c in contenders:
-        found = {}
-        with tempfile.TemporaryDirectory() as scratch:  # upstream makes a results folder even where nothing is saved
-            try:
-                found = (
-                    YOLO(c.weights).val(data=data, imgsz=imgsz, device=device, project=scratch, **quiet).results_dict
-                )
-            except Exception as e:  # e.g. a teacher of another data set: its row stays, without accuracy
-                LOGGER.warning(f"Comparison: {c.name} cannot be validated on {data}: {e}")
-        model = load_fused(c.weights, select_device(device, verbose=False))
-        c.facts = {"parameters": get_num_params(model), "GFLOPs": get_flops(model, imgsz)}
-        found = {k.rpartition("/")[2]: v for k, v in found.items()}
-        chosen = {k: v for k, v in found.items() if k.startswith(("mAP", "accuracy", "mIoU"))}
-        several = len({k[k.find("(") :] for k in chosen if "(" in k}) > 1  # boxes and masks
-        c.facts.update({k if several else k.partition("(")[0]: chosen[k] for k in sorted(chosen, reverse=True)})
-        c.facts["ms"] = time_forward(model, imgsz)
-
-
-def load_fused(weights: str | Path, device: torch.device) -> torch.nn.Module:
-    """Load a model as it is deployed: in eval mode, with BatchNorm folded into the convolutions."""
-    return load_checkpoint(weights)[0].to(device).float().eval().fuse(verbose=False)
-
-
-def time_forward(model: torch.nn.Module, imgsz: Any, repeats: int = 30, warm: int = 5) -> float:
-    """Return the median milliseconds of a forward pass of one image, after some that choose kernels."""
-    device = next(model.parameters()).device
-    size = (imgsz, imgsz) if isinstance(imgsz, int) else tuple(imgsz)
-    image, times = torch.zeros(1, 3, *size, device=device), []
-    with torch.inference_mode():
-        for _ in range(repeats + warm):
-            start = time_sync(device)
-            model(image)
-            times.append(time_sync(device) - start)
-    return float(np.median(times[warm:]) * 1e3)
+        try:
+            model = load_fused(c.weights, select_device(device, verbose=False))
+            c.facts = {**size(model, imgsz), "ms": time_forward(model, imgsz)}
+            found = validate(c.weights, data=data, imgsz=imgsz, device=device)[0]
+            c.facts.update(accuracy(found.results_dict))
+        except Exception as e:  # e.g. a teacher of another data set, or none of Ultralytics: its row stays
+            LOGGER.warning(f"Comparison: {c.name} cannot be measured on {data}: {reason(e)}")
 
 
 def table(contenders: Sequence[Contender]) -> str:

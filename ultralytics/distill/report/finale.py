@@ -4,11 +4,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -19,16 +14,19 @@ from torch import nn
 
 from ultralytics.cfg import get_cfg
 from ultralytics.distill import config as configuration
+from ultralytics.distill.aside import same_random
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Pair, input_channels, pair
-from ultralytics.distill.report.comparison import Contender, load_fused, table, time_forward
-from ultralytics.distill.report.curves import SIMILARITY, plot_run, read_similarity, save_similarity
+from ultralytics.distill.report.apart import run_apart
+from ultralytics.distill.report.comparison import Contender, table
+from ultralytics.distill.report.curves import plot_run, read_similarity, save_similarity
 from ultralytics.distill.report.likeness import COUNT, compare, heat, read_images, see, spread, validation_images
+from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.teacher.view import View, make_view
 from ultralytics.distill.upstream import load_checkpoint, load_yaml
-from ultralytics.distill.values import reason
+from ultralytics.distill.values import longer_side, reason
 from ultralytics.utils import LOGGER, RANK, colorstr
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ def note_start(trainer: BaseTrainer) -> None:
     if not trainer.args.plots or RANK not in {-1, 0} or trainer.start_epoch or trainer.ema is None:
         return
     try:
-        with torch.random.fork_rng(devices=[trainer.device] if trainer.device.type == "cuda" else []):
+        with same_random(trainer.device):
             student = deepcopy(trainer.ema.ema).float()
             found = measure(student, run.sources[0], run.configs[0], vars(trainer.args))
         if found:
@@ -61,8 +59,8 @@ def finish(trainer: BaseTrainer) -> None:
         scores = class_scores(trainer.validator.metrics, trainer.data["names"])
         if RANK == -1:
             write(trainer.save_dir, scores, SECONDS)
-        else:  # upstream's validators would wait for, and count, every process of the launcher
-            _write_apart(trainer.save_dir, scores)
+        else:
+            run_apart(write, str(trainer.save_dir), scores, SECONDS)
     except Exception as e:
         LOGGER.warning(f"Distillation: the report is not whole: {reason(e)}")
 
@@ -86,7 +84,7 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, seconds: f
     student = load_checkpoint(weights)[0].float().eval()
     teachers = teachers_of(args["model_t"])
     config = configuration.read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
-    source = resolve(teachers[0], folder / "teacher.pt", args["imgsz"])
+    source = resolve(teachers[0], folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
     found = measure(student, source, config, args)
     if found:
         save_similarity(folder, {**{k: v for k, v in read_similarity(folder).items() if k == "before"}, "after": found})
@@ -105,18 +103,15 @@ def measure(student: nn.Module, source: Source, config: Config, args: dict[str, 
     if source.module is None:
         return {}
     teacher, pairs, view = _meet(student, source, config)
-    images = _images(student, args, _affordable(_flops(teacher, args), 400, most=COUNT))[1]
+    images = _images(student, args, _affordable(size(teacher, args["imgsz"])["GFLOPs"], 400, most=COUNT))[1]
     return compare(student, teacher, pairs, images, view) if pairs else {}
 
 
 def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
     """Return a validation's metrics, and the AP of each class where there are boxes, as `AP name`."""
-    found = {k.rpartition("/")[2]: v for k, v in metrics.results_dict.items() if k != "fitness"}
-    chosen = {k: v for k, v in found.items() if k.startswith(("mAP", "accuracy", "mIoU", "delta1"))}
-    chosen = {k: chosen[k] for k in sorted(chosen, reverse=True)}
     box = getattr(metrics, "box", None)
     each = {} if box is None else {f"AP {names[int(c)]}": float(v) for c, v in zip(box.ap_class_index, box.ap)}
-    return {**{k.replace("(B)", ""): float(v) for k, v in chosen.items()}, **each}
+    return {**accuracy(metrics.results_dict), **each}
 
 
 def _meet(student: nn.Module, source: Source, config: Config) -> tuple[nn.Module, list[Pair], View]:
@@ -133,15 +128,7 @@ def _meet(student: nn.Module, source: Source, config: Config) -> tuple[nn.Module
 def _images(student: nn.Module, args: dict[str, Any], count: int) -> tuple[list[Path], torch.Tensor]:
     """Return some validation images, evenly spaced, and the batch (N, C, H, W) of them."""
     files = spread(validation_images(args["data"], args["task"]), count)
-    size = args["imgsz"] if isinstance(args["imgsz"], int) else max(args["imgsz"])
-    return files, read_images(files, size, input_channels(student))
-
-
-def _flops(model: nn.Module, args: dict[str, Any]) -> float:
-    """Return a model's GFLOPs for one image."""
-    from ultralytics.utils.torch_utils import get_flops
-
-    return get_flops(model, args["imgsz"])
+    return files, read_images(files, longer_side(args["imgsz"]), input_channels(student))
 
 
 def _affordable(gflops: float, total: float, most: int) -> int:
@@ -151,22 +138,16 @@ def _affordable(gflops: float, total: float, most: int) -> int:
 
 def _fill(rows: Sequence[Contender], args: dict[str, Any], seconds: float | None) -> None:
     """Fill in size and time of each model, and the accuracy where it is missing and affordable."""
-    from ultralytics import YOLO
-    from ultralytics.utils.torch_utils import get_num_params
-
     count = len(validation_images(args["data"], args["task"]))
     for row in rows:
         try:
             model = load_fused(row.weights, torch.device("cpu"))
-            facts = {"parameters": get_num_params(model), "GFLOPs": _flops(model, args)}
+            facts = size(model, args["imgsz"])
             repeats = _affordable(facts["GFLOPs"], 150, most=10)
             facts["ms"] = time_forward(model, args["imgsz"], repeats, warm=min(repeats, 5))
             if not row.facts and (seconds is None or count * facts["ms"] / 1000 < seconds):
-                with tempfile.TemporaryDirectory() as scratch:
-                    more = {k: args[k] for k in ("data", "imgsz", "batch") if args.get(k)}
-                    judged = YOLO(row.weights)
-                    found = judged.val(**more, plots=False, verbose=False, project=scratch)
-                row.facts = class_scores(found, judged.names)
+                more = {k: args[k] for k in ("data", "imgsz", "batch") if args.get(k)}
+                row.facts = class_scores(*validate(row.weights, **more))
             row.facts = {**facts, **row.facts}
         except Exception as e:  # e.g. a teacher of other data, or no Ultralytics model: its row stays
             LOGGER.warning(f"Distillation: the {row.name} is not measured: {reason(e)}")
@@ -179,13 +160,13 @@ def _draw_samples(
     heats, count = [], 4
     if source.module is not None:
         teacher, pairs, view = _meet(student, source, config)
-        count = _affordable(_flops(teacher, args), 200, most=4)
+        count = _affordable(size(teacher, args["imgsz"])["GFLOPs"], 200, most=4)
     files, images = _images(student, args, count)
     if source.module is not None and pairs:
         p = pairs[len(pairs) // 2]
         t, s = see(teacher, [p.teacher], images, view)[p.teacher], see(student, [p.student], images)[p.student]
         heats = [(f"teacher, {p.name}", [heat(x) for x in t]), (f"student, {p.name}", [heat(x) for x in s])]
-    shown = list(rows) if args["task"] in BOXES else []
+    shown = [r for r in rows if r.facts] if args["task"] in BOXES else []
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 
 
@@ -209,14 +190,3 @@ def _save(rows: Sequence[Contender], file: Path) -> None:
         writer = csv.writer(f)
         writer.writerow(["", *(r.name for r in rows)])
         writer.writerows([k, *(r.facts.get(k, "") for r in rows)] for k in keys)
-
-
-def _write_apart(folder: Path, scores: dict[str, float]) -> None:
-    """Write the report in a process that does not know of the launcher."""
-    code = "import sys, json; from ultralytics.distill.report.finale import write; write(*json.loads(sys.argv[1]))"
-    env = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}}
-    env["PYTHONPATH"] = os.pathsep.join(x for x in sys.path if x)
-    subprocess.run([sys.executable, "-c", code, json.dumps([str(folder), scores, SECONDS])], env=env, check=True)
-
-
-__all__ = ("SIMILARITY", "class_scores", "finish", "measure", "note_start", "write")

@@ -45,17 +45,18 @@ def read_images(files: Sequence[str | Path], size: int, channels: int = 3) -> to
     Args:
         files (Sequence[str | Path]): Image files.
         size (int): Side of the square images in pixels.
-        channels (int): Channels of the model; 1 reads in gray.
+        channels (int): Channels of the model: 1 reads in gray, 3 in RGB, others what the files hold.
 
     Returns:
         (torch.Tensor): Images (N, C, size, size).
     """
     from ultralytics.data.augment import LetterBox
+    from ultralytics.utils.patches import imread
 
     fit = LetterBox((size, size), auto=False)
-    flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-    read = [np.asarray(cv2.imread(str(f), flag)) for f in files]
-    found = [fit(image=x).reshape(size, size, -1)[..., ::-1] for x in read]
+    flag = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
+    found = [fit(image=np.asarray(imread(str(f), flag))).reshape(size, size, -1) for f in files]
+    found = [x[..., ::-1] if channels == 3 else x for x in found]
     return torch.from_numpy(np.stack(found).transpose(0, 3, 1, 2).copy()).float() / 255
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.distill.report.likeness import spread
 from ultralytics.utils import LOGGER, plt_settings
 from ultralytics.utils.plotting import Annotator, colors
 
@@ -120,7 +121,7 @@ def read_labels(
     info = check_det_dataset(data)
     every = YOLODataset(img_path=info["val"], data=info, augment=False).labels
     found = [x for x in every if len(x["cls"])]
-    chosen = [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)]
+    chosen = spread(found, count)
     if files:
         by_path = {str(Path(x["im_file"]).resolve()): x for x in every}
         chosen = [by_path[str(Path(f).resolve())] for f in files]

@@ -13,13 +13,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ultralytics.distill.aside import same_random
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import outputs
 from ultralytics.distill.teacher.source import Source, untrained
 from ultralytics.distill.teacher.view import View, make_view
-from ultralytics.distill.upstream import LINE
+from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, no_items
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER, RANK
 
@@ -45,9 +46,8 @@ def examine(trainer: BaseTrainer) -> None:
         return
     student = trainer.ema.ema
     loader, images = sample(trainer.test_loader)
-    devices = [trainer.device] if trainer.device.type == "cuda" else []
     start: dict[str, float] | None = {} if untrained(student) else None
-    with torch.random.fork_rng(devices=devices):
+    with same_random(trainer.device):
         for source, config in zip(run.sources, run.configs):
             if source.module is None:  # the student's own average
                 continue
@@ -136,7 +136,7 @@ def sample(loader: Any) -> tuple[DataLoader, int]:
     keep = min(len(batches), max(LIMIT // size, 1))
     chosen = [batches[i * len(batches) // keep][:LIMIT] for i in range(keep)]
     images = sum(len(b) for b in chosen)
-    if RANK != -1 and LINE == "8.4":
+    if RANK != -1 and VALIDATES_EVERYWHERE:
         chosen = chosen[RANK :: torch.distributed.get_world_size()]
     workers, collate = loader.num_workers, loader.collate_fn
     return DataLoader(loader.dataset, batch_sampler=chosen, num_workers=workers, collate_fn=collate), images
@@ -160,7 +160,7 @@ def measure(
     module = module.to(trainer.device)
     predict = module.forward
     module.forward = lambda x, augment=False: predict(x if view is None else view(x))
-    items: Any = {} if LINE == "8.4" else torch.zeros(1, device=trainer.device)
+    items = no_items(trainer.device)
     module.loss = lambda batch, preds=None: (None, items)  # its value would not be used
     validator = trainer.get_validator()
     validator.dataloader, validator.callbacks = loader, defaultdict(list)

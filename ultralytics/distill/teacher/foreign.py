@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.aside import looking
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import PROBE, replay
 from ultralytics.distill.upstream import SAFE_LOAD
@@ -81,19 +82,14 @@ class Foreign(nn.Module):
         """Run a module on a blank image; modes and the random state are as before."""
         weight = next(iter(module.parameters()), torch.zeros(1))
         blank = torch.zeros(1, self.channels, *self.probe_size, device=weight.device, dtype=weight.dtype)
-        modes = {m: m.training for m in module.modules()}
-        devices = [weight.device] if weight.device.type == "cuda" else []
         try:
-            with torch.random.fork_rng(devices=devices), torch.no_grad():
-                return module.eval()(blank)
+            with looking(module, weight.device):
+                return module(blank)
         except Exception as e:
             raise ValueError(
                 f"'model_t' is a {type(module).__name__}, which cannot take images of "
                 f"{'x'.join(map(str, blank.shape[1:]))} ({reason(e)}); give the size it takes in 'distill_imgsz'."
             ) from e
-        finally:
-            for m, mode in modes.items():
-                m.training = mode
 
 
 class Outputs(nn.Module):

@@ -15,6 +15,7 @@ from ultralytics import __version__
 from ultralytics.distill.config import Config
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import Tapped, frozen_tails, tap
+from ultralytics.distill.losses.base import detach
 from ultralytics.distill.teacher.foreign import Foreign
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.upstream import unwrap_model
@@ -69,7 +70,7 @@ class OnlineTeacher(nn.Module):
         self.train()  # upstream's `freeze` matches names and would put these BatchNorms into eval mode too
         with tap(self.net, self.layers, self.features) as seen:
             returned = self.net(x)
-        shown = Tapped(*(_detach(x) for x in (seen.maps, seen.inputs, seen.output, seen.features)))
+        shown = Tapped(*(detach(x) for x in (seen.maps, seen.inputs, seen.output, seen.features)))
         shown.tails = frozen_tails(self.net.model[-1]) if self.features else {}
         return shown, returned
 
@@ -179,12 +180,3 @@ def _save(trainer: BaseTrainer, teacher: OnlineTeacher, path: Path) -> None:
         },
         path,
     )
-
-
-def _detach(x: Any) -> Any:
-    """Cut tensors from the graph in lists, tuples and dicts."""
-    if isinstance(x, torch.Tensor):
-        return x.detach()
-    if isinstance(x, dict):
-        return {k: _detach(v) for k, v in x.items()}
-    return type(x)(_detach(v) for v in x) if isinstance(x, (list, tuple)) else x

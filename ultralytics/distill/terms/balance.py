@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ultralytics.distill.values import require_parameter
+
 EVERY = 100  # steps from one look at the gradients to the next where no balance asks for more
 KEPT = 0.98  # share of the running averages that a new value leaves
 LIFT = 4096.0  # keeps small gradients above the smallest numbers of 16 bits; the ratios do not know of it
@@ -32,17 +34,8 @@ class Ratio:
 
     def __post_init__(self) -> None:
         """Check the parameters before the first batch asks."""
-        self._require("share", self.share, "a finite number above 0", above=0)
-        self._require("clamp", self.clamp, "a finite number of at least 1", least=1)
-
-    def _require(
-        self, name: str, value: Any, wanted: str, kinds: tuple = (int, float), above: float = 0, least: float = 0
-    ) -> None:
-        """Raise a ValueError unless a parameter is a finite number of these kinds in range."""
-        number = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
-        if not (number and value > above and value >= least):
-            own = type(self).__name__.lower()
-            raise ValueError(f"'distill_balance={own}({name}={value})' must be {wanted}.")
+        require_parameter("distill_balance", self, "share", above=0)
+        require_parameter("distill_balance", self, "clamp", least=1)
 
 
 @dataclass
@@ -60,7 +53,7 @@ class Grad(Ratio):
     def __post_init__(self) -> None:
         """Check the parameters before the first batch asks."""
         super().__post_init__()
-        self._require("every", self.every, "a whole number of at least 1", kinds=(int,), least=1)
+        require_parameter("distill_balance", self, "every", whole=True, least=1)
 
 
 BALANCES = {"ratio": Ratio, "grad": Grad}

@@ -12,7 +12,6 @@ from torch import nn
 
 from ultralytics.distill.distiller import BaseDistiller
 from ultralytics.distill.graph import Tapped
-from ultralytics.distill.teacher.frozen import Teacher
 
 
 class SeveralDistillers(BaseDistiller):
@@ -59,27 +58,3 @@ class SeveralDistillers(BaseDistiller):
     def describe(self) -> str:
         """Return each teacher's terms."""
         return " + ".join(f"{d.describe()} from {n}" for d, n in zip(self.distillers, self.names))
-
-
-class SeveralTeachers:
-    """Frozen teachers that look at a batch one after the other.
-
-    Args:
-        teachers (Sequence[Teacher]): The teachers, in the order of the distillers.
-    """
-
-    def __init__(self, teachers: Sequence[Teacher]):
-        """Keep them."""
-        self.teachers = list(teachers)
-
-    def __call__(self, images: Sequence[torch.Tensor]) -> list[Tapped]:
-        """Return what each teacher sees of its own images."""
-        return [t(x) for t, x in zip(self.teachers, images)]
-
-    def describe(self) -> str:
-        """Return each teacher's size and precision."""
-        return "; ".join(t.describe() for t in self.teachers)
-
-    def __deepcopy__(self, memo: dict) -> SeveralTeachers:
-        """Return itself: frozen teachers need no second copy."""
-        return self

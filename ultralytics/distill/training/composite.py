@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ultralytics.distill.distiller import BaseDistiller
-from ultralytics.distill.graph import Tapped, head_inputs, tap
+from ultralytics.distill.graph import Tapped, tap, trunk
 from ultralytics.distill.heads.predictions import watch_assigner
 from ultralytics.distill.teacher.cuda import Beside
 from ultralytics.distill.teacher.online import OnlineTeacher
@@ -50,6 +50,7 @@ class Composite(nn.Module):
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
         self.record = Record(distiller)
+        self.trunk = trunk(unwrap_model(student))
         self.balance = Balance(rule, distiller.columns, looks=unwrap_model(student) is student)
         self._orig_mod = student  # last: from here on, unknown attributes are the student's
 
@@ -108,7 +109,7 @@ class Composite(nn.Module):
                 check_terms(distiller, parts, zero_is_normal=one)
                 self.checked = not one
             columns = self.record.add(columns, parts)
-            scale = self.balance(task.sum(), {k: v * factor for k, v in columns.items()}, _trunk(student, seen))
+            scale = self.balance(task.sum(), {k: v * factor for k, v in columns.items()}, self._shared(seen))
             columns = {k: v * self.weight * scale for k, v in columns.items()}
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
@@ -122,10 +123,15 @@ class Composite(nn.Module):
     def _learn(self, student: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, dict, Tapped]:
         """Run the student once; return its task loss, the items to log and what was seen of it."""
         if not self._is_compiled():
-            with tap(student, self.distiller.layers[0], self.distiller.needs_features) as seen:
+            layers = {*self.distiller.layers[0], self.trunk}
+            with tap(student, sorted(layers), self.distiller.needs_features) as seen:
                 return *student(batch), seen
         output = self._orig_mod(batch["img"])  # compiled: the criterion stays outside, as upstream has it
         return *student.loss(batch, output), compiled.read(student, output)
+
+    def _shared(self, seen: Tapped) -> dict[int, torch.Tensor]:
+        """Return the maps by layer, up to the last one from which all levels of the head come."""
+        return {k: v for k, v in seen.maps.items() if k <= self.trunk}
 
     def _nothing(self, task: torch.Tensor) -> torch.Tensor:
         """Return zero; the weights take part where upstream's DDP counts on that in every step, as it does compiled."""
@@ -134,13 +140,6 @@ class Composite(nn.Module):
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""
         return self.record.take_means()
-
-
-def _trunk(student: nn.Module, seen: Tapped) -> dict[int, torch.Tensor]:
-    """Return the maps by layer, up to the first that the head takes: the last one that all of its levels come from."""
-    inputs = head_inputs(student)
-    maps = {**seen.maps, **dict(zip(inputs, seen.inputs))}
-    return {k: v for k, v in maps.items() if k <= min(inputs)}
 
 
 def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ultralytics.distill.aside import same_random
 from ultralytics.distill.config import Config
 from ultralytics.distill.distiller import BaseDistiller, Distiller
 from ultralytics.distill.teacher import online
 from ultralytics.distill.teacher.average import AverageTeacher
 from ultralytics.distill.teacher.frozen import Teacher
+from ultralytics.distill.teacher.several import SeveralTeachers
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.teacher.speed import choose_dtype, explain
 from ultralytics.distill.teacher.trial import runs_in
 from ultralytics.distill.teacher.view import make_view
-from ultralytics.distill.terms.several import SeveralDistillers, SeveralTeachers
+from ultralytics.distill.terms.several import SeveralDistillers
 from ultralytics.distill.training.compiled import keep_or_undo
 from ultralytics.distill.training.composite import Composite
 from ultralytics.distill.upstream import unwrap_model
@@ -38,8 +40,7 @@ def build_composite(trainer: BaseTrainer, configs: list[Config], sources: list[S
     Returns:
         (Composite): The module that trains.
     """
-    devices = [trainer.device] if trainer.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):  # new layers draw from the generator, the student's run must not
+    with same_random(trainer.device):  # new layers draw from the generator, the student's run must not
         made = [_build_one(trainer, c, s) for c, s in zip(configs, sources)]
     distillers, teachers = zip(*made)
     distiller, teacher = distillers[0], teachers[0]
