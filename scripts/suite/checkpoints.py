@@ -60,7 +60,7 @@ def build(kind: str, cfg: str, channels: int, data: str) -> nn.Module:
     facts = YAML.load(check_yaml(data)) if data else {"names": {0: "object"}}
     names = {int(k): str(v) for k, v in facts["names"].items()}
     model = getattr(tasks, kind)(cfg, ch=channels, nc=len(names), verbose=False)
-    model.names, model.task = names, tasks.guess_model_task(model)
+    model.names, model.task = names, tasks.guess_model_task(model) or "detect"  # RT-DETR's head tells nothing
     if kind in DETECTORS:
         see_something(model.eval(), channels)
     return model.eval()

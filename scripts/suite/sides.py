@@ -11,9 +11,9 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
-from patching import PatchError, Repo, target
+from patching import PACKAGE, PatchError, Repo, target
 from patching.pin import Pin, read_pin
-from patching.wheel import upstream
+from patching.wheel import obtain, read_wheel
 from suite import data, sdist
 
 SCRIPTS = Path(__file__).resolve().parent.parent
@@ -75,7 +75,9 @@ def prepare(repo: Repo, folder: Path, name: str) -> Path:
 def lay_tree(repo: Repo, side: Path, patched: bool) -> Pin:
     """Write upstream's tree into a side, and put the series and our package in where asked; return the pin."""
     pin = read_pin(repo.patches / "upstream.toml")
-    for path, content in upstream(repo, pin).items():
+    tree, facts = read_wheel(obtain(repo, pin))
+    tree[f"{PACKAGE}-{pin.version}.dist-info/METADATA"] = facts["METADATA"]  # `yolo checks` reads the requirements
+    for path, content in tree.items():
         file = side / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
