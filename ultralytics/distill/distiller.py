@@ -86,6 +86,8 @@ class Distiller(BaseDistiller):
 
     Attributes:
         terms (nn.ModuleList): The terms in use.
+        shares (dict[str, float]): What the student's criterion multiplies each branch's loss by, where it weighs them.
+            A term follows its branch; those of maps follow `one2many`, whose loss alone reaches the maps.
 
     Args:
         config (Config): What to distil.
@@ -113,6 +115,7 @@ class Distiller(BaseDistiller):
                 "'model_t' fits none of the terms of the recipe; name one in 'distill_feat', 'distill_logit' or "
                 "'distill_rel'."
             )
+        self.shares: dict[str, float] = {}
         self.terms = nn.ModuleList(built).to(next(student.parameters()).device)
         used = {t.kind for t in built}
         self.columns = [c for c in config.columns if c in {f"{KINDS[k][2]}_loss" for k in used}]
@@ -139,6 +142,7 @@ class Distiller(BaseDistiller):
             columns (dict[str, torch.Tensor]): For each loss column the sum of its terms times their gains.
             parts (list[torch.Tensor]): The unweighted values, in the order of `self.parts`.
         """
+        self.shares = student.shares
         s, t = branches(student.output, self.strides[0]), branches(teacher.output, self.strides[1])
         s = {k: {**v, **targets.get(k, {}), "features": student.features.get(k)} for k, v in s.items()}
         t = {k: {**v, "features": teacher.features.get(k), "tails": teacher.tails.get(k)} for k, v in t.items()}
@@ -154,11 +158,12 @@ class Distiller(BaseDistiller):
         return self.add_up(parts), parts
 
     def add_up(self, parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return for each loss column the sum of its terms' parts times their gains."""
+        """Return for each loss column the sum of its terms' parts times their gains and their branches' shares."""
         sums: dict[str, Any] = dict.fromkeys(self.columns, 0.0)
         values = iter(parts)
         for term in self.terms:
-            sums[f"{KINDS[term.kind][2]}_loss"] += term.gain * sum(next(values) for _ in term.parts)
+            found = sum(self.shares.get(branch, 1.0) * next(values) for branch in term.branches)
+            sums[f"{KINDS[term.kind][2]}_loss"] += term.gain * found
         return sums
 
     def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:

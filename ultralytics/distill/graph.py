@@ -29,6 +29,7 @@ class Tapped:
         output (Any): What the head returned.
         features (dict[str, list[torch.Tensor]]): For each branch the inner features of the class head, level by level.
         tails (dict[str, list[nn.Module]]): For each branch what follows them in the class head, frozen; a teacher's.
+        shares (dict[str, float]): What the student's criterion multiplies each branch's loss by, where it weighs them.
     """
 
     maps: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class Tapped:
     output: Any = None
     features: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     tails: dict[str, list[nn.Module]] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 @contextmanager

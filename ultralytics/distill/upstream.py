@@ -111,6 +111,14 @@ def _join_levels(head: nn.Module, inputs: Sequence[torch.Tensor], maps: Sequence
     return {"boxes": boxes, "scores": scores, "feats": list(inputs)}
 
 
+def branch_shares(criterion: Any) -> dict[str, float]:
+    """Return what an end-to-end criterion multiplies each branch's loss by at this epoch; nothing of one that does not.
+
+    That of YOLO26 moves from `one2many`, the only branch that teaches more than its own head, to `one2one`.
+    """
+    return {"one2many": criterion.o2m, "one2one": criterion.o2o} if hasattr(criterion, "o2m") else {}
+
+
 def no_items(device: torch.device) -> Any:
     """Return what a model's loss gives to log where there is nothing."""
     return {} if LINE == "8.4" else torch.zeros(1, device=device)

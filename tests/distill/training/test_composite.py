@@ -8,7 +8,7 @@ import io
 
 import pytest
 import torch
-from lines import listed, named
+from lines import listed, named, needs_84
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -135,6 +135,21 @@ def test_weight_scales_terms_not_parts(make_model, make_composite, make_batch):
         loss, items = c(make_batch())
         seen.append((loss[-1].item(), named(c, items)["dfea_loss"].item(), list(c.take_means().values())))
     assert seen[1][:2] == pytest.approx([x / 4 for x in seen[0][:2]]) and seen[1][2] == pytest.approx(seen[0][2])
+
+
+@needs_84("has no YOLO26")
+def test_terms_follow_the_weights_of_the_students_branches(make_model, make_composite, make_batch):
+    """YOLO26's loss moves from one head to the other over the run; each term keeps its place beside its branch's."""
+    student, teacher = make_model("yolo26n.yaml"), make_model("yolo26n.yaml", seed=1, trained=True)
+    composite = make_composite(student, teacher, distill_feat="cwd", distill_logit="bckd", dlogit=3)
+    composite(make_batch())
+    composite.take_means()
+    student.criterion.o2m, student.criterion.o2o = 0.25, 0.75
+    *_, feature, response = composite(make_batch())[0] / len(make_batch()["img"])
+    parts = composite.take_means()
+    assert feature.item() == pytest.approx(0.25 * sum(v for k, v in parts.items() if k.startswith("distill/cwd")))
+    both = 0.25 * parts["distill/bckd/one2many"] + 0.75 * parts["distill/bckd/one2one"]
+    assert response.item() == pytest.approx(3 * both)
 
 
 def test_means_over_the_epoch(composite, make_batch):

@@ -72,7 +72,7 @@ class MapTerm(nn.Module):
             self.losses.append(loss)
             self.aligns.append(Align(*p.channels, project=project, norm=getattr(loss, "norm", "none")))
         self.needs_scores = term.spelled.needs("needs_scores")
-        self.parts = [p.name for p in pairs]
+        self.parts, self.branches = [p.name for p in pairs], ["one2many"] * len(pairs)  # the only one behind the maps
         self.formula = describe(term, self.losses[0])
 
     def forward(self, student: Tapped, teacher: Tapped, batch: dict[str, Any]) -> list[torch.Tensor]:
@@ -105,21 +105,21 @@ class ResponseTerm(nn.Module):
     def __init__(self, term: Term, config: Config, fit: Fit, count: int = 0, widths: Sequence[tuple[int, int]] = ()):
         """Build the losses."""
         super().__init__()
-        self.kind, self.name, self.gain, self.names = term.kind, term.spelled.name, term.gain, fit.branches
+        self.kind, self.name, self.gain, self.branches = term.kind, term.spelled.name, term.gain, fit.branches
         self.readers, self.count, self.merge = fit.readers, count, bool(fit.classes and fit.classes.merge)
-        self.losses = nn.ModuleList(build_loss(term, config) for _ in self.names)
+        self.losses = nn.ModuleList(build_loss(term, config) for _ in self.branches)
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
-        self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.names if widths})
+        self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.branches if widths})
         for side in ("student", "teacher"):
             index = torch.tensor(getattr(fit.classes, side)) if fit.classes else None
             self.register_buffer(f"index_{side[0]}", index, persistent=False)
-        self.parts = list(self.names) if len(self.names) > 1 else [""]
+        self.parts = list(self.branches) if len(self.branches) > 1 else [""]
         self.formula = describe(term, self.losses[0])
 
     def forward(self, student: dict[str, dict], teacher: dict[str, dict], batch: dict[str, Any]) -> list[torch.Tensor]:
         """Return the loss of each branch, unweighted."""
         values = []
-        for name, loss in zip(self.names, self.losses):
+        for name, loss in zip(self.branches, self.losses):
             s, t = match_levels(student[name], teacher[name])
             if name in self.aligns:
                 pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["features"], t["features"])]

@@ -18,7 +18,7 @@ from ultralytics.distill.terms.balance import Balance, Ratio
 from ultralytics.distill.terms.guard import Record, check_terms, require_form
 from ultralytics.distill.training import compiled
 from ultralytics.distill.training.rehearsal import rehearse
-from ultralytics.distill.upstream import for_profile, join_items, unwrap_model
+from ultralytics.distill.upstream import branch_shares, for_profile, join_items, unwrap_model
 
 
 class Composite(nn.Module):
@@ -100,6 +100,7 @@ class Composite(nn.Module):
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
         with targets as assigned:
             task, items, seen = self._learn(student, batch)
+        seen.shares = branch_shares(student.criterion)
         columns, factor = dict.fromkeys(distiller.columns, self._nothing(task)), batch_factor(student, batch)
         if self.weight:
             self.beside.join()
