@@ -114,7 +114,7 @@ def _join_levels(head: nn.Module, inputs: Sequence[torch.Tensor], maps: Sequence
 def branch_shares(criterion: Any) -> dict[str, float]:
     """Return what an end-to-end criterion multiplies each branch's loss by at this epoch; nothing of one that does not.
 
-    That of YOLO26 moves from `one2many`, the only branch that teaches more than its own head, to `one2one`.
+    That of 8.4 moves from `one2many`, the only branch that teaches more than its own head, to `one2one`.
     """
     return {"one2many": criterion.o2m, "one2one": criterion.o2o} if hasattr(criterion, "o2m") else {}
 
