@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.config import KINDS, Config, Term
+from ultralytics.distill.config import KINDS, Config
 from ultralytics.distill.graph import Pair, Tapped, head_inputs, pair, probe
 from ultralytics.distill.heads.common import fit_features, fit_response, head_strides, report_classes
 from ultralytics.distill.heads.comparable import require_comparable
@@ -101,15 +101,14 @@ class Distiller(BaseDistiller):
     def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
         """Pair the layers and build the terms."""
         super().__init__(config, student, teacher)
-        maps = [t for t in config.terms if t.kind != "logit"]
-        responses = [t for t in config.terms if t.kind == "logit"]
+        responses, whole = self._build_responses(config, student, teacher)
+        maps = [t for t in config.terms if t.kind != "logit" and not (t.auto and whole)]
         if maps and maps[0].auto and not probe(teacher, head_inputs(teacher)):
             LOGGER.info(f"Distillation: leaving out {maps[0].spelled.name}: the teacher yields no map.")
             maps = [t for t in maps if not t.auto]
         pairs = pair(student, teacher, config.layers) if maps else []
         self.pairs = [replace(p, imgsz=config.imgsz) for p in pairs]
-        built: list[MapTerm | ResponseTerm] = [MapTerm(t, config, self.pairs) for t in maps]
-        built += self._build_responses(responses, config, student, teacher)
+        built: list[MapTerm | ResponseTerm] = [*(MapTerm(t, config, self.pairs) for t in maps), *responses]
         if not built:
             raise ValueError(
                 "'model_t' fits none of the terms of the recipe; name one in 'distill_feat', 'distill_logit' or "
@@ -175,11 +174,21 @@ class Distiller(BaseDistiller):
         return " + ".join(t.formula for t in self.terms)
 
     def _build_responses(
-        self, terms: list[Term], config: Config, student: nn.Module, teacher: nn.Module
-    ) -> list[ResponseTerm]:
-        """Build the response terms that fit both heads; complain about those the user named, leave out the recipe's."""
+        self, config: Config, student: nn.Module, teacher: nn.Module
+    ) -> tuple[list[ResponseTerm], bool]:
+        """Build the response terms that fit both heads; complain about those the user named, leave out the recipe's.
+
+        Args:
+            config (Config): What to distil.
+            student (nn.Module): The student, unwrapped.
+            teacher (nn.Module): The teacher, unwrapped.
+
+        Returns:
+            terms (list[ResponseTerm]): The terms.
+            whole (bool): Whether they teach all of the student's classes, so that the recipe needs no feature term.
+        """
         built, fits = [], []
-        for term in terms:
+        for term in (t for t in config.terms if t.kind == "logit"):
             try:
                 require_comparable(term, config, student, teacher)
                 fit = fit_response(term, config, student, teacher)
@@ -201,7 +210,7 @@ class Distiller(BaseDistiller):
             built.append(response)
         if found := next((f.classes for f in fits if f.classes), None):
             report_classes(found, student.names, teacher.names)
-        return built
+        return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))
 
     def _fit_scores(self, built: Sequence[nn.Module], teacher: nn.Module) -> None:
         """Raise unless the teacher's head has class scores at every pair's stride, where a term weighs by them."""
