@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 _FACE = {
-    "BaseDistiller": "distiller",
+    "BaseDistiller": "base",
     "CWDLoss": "tutorial",
     "Distiller": "distiller",
     "FeatureLoss": "tutorial",

@@ -10,73 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.config import KINDS, Config
-from ultralytics.distill.graph import Pair, Tapped, head_inputs, pair, probe
+from ultralytics.distill.base import BaseDistiller, require_scalar
+from ultralytics.distill.config import KINDS, Config, Term
+from ultralytics.distill.graph import Tapped, head_inputs, pair, probe
 from ultralytics.distill.heads.common import fit_features, fit_response, head_strides, report_classes
 from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import branches, scores_at
 from ultralytics.distill.terms.term import MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
-
-
-class TermError(RuntimeError):
-    """A term returns what cannot be trained with."""
-
-
-class BaseDistiller(nn.Module):
-    """What the trainer asks of a distiller; derive from it for a way of comparing of your own (`distill_module=`).
-
-    A subclass says what it wants to see of both models, and what it makes of it. Its parameters are trained along and
-    kept for resume; the student's checkpoint stays plain.
-
-    Attributes:
-        columns (list[str]): Loss columns that `forward` returns, e.g. `["dlogit_loss"]`.
-        parts (list[str]): Names of the unweighted values that it returns.
-        layers (tuple[list[int], list[int]]): Student and teacher layers whose maps are wanted.
-        pairs (list[Pair]): Layer pairs, for the printed formula.
-        needs_head (bool): Whether the teacher's raw predictions are wanted.
-        needs_features (bool): Whether the class heads' inner features are wanted.
-        needs_targets (bool): Whether the student's assigned targets are wanted.
-
-    Args:
-        config (Config): The run's distillation arguments.
-        student (nn.Module): The student, unwrapped, on its device; not to be kept.
-        teacher (nn.Module): The teacher, unwrapped; not to be kept.
-    """
-
-    columns: Sequence[str] = ()
-    parts: Sequence[str] = ()
-    layers: tuple[list[int], list[int]] = ([], [])
-    pairs: Sequence[Pair] = ()
-    needs_head = False
-    needs_features = False
-    needs_targets = False
-
-    def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
-        """Initialize an empty distiller."""
-        super().__init__()
-
-    def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what the teacher sees of the student's images (N, C, H, W), 0 to 1."""
-        return images
-
-    def forward(
-        self, student: Tapped, teacher: Tapped, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
-    ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
-        """Return the value of each column and the unweighted parts; a subclass writes this."""
-        raise NotImplementedError
-
-    def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the columns without what is not finite; here each column as a whole."""
-        return {k: v if torch.isfinite(v) else self.nothing(v) for k, v in columns.items()}
-
-    def nothing(self, like: torch.Tensor) -> torch.Tensor:
-        """Return zero in which every weight of ours takes part: DDP over a compiled student counts on that."""
-        return sum((p.flatten()[:0].sum() for p in self.parameters()), like.new_zeros(()))
-
-    def describe(self) -> str:
-        """Return the formula that is printed at the start."""
-        return type(self).__name__
 
 
 class Distiller(BaseDistiller):
@@ -102,10 +43,7 @@ class Distiller(BaseDistiller):
         """Pair the layers and build the terms."""
         super().__init__(config, student, teacher)
         responses, whole = self._build_responses(config, student, teacher)
-        maps = [t for t in config.terms if t.kind != "logit" and not (t.auto and whole)]
-        if maps and maps[0].auto and not probe(teacher, head_inputs(teacher)):
-            LOGGER.info(f"Distillation: leaving out {maps[0].spelled.name}: the teacher yields no map.")
-            maps = [t for t in maps if not t.auto]
+        maps = self._choose_maps(config, teacher, whole)
         pairs = pair(student, teacher, config.layers) if maps else []
         self.pairs = [replace(p, imgsz=config.imgsz) for p in pairs]
         built: list[MapTerm | ResponseTerm] = [*(MapTerm(t, config, self.pairs) for t in maps), *responses]
@@ -173,6 +111,24 @@ class Distiller(BaseDistiller):
         """Return the terms with their gains and parameters."""
         return " + ".join(t.formula for t in self.terms)
 
+    @staticmethod
+    def _choose_maps(config: Config, teacher: nn.Module, whole: bool) -> list[Term]:
+        """Return the feature and relation terms; the recipe's is left out where it is not needed or has no map.
+
+        It slows the first epochs of a training, more than it gives where predictions teach: docs/results/recipe.md.
+        """
+        maps = [t for t in config.terms if t.kind != "logit"]
+        for term in (t for t in maps if t.auto):
+            if whole and config.layers == "auto":
+                why = "predictions teach all classes; name it in 'distill_feat' to have it too"
+            elif not probe(teacher, head_inputs(teacher)):
+                why = "the teacher yields no map"
+            else:
+                continue
+            LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {why}.")
+            maps = [t for t in maps if t is not term]
+        return maps
+
     def _build_responses(
         self, config: Config, student: nn.Module, teacher: nn.Module
     ) -> tuple[list[ResponseTerm], bool]:
@@ -234,21 +190,3 @@ class Distiller(BaseDistiller):
             label = name if seen[name] == 1 else f"{name}{seen[name]}"
             names += [f"{label}/{p}" if p else label for p in term.parts]
         return names
-
-
-def name_pairs(distiller: BaseDistiller, part: str) -> str:
-    """Return ` (student layer 15, teacher layer 15)` for a part of a feature term, else nothing."""
-    first, _, last = part.partition("/")
-    names = {last, f"{first}/{part.rpartition('/')[2]}"}  # `cwd/P3`, and `t1/cwd/P3` of several teachers
-    return next(
-        (f" (student layer {p.student}, teacher layer {p.teacher})" for p in distiller.pairs if p.name in names), ""
-    )
-
-
-def require_scalar(distiller: BaseDistiller, part: str, value: Any) -> None:
-    """Raise a TermError that names the term and its layers unless a loss returned a scalar tensor."""
-    if not isinstance(value, torch.Tensor) or value.ndim != 0:
-        raise TermError(
-            f"the distillation term '{part}'{name_pairs(distiller, part)} is not a scalar tensor but {value!r:.80}; "
-            f"return one number a batch."
-        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ultralytics.distill import config as configuration
-from ultralytics.distill.distiller import BaseDistiller
+from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.report import finale
 from ultralytics.distill.report.formula import formula

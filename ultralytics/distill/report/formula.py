@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ultralytics.distill.base import BaseDistiller
     from ultralytics.distill.config import Config
-    from ultralytics.distill.distiller import BaseDistiller
     from ultralytics.distill.teacher.frozen import Teacher
     from ultralytics.distill.teacher.online import OnlineTeacher
 

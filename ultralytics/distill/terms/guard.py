@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.distiller import BaseDistiller, TermError, name_pairs, require_scalar
+from ultralytics.distill.base import BaseDistiller, TermError, name_pairs, require_scalar
 from ultralytics.utils import LOGGER
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.distiller import BaseDistiller
+from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Tapped
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ultralytics.distill.aside import same_random
+from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.config import Config
-from ultralytics.distill.distiller import BaseDistiller, Distiller
+from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.teacher import online
 from ultralytics.distill.teacher.average import AverageTeacher
 from ultralytics.distill.teacher.frozen import Teacher

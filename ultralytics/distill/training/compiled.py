@@ -13,7 +13,7 @@ from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
-    from ultralytics.distill.distiller import BaseDistiller
+    from ultralytics.distill.base import BaseDistiller
     from ultralytics.engine.trainer import BaseTrainer
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.distiller import BaseDistiller
+from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Tapped, tap, trunk
 from ultralytics.distill.heads.predictions import watch_assigner
 from ultralytics.distill.teacher.cuda import Beside

@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ultralytics.distill.base import TermError
 from ultralytics.distill.config import Config
-from ultralytics.distill.distiller import TermError
 from ultralytics.distill.schedule import Constant
 from ultralytics.distill.teacher import average
 from ultralytics.distill.teacher.source import Source

@@ -1,0 +1,91 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What every distiller is: the trainer asks these things of ours and of a user's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.config import Config
+from ultralytics.distill.graph import Pair, Tapped
+
+
+class TermError(RuntimeError):
+    """A term returns what cannot be trained with."""
+
+
+class BaseDistiller(nn.Module):
+    """What the trainer asks of a distiller; derive from it for a way of comparing of your own (`distill_module=`).
+
+    A subclass says what it wants to see of both models, and what it makes of it. Its parameters are trained along and
+    kept for resume; the student's checkpoint stays plain.
+
+    Attributes:
+        columns (list[str]): Loss columns that `forward` returns, e.g. `["dlogit_loss"]`.
+        parts (list[str]): Names of the unweighted values that it returns.
+        layers (tuple[list[int], list[int]]): Student and teacher layers whose maps are wanted.
+        pairs (list[Pair]): Layer pairs, for the printed formula.
+        needs_head (bool): Whether the teacher's raw predictions are wanted.
+        needs_features (bool): Whether the class heads' inner features are wanted.
+        needs_targets (bool): Whether the student's assigned targets are wanted.
+
+    Args:
+        config (Config): The run's distillation arguments.
+        student (nn.Module): The student, unwrapped, on its device; not to be kept.
+        teacher (nn.Module): The teacher, unwrapped; not to be kept.
+    """
+
+    columns: Sequence[str] = ()
+    parts: Sequence[str] = ()
+    layers: tuple[list[int], list[int]] = ([], [])
+    pairs: Sequence[Pair] = ()
+    needs_head = False
+    needs_features = False
+    needs_targets = False
+
+    def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
+        """Initialize an empty distiller."""
+        super().__init__()
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the teacher sees of the student's images (N, C, H, W), 0 to 1."""
+        return images
+
+    def forward(
+        self, student: Tapped, teacher: Tapped, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
+    ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+        """Return the value of each column and the unweighted parts; a subclass writes this."""
+        raise NotImplementedError
+
+    def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the columns without what is not finite; here each column as a whole."""
+        return {k: v if torch.isfinite(v) else self.nothing(v) for k, v in columns.items()}
+
+    def nothing(self, like: torch.Tensor) -> torch.Tensor:
+        """Return zero in which every weight of ours takes part: DDP over a compiled student counts on that."""
+        return sum((p.flatten()[:0].sum() for p in self.parameters()), like.new_zeros(()))
+
+    def describe(self) -> str:
+        """Return the formula that is printed at the start."""
+        return type(self).__name__
+
+
+def name_pairs(distiller: BaseDistiller, part: str) -> str:
+    """Return ` (student layer 15, teacher layer 15)` for a part of a feature term, else nothing."""
+    first, _, last = part.partition("/")
+    names = {last, f"{first}/{part.rpartition('/')[2]}"}  # `cwd/P3`, and `t1/cwd/P3` of several teachers
+    return next(
+        (f" (student layer {p.student}, teacher layer {p.teacher})" for p in distiller.pairs if p.name in names), ""
+    )
+
+
+def require_scalar(distiller: BaseDistiller, part: str, value: Any) -> None:
+    """Raise a TermError that names the term and its layers unless a loss returned a scalar tensor."""
+    if not isinstance(value, torch.Tensor) or value.ndim != 0:
+        raise TermError(
+            f"the distillation term '{part}'{name_pairs(distiller, part)} is not a scalar tensor but {value!r:.80}; "
+            f"return one number a batch."
+        )
