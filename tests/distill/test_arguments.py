@@ -71,7 +71,7 @@ def optimizers():
 def test_argument(more, data_yaml, teacher_pt, student_yaml, tmp_path):
     """The recipe trains with it."""
     model = YOLO(student_yaml)
-    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), **more))
+    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_feat="cwd", **more))
     check(tmp_path)
 
 
@@ -91,7 +91,7 @@ def test_optimizer(name, data_yaml, teacher_pt, student_yaml, tmp_path):
 
     model.add_callback("on_train_start", start)
     model.add_callback("on_train_epoch_end", end)
-    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), optimizer=name, nbs=4))
+    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_feat="cwd", optimizer=name, nbs=4))
     check(tmp_path)
 
 

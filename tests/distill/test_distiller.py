@@ -127,6 +127,31 @@ def test_a_users_loss_says_what_it_needs(needs, says, make_model, make_distiller
         make_distiller(make_model("yolov8n.yaml"), make_model("yolo26n.yaml"), distill_logit=picky)
 
 
+@pytest.mark.parametrize(
+    "more, parts",
+    [
+        ({}, []),
+        ({"distill_logit": "none"}, ["P3", "P4", "P5"]),
+        ({"distill_layers": [[15, 15]]}, ["15"]),
+        ({"classes": [0]}, []),
+    ],
+)
+def test_when_the_recipe_compares_maps(more, parts, make_model, make_distiller, log):
+    """Not where predictions teach every class that is trained; without them, and at layers that the user names."""
+    models = make_model(), make_model(seed=1, trained=True)
+    d = make_distiller(*models, **{"distill_feat": "auto", "distill_logit": "auto", **more})
+    assert [p for p in d.parts if p.startswith("cwd")] == [f"cwd/{p}" for p in parts]
+    assert any("leaving out cwd: predictions teach all classes; name it in" in x for x in log()) == (not parts)
+
+
+def test_the_recipe_compares_maps_where_classes_lack(make_model, make_distiller):
+    """A teacher that knows two of three classes teaches by its maps too."""
+    student, teacher = make_model(), make_model(seed=1, trained=True)
+    student.names, teacher.names = {0: "a", 1: "b", 2: "c"}, {0: "b", 1: "c", 2: "d"}
+    parts = make_distiller(student, teacher, distill_feat="auto", distill_logit="auto").parts
+    assert parts == ["cwd/P3", "cwd/P4", "cwd/P5", "bckd", "ld", "giou"]
+
+
 def test_heads_without_a_common_level(make_model, make_distiller):
     """Predictions of heads that share no stride do not compare, and the message shows both."""
     s, t = make_model(), make_model()
@@ -150,12 +175,13 @@ def test_scores_that_the_teacher_does_not_have(teacher, layers, says, make_model
 def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
     """What the recipe chose and these heads cannot serve is left out with one line; the rest trains."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
-    for model, left in ((dual, ["ld"]), (classifier, ["ld", "giou"]), (detr, ["bckd", "ld", "giou"])):
+    cases = (dual, ["ld", "cwd"]), (classifier, ["ld", "giou", "cwd"]), (detr, ["bckd", "ld", "giou"])
+    for model, left in cases:
         d = make_distiller(model, model, distill_feat="auto", distill_logit="auto")
         said = [x for x in log() if "leaving out" in x]
         assert [x.split("leaving out ")[1].split(":")[0] for x in said] == left
         assert {p.split("/")[0] for p in d.parts} == {"cwd", "bckd", "ld", "giou"} - set(left)
-        assert d.columns == ["dfea_loss", "dlogit_loss"][: 2 - (len(left) == 3)]
+        assert d.columns == (["dfea_loss"] if model is detr else ["dlogit_loss"])
         log.clear()
 
 

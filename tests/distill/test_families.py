@@ -109,7 +109,7 @@ def test_detr_keeps_its_denoising(make_model, make_composite, make_batch):
 
 def test_custom_student(custom_yaml, data_yaml, teacher_pt, tmp_path):
     """A student with modules of its own learns from a plain teacher at unlike indices."""
-    YOLO(custom_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt)))
+    YOLO(custom_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_feat="cwd"))
     assert [c for c in columns(tmp_path) if c.startswith("distill/cwd")] == [f"distill/cwd/P{i}" for i in (3, 4, 5)]
     assert rows(tmp_path)[0]["train/dfea_loss"] > 0
 

@@ -66,7 +66,14 @@ def test_live_tensors(precision, width, data_yaml, wide_teacher_pt, student_yaml
 
     model = YOLO(student_yaml)
     model.add_callback("on_train_start", note)
-    ours = train(model, tmp_path / "ours", data_yaml, model_t=str(wide_teacher_pt), distill_precision=precision)
+    ours = train(
+        model,
+        tmp_path / "ours",
+        data_yaml,
+        model_t=str(wide_teacher_pt),
+        distill_feat="cwd",
+        distill_precision=precision,
+    )
     teacher, layers = found[0]
     assert teacher > 1e6 and layers > 1e4
     for noted, other, copies in ((ours.at_step, plain.at_step, 3), (ours.after, plain.after, 2)):
@@ -92,7 +99,8 @@ def test_maps_are_released(data_yaml, teacher_pt, student_yaml, tmp_path, monkey
     monkeypatch.setattr(Distiller, "forward", forward)
     model = YOLO(student_yaml)
     model.add_callback("on_train_start", start)
-    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_precision="bf16", nbs=4))
+    more = {"model_t": str(teacher_pt), "distill_feat": "cwd", "distill_precision": "bf16"}
+    model.train(**options(data_yaml, tmp_path, nbs=4, **more))
     assert len(maps) >= 8 and not alive
 
 

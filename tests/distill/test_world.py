@@ -58,7 +58,7 @@ def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
     """Multi-scale, accumulation, an online teacher: both ranks end with the same weights in one folder; then resume."""
     notes = tmp_path / "notes"
     notes.mkdir()
-    more = {"multi_scale": 0.5, "nbs": 8, "distill_online": True, "save_period": 1}
+    more = {"multi_scale": 0.5, "nbs": 8, "distill_online": True, "distill_feat": "cwd", "save_period": 1}
     arguments = options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), **more)
     del arguments["exist_ok"]  # so that a rank of its own would count up to another name
     done = torchrun("world_run.py", str(student_yaml), arguments, str(notes), False)
@@ -165,7 +165,7 @@ def test_two_nodes(two_nodes, data_yaml, teacher_pt, student_yaml, tmp_path):
     """`--nnodes 2` over a network with a shared folder: one folder of results, the same weights on both nodes."""
     notes = tmp_path / "notes"
     notes.mkdir()
-    arguments = options(data_yaml, tmp_path, epochs=2, model_t=str(teacher_pt))
+    arguments = options(data_yaml, tmp_path, epochs=2, model_t=str(teacher_pt), distill_feat="cwd")
     del arguments["exist_ok"]
     given = json.dumps([str(student_yaml), arguments, str(notes), False])
     running = []

@@ -115,7 +115,9 @@ def test_resume(data_yaml, student_yaml, teacher_pt, tmp_path):
         found["net"] = {k: v.clone() for k, v in found["net"].items()}
         found["slots"] = [state.get(p) for p in teacher.parameters() if p.requires_grad]
 
-    arguments = options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), distill_online=True, nbs=4)
+    arguments = options(
+        data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), distill_feat="cwd", distill_online=True, nbs=4
+    )
     with pytest.raises(Stop):
         run(student_yaml, arguments, on_model_save=stop)
     model = YOLO(tmp_path / "run/weights/last.pt")

@@ -127,7 +127,7 @@ def test_each_teacher_its_own(make_args):
 
 def test_the_teacher_has_its_own_size(data_yaml, teacher_pt, student_yaml, tmp_path, log):
     """A run with a larger teacher image trains, says so, and leaves out what compares lengths in cells."""
-    more = {"distill_imgsz": 96, "multi_scale": 0.5 if LINE == "8.4" else True}
+    more = {"distill_imgsz": 96, "distill_feat": "cwd", "multi_scale": 0.5 if LINE == "8.4" else True}
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), **more))
     row, said = rows(tmp_path)[0], "\n".join(log())
     assert row["train/dfea_loss"] > 0 and row["train/dlogit_loss"] > 0

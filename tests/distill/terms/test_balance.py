@@ -151,6 +151,7 @@ def test_state_goes_on():
 def test_a_run_logs_it(data_yaml, student_yaml, teacher_pt, tmp_path, log):
     """The columns stand in results.csv from the first epoch on, the rule in the formula; off at the end is 0."""
     more = {"model_t": str(teacher_pt), "distill_balance": "grad(share=0.2, every=2)", "distill_stop": 1, "epochs": 2}
+    more["distill_feat"] = "cwd"
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, **more))
     first, last = rows(tmp_path)
     assert first["distill/grad/dfea"] > 0 and first["distill/grad/dlogit"] > 0 and first["distill/weight"] > 0

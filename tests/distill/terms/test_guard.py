@@ -176,7 +176,9 @@ def test_nan_recovery_restores_the_distiller(data_yaml, teacher_pt, student_yaml
     model.add_callback("on_model_save", save)
     model.add_callback("on_train_batch_start", poison)
     model.add_callback("on_train_epoch_start", again)
-    model.train(**options(data_yaml, tmp_path, epochs=4, model_t=str(teacher_pt), optimizer="AdamW", nbs=4))
+    model.train(
+        **options(data_yaml, tmp_path, epochs=4, model_t=str(teacher_pt), distill_feat="cwd", optimizer="AdamW", nbs=4)
+    )
     assert any("recovering from last.pt" in x for x in log())
     assert not equal(kept["poisoned"][0], kept[1][0])  # the epoch had moved on
     assert equal(kept["again"][0], kept[1][0]) and equal(kept["again"][1], kept[1][1])

@@ -11,7 +11,7 @@ from ultralytics import YOLO
 def test_two_families(data_yaml, student_yaml, teacher_pt, make_model, tmp_path, log):
     """A path and a live model of another family, a gain each; parts, formula and args name both."""
     other = make_model("yolov5n.yaml", trained=True)
-    more = {"model_t": [str(teacher_pt), other], "dfea": [1, 0.5], "distill_logit": "bckd"}
+    more = {"model_t": [str(teacher_pt), other], "distill_feat": "cwd", "dfea": [1, 0.5], "distill_logit": "bckd"}
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, **more))
     header, row = columns(tmp_path), rows(tmp_path)[0]
     assert {"distill/t1/cwd/P3", "distill/t2/cwd/P5", "distill/t2/bckd"} <= set(header)
@@ -49,7 +49,8 @@ def test_several_resume(data_yaml, student_yaml, teacher_pt, wide_teacher_pt, tm
     model = YOLO(student_yaml)
     model.add_callback("on_model_save", stop)
     with pytest.raises(Stop):
-        model.train(**options(data_yaml, tmp_path, epochs=2, nbs=4, model_t=[str(teacher_pt), str(wide_teacher_pt)]))
+        more = {"model_t": [str(teacher_pt), str(wide_teacher_pt)], "distill_feat": "cwd"}
+        model.train(**options(data_yaml, tmp_path, epochs=2, nbs=4, **more))
     model = YOLO(tmp_path / "run/weights/last.pt")
     model.add_callback("on_train_start", start)
     model.train(resume=True)
@@ -63,7 +64,7 @@ def test_own_average(data_yaml, student_yaml, tmp_path):
     model.add_callback("on_train_batch_end", lambda t: weights.append(t.model.weight))
     model.train(**options(data_yaml, tmp_path, epochs=5, model_t="ema", save_period=1))
     assert weights == pytest.approx([min(i / 2, 1) for i in range(10)])  # two batches an epoch: a fifth is two batches
-    assert all(r["train/dfea_loss"] > 0 for r in rows(tmp_path))
+    assert all(r["train/dlogit_loss"] > 0 for r in rows(tmp_path))
     (tmp_path / "run/weights/epoch1.pt").rename(tmp_path / "run/weights/last.pt")
     YOLO(tmp_path / "run/weights/last.pt").train(resume=True)
     assert rows(tmp_path)[-1]["epoch"] == 5

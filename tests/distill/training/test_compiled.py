@@ -82,7 +82,7 @@ def test_every_weight_takes_part_in_a_pause(make_model, make_composite, make_bat
     "more, says",
     [
         ({"distill_layers": [9]}, "does not show the student's layer 9"),
-        ({"distill_logit": "crosskd"}, "compares inside the student's head"),
+        ({"distill_logit": "crosskd", "distill_feat": "cwd"}, "compares inside the student's head"),
         ({"model": "yolov8n-rtdetr.yaml"}, "a RTDETRDetectionModel takes labels"),
     ],
 )
@@ -101,11 +101,11 @@ def test_off_where_it_cannot_work(more, says, request, tmp_path, monkeypatch, lo
 
 
 def test_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):
-    """`compile=True` trains with the recipe and ends with a plain checkpoint and the columns of an eager run."""
+    """`compile=True` trains with both kinds of terms and ends with a plain checkpoint and an eager run's columns."""
     monkeypatch.setattr(upstream, "attempt_compile", graph_only)
     found = []
     for name, compiled in (("eager", False), ("compiled", True)):
-        run = options(data_yaml, tmp_path / name, model_t=str(teacher_pt), compile=compiled)
+        run = options(data_yaml, tmp_path / name, model_t=str(teacher_pt), distill_feat="cwd", compile=compiled)
         YOLO(student_yaml).train(**run)
         found.append(rows(tmp_path / name)[0])
     eager, fast = found
@@ -121,5 +121,6 @@ def test_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):
 def test_a_run_with_generated_code(data_yaml, teacher_pt, student_yaml, tmp_path):
     """The same with upstream's own call, inductor."""
     torch._dynamo.reset()
-    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), compile=True, epochs=2))
+    more = {"model_t": str(teacher_pt), "distill_feat": "cwd", "compile": True}
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, epochs=2, **more))
     assert len(rows(tmp_path)) == 2 and rows(tmp_path)[1]["train/dfea_loss"] > 0

@@ -79,7 +79,7 @@ def test_resume_needs_no_argument(optimizer, data_yaml, teacher_pt, student_yaml
 
 def test_resume_with_another_teacher(data_yaml, teacher_pt, student_yaml, wide_teacher_pt, tmp_path, log):
     """A teacher of other widths is allowed: its layers and their slots start fresh, said in one line."""
-    more = {"model_t": str(teacher_pt), "nbs": 4, "val": True}
+    more = {"model_t": str(teacher_pt), "distill_feat": "cwd", "nbs": 4, "val": True}
     interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, **more))
     YOLO(tmp_path / "run/weights/last.pt").train(resume=True, model_t=str(wide_teacher_pt))
     assert sum("start fresh" in line for line in log()) == 1
@@ -98,7 +98,7 @@ def test_resume_without_teacher_file(data_yaml, teacher_pt, student_yaml, tmp_pa
 
 def test_resume_plainly(data_yaml, teacher_pt, student_yaml, tmp_path):
     """`model_t=None` on resume goes on without distillation."""
-    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), nbs=4))
+    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), distill_feat="cwd", nbs=4))
     model = YOLO(tmp_path / "run/weights/last.pt")
     model.train(resume=True, model_t=None)
     assert model.trainer.distill is None
@@ -117,7 +117,7 @@ def test_live_teacher_resumes(data_yaml, teacher_pt, student_yaml, tmp_path):
 
 def test_checkpoint_holds_plain_values(data_yaml, teacher_pt, student_yaml, tmp_path):
     """The resume state is tensors and values only: no class of ours is pickled."""
-    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt)))
+    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), distill_feat="cwd"))
     ckpt = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)
     torch.save(ckpt["distill"], tmp_path / "own.pt")
     state = torch.load(tmp_path / "own.pt", weights_only=True)
