@@ -1,4 +1,4 @@
-"""Every student family with every teacher family, by `model_t` alone."""
+"""Every student family with every teacher family, by the recipe and a feature term beside it."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def cells(folder: Path, rows: Sequence[str], columns: Sequence[str], more: bool 
     for s, t in pairs:
         teacher = write_teacher(yamls[t], dict(enumerate(CLASSES)), folder / f"teachers/{t}.pt", IMGSZ)
         arguments = {"data": str(data), "imgsz": IMGSZ, "batch": BATCH, "device": "cpu", "model_t": str(teacher)}
+        arguments["distill_feat"] = "cwd"  # by itself the recipe has none where predictions can be compared
         yield run(s, t, yamls[s], folder, **arguments)
 
 
@@ -62,10 +63,10 @@ def page(cells: Sequence[Cell]) -> str:
     sizes = ", ".join(y[: -len(".yaml")] for y in FAMILIES.values())
     return f"""# Student family <- teacher family
 
-Each cell is a short real run by `model_t` alone, on a CPU: {IMAGES} drawn images of {IMGSZ} pixels, {IMAGES // BATCH} steps, random weights.
-It says that the pair trains and with which terms, not how much is gained. The number stands for the terms of the
-default recipe that were computed, with their levels or branches; the others do not fit the two heads and were left out
-with a line in the log. Every family is there at its smallest size: {sizes}.
+Each cell is a short real run by the recipe and `distill_feat=cwd`, on a CPU: {IMAGES} drawn images of {IMGSZ} pixels, {IMAGES // BATCH} steps, random weights.
+It says that the pair trains and with which terms, not how much is gained. The number stands for the terms that
+were computed, with their levels or branches; the recipe's others do not fit the two heads and were left out with a line
+in the log. Every family is there at its smallest size: {sizes}.
 
     python scripts/matrix.py pairs --out docs/results
 
