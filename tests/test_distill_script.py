@@ -59,7 +59,7 @@ def test_compares_what_it_trained(trained):
     """The table has the three models, on the screen and as CSV; the pictures show something."""
     folder, said = trained
     rows = [x.split(",") for x in (folder / "comparison.csv").read_text().splitlines()]
-    assert rows[0] == ["model", "weights", "parameters", "GFLOPs", "mAP50-95", "mAP50", "ms"]
+    assert rows[0] == ["model", "weights", "parameters", "GFLOPs", "ms", "mAP50-95", "mAP50"]
     assert [r[0] for r in rows[1:]] == ["teacher", "plain", "distilled"]
     assert int(rows[1][2]) > int(rows[2][2]) == int(rows[3][2])
     assert "distilled - plain" in said
