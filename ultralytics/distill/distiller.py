@@ -27,7 +27,7 @@ class Distiller(BaseDistiller):
 
     Attributes:
         terms (nn.ModuleList): The terms in use.
-        shares (dict[str, float]): What the student's criterion multiplies each branch's loss by, where it weighs them.
+        shares (dict[str, float]): How the student's criterion weighs each branch's loss, 1 on average; where it does.
             A term follows its branch; those of maps follow `one2many`, whose loss alone reaches the maps.
 
     Args:

@@ -29,7 +29,7 @@ class Tapped:
         output (Any): What the head returned.
         features (dict[str, list[torch.Tensor]]): For each branch the inner features of the class head, level by level.
         tails (dict[str, list[nn.Module]]): For each branch what follows them in the class head, frozen; a teacher's.
-        shares (dict[str, float]): What the student's criterion multiplies each branch's loss by, where it weighs them.
+        shares (dict[str, float]): How the student's criterion weighs each branch's loss, 1 on average; where it does.
     """
 
     maps: dict[int, torch.Tensor] = field(default_factory=dict)

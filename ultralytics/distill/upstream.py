@@ -112,11 +112,11 @@ def _join_levels(head: nn.Module, inputs: Sequence[torch.Tensor], maps: Sequence
 
 
 def branch_shares(criterion: Any) -> dict[str, float]:
-    """Return what an end-to-end criterion multiplies each branch's loss by at this epoch; nothing of one that does not.
+    """Return how an end-to-end criterion weighs each branch at this epoch, 1 on average; nothing of others.
 
     That of 8.4 moves from `one2many`, the only branch that teaches more than its own head, to `one2one`.
     """
-    return {"one2many": criterion.o2m, "one2one": criterion.o2o} if hasattr(criterion, "o2m") else {}
+    return {"one2many": 2 * criterion.o2m, "one2one": 2 * criterion.o2o} if hasattr(criterion, "o2m") else {}
 
 
 def no_items(device: torch.device) -> Any:

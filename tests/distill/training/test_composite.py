@@ -147,8 +147,8 @@ def test_terms_follow_the_weights_of_the_students_branches(make_model, make_comp
     student.criterion.o2m, student.criterion.o2o = 0.25, 0.75
     *_, feature, response = composite(make_batch())[0] / len(make_batch()["img"])
     parts = composite.take_means()
-    assert feature.item() == pytest.approx(0.25 * sum(v for k, v in parts.items() if k.startswith("distill/cwd")))
-    both = 0.25 * parts["distill/bckd/one2many"] + 0.75 * parts["distill/bckd/one2one"]
+    assert feature.item() == pytest.approx(0.5 * sum(v for k, v in parts.items() if k.startswith("distill/cwd")))
+    both = 0.5 * parts["distill/bckd/one2many"] + 1.5 * parts["distill/bckd/one2one"]
     assert response.item() == pytest.approx(3 * both)
 
 
