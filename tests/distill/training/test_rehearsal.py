@@ -107,7 +107,7 @@ def test_terms_that_ask_for_labels(terms, make_model, make_composite):
 def test_auto_batch_of_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, log):
     """`batch=-1` on a CPU is upstream's default, said by upstream, and the run distils."""
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), batch=-1))
-    assert [x for x in log() if "intended for GPU devices" in x] and rows(tmp_path)[0]["train/dfea_loss"] > 0
+    assert [x for x in log() if "intended for GPU devices" in x] and rows(tmp_path)[0]["train/dlogit_loss"] > 0
 
 
 def test_out_of_memory_halves_the_batch(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch, log):
@@ -149,6 +149,6 @@ def test_decay_follows_the_halved_batch(data_yaml, teacher_pt, student_yaml, tmp
     monkeypatch.setattr(Composite, "loss", loss)
     model = YOLO(student_yaml)
     model.add_callback("on_train_batch_end", look)
-    run = options(data_yaml, tmp_path, model_t=str(teacher_pt), batch=4, nbs=2, optimizer="SGD")
+    run = options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_feat="cwd", batch=4, nbs=2, optimizer="SGD")
     model.train(**run)
     assert len(set(found[-1].values())) == 1 and len(found[-1]) == 2 and seen[1:] == [2] * 4
