@@ -152,6 +152,17 @@ def test_terms_follow_the_weights_of_the_students_branches(make_model, make_comp
     assert response.item() == pytest.approx(3 * both)
 
 
+def test_a_distiller_is_shown_what_it_asked_for(make_model, make_composite, make_batch, monkeypatch):
+    """The map at which gradients are looked at is not among the distiller's, nor does its size excuse a zero term."""
+    composite = make_composite(
+        make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl"
+    )
+    shown, whole = [], composite.distiller.forward
+    monkeypatch.setattr(composite.distiller, "forward", lambda s, *more: shown.append(dict(s.maps)) or whole(s, *more))
+    composite(make_batch(size=32, task="classify"))  # one cell in the last map
+    assert shown == [{}] and composite.checked
+
+
 def test_means_over_the_epoch(composite, make_batch):
     """Parts are averaged since the last call, which starts anew."""
     single = []

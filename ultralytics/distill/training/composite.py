@@ -104,13 +104,15 @@ class Composite(nn.Module):
         columns, factor = dict.fromkeys(distiller.columns, self._nothing(task)), batch_factor(student, batch)
         if self.weight:
             self.beside.join()
+            shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
+            seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}  # the distiller is shown what it asked for
             columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
             if not self.checked:
                 one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
                 check_terms(distiller, parts, zero_is_normal=one)
                 self.checked = not one
             columns = self.record.add(columns, parts)
-            scale = self.balance(task.sum(), {k: v * factor for k, v in columns.items()}, self._shared(seen))
+            scale = self.balance(task.sum(), {k: v * factor for k, v in columns.items()}, shared)
             columns = {k: v * self.weight * scale for k, v in columns.items()}
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
@@ -129,10 +131,6 @@ class Composite(nn.Module):
                 return *student(batch), seen
         output = self._orig_mod(batch["img"])  # compiled: the criterion stays outside, as upstream has it
         return *student.loss(batch, output), compiled.read(student, output)
-
-    def _shared(self, seen: Tapped) -> dict[int, torch.Tensor]:
-        """Return the maps by layer, up to the last one from which all levels of the head come."""
-        return {k: v for k, v in seen.maps.items() if k <= self.trunk}
 
     def _nothing(self, task: torch.Tensor) -> torch.Tensor:
         """Return zero; the weights take part where upstream's DDP counts on that in every step, as it does compiled."""
