@@ -14,8 +14,8 @@ from ultralytics.distill.terms.balance import BALANCES, Ratio
 from ultralytics.distill.values import choice, image_size, is_auto, number, numbers, whole
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-RECIPE: dict[str, dict[str, float]] = {"feat": {"cwd": 1}, "rel": {}}  # what `auto` means: terms and their gains;
-# the feature term serves where predictions do not teach all of the student's classes
+# What `auto` means: terms and their gains. The feature term serves where predictions do not teach all classes.
+RECIPE: dict[str, dict[str, float]] = {"feat": {"cwd": 1}, "rel": {}}
 RESPONSES: dict[str, dict[str, float]] = {  # what it means for predictions, by task
     "detect": {"bckd": 1, "ld": 4, "giou": 4},
     "segment": {"bckd": 1, "ld": 4, "giou": 4, "mask": 1},

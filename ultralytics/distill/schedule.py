@@ -27,14 +27,19 @@ class Constant:
 
 
 @dataclass
-class Cosine(Constant):
-    """Half a cosine from 1 to `end` over the run, as DAMO-YOLO (arXiv 2211.15444) uses it with `end` 0.1."""
+class Falling(Constant):
+    """What ends at another weight than it begins with."""
 
     end: float = 0.1
 
     def __post_init__(self) -> None:
         """Check the parameter before the first batch asks."""
         require_parameter("distill_schedule", self, "end", least=0)
+
+
+@dataclass
+class Cosine(Falling):
+    """Half a cosine from 1 to `end` over the run, as DAMO-YOLO (arXiv 2211.15444) uses it with `end` 0.1."""
 
     def __call__(self, run: float, epoch: float) -> float:
         """Return the weight at a progress of the run."""
@@ -42,14 +47,8 @@ class Cosine(Constant):
 
 
 @dataclass
-class Linear(Constant):
+class Linear(Falling):
     """A straight line from 1 to `end` over the run."""
-
-    end: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check the parameter before the first batch asks."""
-        require_parameter("distill_schedule", self, "end", least=0)
 
     def __call__(self, run: float, epoch: float) -> float:
         """Return the weight at a progress of the run."""
