@@ -73,7 +73,8 @@ def main(line: list[str]) -> None:
     if last := given.pop("resume", None):  # an interrupted run brings its own arguments
         last = str(given.pop("model", None) if last is True else last)
         model, models = YOLO(last), {}
-        model.train(resume=last, **given)
+        with command.interruptible(model):
+            model.train(resume=last, **given)
     else:
         drawn = {**ARGS, **given}["data"] is None
         args = {**ARGS, **(DEMO if drawn else {}), **given}
@@ -88,7 +89,8 @@ def main(line: list[str]) -> None:
             run = {**args, **changes, "project": str(folder), "name": name}
             LOGGER.info(f"\n{colorstr('bold', f'Training: {name}')} ({run['model']}, {run['epochs']} epochs)")
             model = open_model(run["model"])
-            model.train(**run)
+            with command.interruptible(model):
+                model.train(**run)
             return model
 
         if args["model_t"] is None:

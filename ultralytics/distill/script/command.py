@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from ultralytics.cfg import get_cfg, merge_equals_args, parse_key_value_pair
 from ultralytics.distill import config as configuration
 from ultralytics.distill.spelling import accept_old_names
 from ultralytics.distill.upstream import load_yaml
+from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_yaml
 
 if TYPE_CHECKING:
@@ -65,6 +68,18 @@ def use_threads(asked: str | None) -> None:
 
     if asked and asked.isdigit() and int(asked) > 0:
         torch_utils.NUM_THREADS = int(asked)
+
+
+@contextmanager
+def interruptible(model: YOLO) -> Iterator[None]:
+    """Let Ctrl-C in a training end the script with a sentence that says how to go on, and the shell's status for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        last = getattr(model.trainer, "last", None)
+        how = f"go on with: python distill.py resume={last}" if last and last.is_file() else "no epoch was completed."
+        LOGGER.info(f"\nInterrupted; {how}")
+        sys.exit(130)
 
 
 def best(model: YOLO) -> Path:
