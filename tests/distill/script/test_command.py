@@ -58,8 +58,8 @@ def test_threads_are_those_the_user_asked_for(asked, threads, monkeypatch):
     assert torch_utils.NUM_THREADS == threads
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
-def test_an_interrupted_training_says_how_to_go_on(epoch, data_yaml, student_yaml, teacher_pt, tmp_path, log):
+@pytest.mark.parametrize("epoch, taught", [(0, True), (1, True), (1, False)])
+def test_an_interrupted_training_says_how_to_go_on(epoch, taught, data_yaml, student_yaml, teacher_pt, tmp_path, log):
     """Ctrl-C ends the script with the shell's status for it and the line to type, if an epoch was completed."""
     model = YOLO(student_yaml)
 
@@ -69,11 +69,12 @@ def test_an_interrupted_training_says_how_to_go_on(epoch, data_yaml, student_yam
 
     model.add_callback("on_train_batch_end", interrupt)
     with pytest.raises(SystemExit) as left, command.interruptible(model):
-        model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), epochs=2))
+        model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt) if taught else None, epochs=2))
     says = [x for x in log() if "Interrupted; " in x]
     last = tmp_path / "run/weights/last.pt"
     assert left.value.code == 130 and len(says) == 1 and last.is_file() == bool(epoch)
-    assert (f"resume={last}" if epoch else "no epoch was completed") in says[0]
+    line = f"python distill.py resume={last}" if taught else f"yolo train resume=True model={last}"
+    assert (line if epoch else "no epoch was completed") in says[0]
     if epoch:
         YOLO(last).train(resume=True)
         assert [r["epoch"] for r in rows(tmp_path)] == [1, 2]

@@ -76,9 +76,12 @@ def interruptible(model: YOLO) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        last = getattr(model.trainer, "last", None)
-        how = f"go on with: python distill.py resume={last}" if last and last.is_file() else "no epoch was completed."
-        LOGGER.info(f"\nInterrupted; {how}")
+        run = model.trainer
+        if run is not None and run.last.is_file():
+            line = "python distill.py resume=" if run.distill else "yolo train resume=True model="
+            LOGGER.info(f"\nInterrupted; go on with: {line}{run.last}")
+        else:
+            LOGGER.info("\nInterrupted; no epoch was completed.")
         sys.exit(130)
 
 
