@@ -115,7 +115,7 @@ class Distiller(BaseDistiller):
     def _choose_maps(config: Config, teacher: nn.Module, whole: bool) -> list[Term]:
         """Return the feature and relation terms; the recipe's is left out where it is not needed or has no map.
 
-        It slows the first epochs of a training, more than it gives where predictions teach: docs/results/recipe.md.
+        It mostly slows the first epochs and gives no more in the end where predictions teach: docs/results/recipe.md.
         """
         maps = [t for t in config.terms if t.kind != "logit"]
         for term in (t for t in maps if t.auto):
