@@ -78,3 +78,17 @@ def test_an_interrupted_training_says_how_to_go_on(epoch, taught, data_yaml, stu
     if epoch:
         YOLO(last).train(resume=True)
         assert [r["epoch"] for r in rows(tmp_path)] == [1, 2]
+
+
+def test_an_interrupted_end_has_nothing_to_go_on_to(data_yaml, student_yaml, tmp_path, log):
+    """Ctrl-C after the last epoch names the weights: a finished run cannot be resumed."""
+    model = YOLO(student_yaml)
+
+    def interrupt(trainer):
+        raise KeyboardInterrupt
+
+    model.add_callback("on_train_end", interrupt)
+    with pytest.raises(SystemExit), command.interruptible(model):
+        model.train(**options(data_yaml, tmp_path))
+    last = tmp_path / "run/weights/last.pt"
+    assert last.is_file() and any(f"Interrupted after the last epoch; the weights are {last}" in x for x in log())

@@ -77,11 +77,13 @@ def interruptible(model: YOLO) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         run = model.trainer
-        if run is not None and run.last.is_file():
+        if run is None or not run.last.is_file():
+            LOGGER.info("\nInterrupted; no epoch was completed.")
+        elif run.stop:
+            LOGGER.info(f"\nInterrupted after the last epoch; the weights are {run.last}")
+        else:
             line = "python distill.py resume=" if run.distill else "yolo train resume=True model="
             LOGGER.info(f"\nInterrupted; go on with: {line}{run.last}")
-        else:
-            LOGGER.info("\nInterrupted; no epoch was completed.")
         sys.exit(130)
 
 
