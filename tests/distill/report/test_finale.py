@@ -110,6 +110,17 @@ def test_table_of_many_classes_and_of_one():
     assert "nut" not in finale._short(one)
 
 
+@pytest.mark.parametrize(
+    "teacher, student, says", [(0.5, 0.46, "92% of its teacher's"), (0.5, 0.44, ""), (0.0, 0.1, ""), (None, 0.1, "")]
+)
+def test_advice_for_a_student_that_is_close(teacher, student, says):
+    """A student close to its teacher's accuracy is told so; nothing is said where the teacher was not measured."""
+    facts = [{} if v is None else {"parameters": 9.0, "mAP50-95": v, "mAP50": 0.9} for v in (teacher, student)]
+    text = finale._advice([Contender(n, "x.pt", f) for n, f in zip(("teacher", "student"), facts)])
+    assert says in text and bool(text) == bool(says)
+    assert finale._advice([Contender("student", "x.pt", facts[1])]) == ""
+
+
 def test_a_plain_run_has_no_report(tmp_path):
     """The script says what is missing."""
     with pytest.raises(SystemExit, match="holds no distilled run"):

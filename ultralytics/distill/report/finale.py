@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0  # what validating the teacher may take at the end of a run; `scripts/report.py` takes its time
 BOXES = {"detect", "segment", "pose"}
+CLOSE = 0.9  # share of its teacher's mAP50-95 from which a student has little more to learn: docs/results/recipe.md
 
 
 def note_start(trainer: BaseTrainer) -> None:
@@ -95,7 +96,8 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, seconds: f
     _fill(rows, args, seconds)
     _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
-    LOGGER.info(f"\n{_short(rows)}\n\nReport saved to {colorstr('bold', folder / 'distill.png')}, and beside it")
+    text = f"\n{_short(rows)}\n{_advice(rows)}\n"
+    LOGGER.info(f"{text}Report saved to {colorstr('bold', folder / 'distill.png')}, and beside it")
 
 
 def measure(student: nn.Module, source: Source, config: Config, args: dict[str, Any]) -> dict[str, float]:
@@ -181,6 +183,17 @@ def _short(rows: Sequence[Contender]) -> str:
     lines = [f"{k[3:]:>24} {rows[0].facts[k]:8.3f} {rows[1].facts[k]:8.3f}" for k in gaps]
     more = f", the {len(gaps)} furthest behind of {len(classes)}" if len(gaps) < len(classes) else ""
     return "\n".join([text, "", f"{'AP50-95 by class' + more:>24}  teacher  student", *lines])
+
+
+def _advice(rows: Sequence[Contender]) -> str:
+    """Return a line for a student that has come close to its teacher, which then holds back as much as it helps."""
+    scores = [next((v for k, v in r.facts.items() if k.startswith("mAP50-95")), 0.0) for r in rows]
+    if len(scores) < 2 or not scores[0] or scores[1] < CLOSE * scores[0]:
+        return ""
+    return (
+        f"\nThe student has {scores[1] / scores[0]:.0%} of its teacher's mAP50-95: a better teacher may give more, or "
+        f"'distill_schedule=linear(end=0.1)', which lets go of this one.\n"
+    )
 
 
 def _save(rows: Sequence[Contender], file: Path) -> None:
