@@ -37,7 +37,7 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     others = iter(OURS * len(methods))
     colors = {m: COLORS.get(m) or next(others) for m in methods}
     size = (11, (0.5 * len(methods) + 1.3) * len(shown) + 0.8)
-    fig, axes = plt.subplots(len(shown), 2, figsize=size, squeeze=False, sharey=True)
+    fig, axes = plt.subplots(len(shown), 2, figsize=size, squeeze=False, sharey=True, layout="constrained")
     for (left, right), metric in zip(axes, shown):
         found = lines(rows, metric)
         for y, x in enumerate(found):
@@ -59,7 +59,6 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
             a.margins(x=0.08)
     fig.suptitle(title, fontsize=9, x=0.01, ha="left", color="#57606a")
     fig.supxlabel("a dot is a seed, the bar its mean with the 95 percent interval", fontsize=9, color="#57606a")
-    fig.tight_layout()
     fig.savefig(file, dpi=130)
     plt.close(fig)
 
