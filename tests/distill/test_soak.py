@@ -14,6 +14,7 @@ def test_nothing_piles_up(tmp_path):
         assert len({x[key] for x in found[1:]}) == 1, (key, [x[key] for x in found])
 
 
+@pytest.mark.slow
 def test_a_leak_is_seen(tmp_path, monkeypatch):
     """A term that keeps its maps, and a tap that leaves its hook, show in the counts."""
     from ultralytics.distill.terms.term import MapTerm

@@ -192,6 +192,7 @@ def test_resnet_teaches_a_detector(data_yaml, student_yaml, tmp_path, log):
     assert Path(tmp_path / "run/weights/teacher.pt").is_file()
 
 
+@pytest.mark.slow
 def test_vit_teaches_a_detector(data_yaml, student_yaml, tmp_path, log):
     """A transformer that takes one size only and returns a map teaches the level of its stride; the report has it."""
     timm = pytest.importorskip("timm", reason=f"timm is {HOW}")

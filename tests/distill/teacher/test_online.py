@@ -48,6 +48,7 @@ def test_gradients_stay_apart(data_yaml, student_yaml, teacher_pt, tmp_path):
     assert seen[0] and all(torch.equal(a, b) for a, b in zip(*seen))
 
 
+@pytest.mark.slow
 def test_own_groups_and_freeze(data_yaml, student_yaml, teacher_pt, tmp_path):
     """The teacher's weights are optimised by upstream's rules; the student's `freeze` leaves it alone."""
 
@@ -68,6 +69,7 @@ def test_own_groups_and_freeze(data_yaml, student_yaml, teacher_pt, tmp_path):
     run(student_yaml, arguments, on_train_batch_end=look)
 
 
+@pytest.mark.slow
 def test_one_forward_of_the_whole_graph(data_yaml, student_yaml, teacher_pt, tmp_path):
     """The online teacher runs once a step, though its loss, maps and predictions are all used."""
     calls = []

@@ -57,6 +57,7 @@ def test_several_resume(data_yaml, student_yaml, teacher_pt, wide_teacher_pt, tm
     assert kept and all(torch.equal(v, found[k]) for k, v in kept.items())
 
 
+@pytest.mark.slow
 def test_own_average(data_yaml, student_yaml, tmp_path):
     """`model_t=ema`: the average teaches, its word grows from nothing over the first fifth of the run, and resumes."""
     weights = []

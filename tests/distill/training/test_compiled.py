@@ -56,6 +56,7 @@ def test_same_loss_and_gradient(student, teacher, make_model, make_composite, ma
     torch.testing.assert_close(grad_c, grad, rtol=1e-3, atol=1e-3 * grad.abs().max().item())
 
 
+@pytest.mark.slow
 def test_compiled_once(make_model, make_composite, make_batch):
     """No step after the first compiles anything, the schedule's pauses included."""
     composite = make_composite(make_model(), make_model(seed=1, trained=True), distill_feat="cwd", distill_logit="bckd")

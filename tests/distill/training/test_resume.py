@@ -56,7 +56,7 @@ def follow(model):
     return seen
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+@pytest.mark.parametrize("optimizer", ["SGD", pytest.param("AdamW", marks=pytest.mark.slow)])
 def test_resume_needs_no_argument(optimizer, data_yaml, teacher_pt, student_yaml, tmp_path):
     """`resume=True` alone: epoch, schedules, distiller, its optimizer state and the average are those at the stop."""
     more = {"model_t": str(teacher_pt), "distill_feat": "[cwd,mgd]", "distill_schedule": "linear", "nbs": 4}
