@@ -20,6 +20,7 @@ VARIANTS = [
     ("at", {"over": "channel"}),
     ("bckd", {"norm": "npos", "beta": 2.0}),
     ("bckd", {"beta": 1.5, "alpha": 0.7}),
+    ("relative", {"tau": 2.0, "alpha": 0.7}),
     ("bce", {"alpha": 0.7}),
     ("kl", {"alpha": 0.7}),
     ("dist", {"tau": 2.0, "alpha": 0.7}),
@@ -48,7 +49,7 @@ def backward(case, context=None) -> torch.Tensor:
 
 def test_names_are_spelled_as_users_type_them():
     """Every name is the lower-case class name, in one dict only, so messages can name a loss by its class."""
-    assert len(ALL) == len(FEATURE) + len(RESPONSE) + len(RELATION) == 25
+    assert len(ALL) == len(FEATURE) + len(RESPONSE) + len(RELATION) == 26
     assert all(name == cls.__name__.lower() for name, cls in ALL.items())
 
 
@@ -167,7 +168,7 @@ def test_no_look_at_the_values(case, name):
 # docstrings say. mgd: masked map, hidden map, error. sl2: hidden map, error. crosskd: 2 in the branch, 1 in the loss.
 KEPT = {"cosine": 1, "cwd": 1, "fgd": 1, "mgd": 3, "pkd": 1, "sl2": 2}
 KEPT |= {"bce": 1, "bckd": 1, "crosskd": 2.6, "dist": 5.4, "giou": 1, "kl": 2, "ld": 1, "mse": 1}
-KEPT |= {"cwdmap": 1, "depth": 3, "mask": 1, "pose": 6.5, "probiou": 1.2}
+KEPT |= {"relative": 2, "cwdmap": 1, "depth": 3, "mask": 1, "pose": 6.5, "probiou": 1.2}
 
 
 @every

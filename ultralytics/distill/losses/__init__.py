@@ -29,6 +29,7 @@ from .mse import MSE
 from .pkd import PKD
 from .pose import Pose
 from .probiou import ProbIoU
+from .relative import Relative
 from .rkd import RKD
 from .sl2 import SL2
 from .sp import SP
@@ -45,6 +46,7 @@ FEATURE: dict[str, type[Loss]] = {
     "sl2": SL2,
 }
 RESPONSE: dict[str, type[Loss]] = {
+    "relative": Relative,
     "bckd": BCKD,
     "bce": BCE,
     "kl": KL,
