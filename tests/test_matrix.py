@@ -17,13 +17,13 @@ from ultralytics.distill.upstream import LINE
 def test_a_cell_is_a_real_run(tmp_path, capsys):
     """The command trains the pair, prints the terms that were computed, and writes page and CSV."""
     assert matrix.main(["pairs", "--rows", "v8", "--columns", "26", "--out", str(tmp_path)]) == 0
-    assert "v8 <- 26: works: cwd P3 P4 P5, bckd" in capsys.readouterr().out
+    assert "v8 <- 26: works: cwd P3 P4 P5, relative" in capsys.readouterr().out
     with open(tmp_path / "pairs.csv") as f:
         assert list(csv.DictReader(f)) == [
-            {"row": "v8", "column": "26", "outcome": "works", "says": "cwd P3 P4 P5, bckd, giou"}
+            {"row": "v8", "column": "26", "outcome": "works", "says": "cwd P3 P4 P5, relative, giou"}
         ]
     page = (tmp_path / "pairs.md").read_text()
-    assert "| **v8** | works (1) |" in page and "\n1. cwd P3 P4 P5, bckd, giou\n" in page
+    assert "| **v8** | works (1) |" in page and "\n1. cwd P3 P4 P5, relative, giou\n" in page
 
 
 def test_sentences_and_crashes(tmp_path):

@@ -69,7 +69,7 @@ def parts(file: Path) -> str:
         file (Path): The run's results.csv.
 
     Returns:
-        (str): `cwd P3 P4 P5, bckd, ld`.
+        (str): `cwd P3 P4 P5, relative, ld`.
     """
     values = {name: found[-1] for name, found in term_parts(read_columns(file)).items()}
     if not values or not all(math.isfinite(v) for v in values.values()) or not any(values.values()):

@@ -45,7 +45,7 @@ def check(folder):
     """Whether the terms were computed in the first epoch, are finite, and what came out is plain."""
     first = rows(folder)[0]
     terms = {k: v for k, v in first.items() if k.startswith(("distill/", "train/dfea", "train/dlogit"))}
-    assert {"train/dfea_loss", "train/dlogit_loss", "distill/cwd/P3", "distill/bckd"} <= set(terms)
+    assert {"train/dfea_loss", "train/dlogit_loss", "distill/cwd/P3", "distill/relative"} <= set(terms)
     assert all(0 < v < 1e4 for v in terms.values())
     ckpt = torch.load(folder / "run/weights/last.pt", weights_only=False)
     assert "distill" not in ckpt and type(ckpt["model"]).__name__ == "DetectionModel"

@@ -30,7 +30,7 @@ def names(config):
 def test_a_teacher_alone_is_the_recipe(make_args):
     """`model_t` needs no other argument: the recipe's terms and gains, constant weight to the end."""
     c = read(make_args())
-    assert names(c) == [("feat", "cwd", 1), ("logit", "bckd", 1), ("logit", "ld", 4), ("logit", "giou", 4)]
+    assert names(c) == [("feat", "cwd", 1), ("logit", "relative", 1), ("logit", "ld", 4), ("logit", "giou", 4)]
     assert all(t.auto for t in c.terms) and c.columns == ["dfea_loss", "dlogit_loss"]
     assert (c.layers, c.tau, c.alpha, c.schedule.name, c.stop, c.precision) == ("auto", None, 1, "constant", 0, "auto")
 

@@ -149,7 +149,7 @@ def test_the_recipe_compares_maps_where_classes_lack(make_model, make_distiller)
     student, teacher = make_model(), make_model(seed=1, trained=True)
     student.names, teacher.names = {0: "a", 1: "b", 2: "c"}, {0: "b", 1: "c", 2: "d"}
     parts = make_distiller(student, teacher, distill_feat="auto", distill_logit="auto").parts
-    assert parts == ["cwd/P3", "cwd/P4", "cwd/P5", "bckd", "ld", "giou"]
+    assert parts == ["cwd/P3", "cwd/P4", "cwd/P5", "relative", "ld", "giou"]
 
 
 def test_heads_without_a_common_level(make_model, make_distiller):
@@ -175,13 +175,13 @@ def test_scores_that_the_teacher_does_not_have(teacher, layers, says, make_model
 def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
     """What the recipe chose and these heads cannot serve is left out with one line; the rest trains."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
-    cases = (dual, ["ld", "cwd"]), (classifier, ["ld", "giou", "cwd"]), (detr, ["bckd", "ld", "giou"])
+    cases = (dual, ["ld", "cwd"]), (classifier, ["relative", "ld", "giou"]), (detr, ["relative", "ld", "giou"])
     for model, left in cases:
         d = make_distiller(model, model, distill_feat="auto", distill_logit="auto")
         said = [x for x in log() if "leaving out" in x]
         assert [x.split("leaving out ")[1].split(":")[0] for x in said] == left
-        assert {p.split("/")[0] for p in d.parts} == {"cwd", "bckd", "ld", "giou"} - set(left)
-        assert d.columns == (["dfea_loss"] if model is detr else ["dlogit_loss"])
+        assert {p.split("/")[0] for p in d.parts} == {"cwd", "relative", "ld", "giou"} - set(left)
+        assert d.columns == (["dlogit_loss"] if model is dual else ["dfea_loss"])
         log.clear()
 
 

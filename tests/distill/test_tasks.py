@@ -12,8 +12,8 @@ from ultralytics.distill.upstream import LINE, save_yaml
 FAMILY = "yolo26n" if LINE == "8.4" else "yolo11n"
 SUFFIXES = ("detect", ""), ("segment", "-seg"), ("pose", "-pose"), ("obb", "-obb"), ("classify", "-cls")
 MODELS = {task: f"{FAMILY}{suffix}.yaml" for task, suffix in (*SUFFIXES, ("semantic", "-sem"), ("depth", "-depth"))}
-BOXES = ["bckd", "giou"]
-TERMS = {"detect": BOXES, "segment": [*BOXES, "mask"], "pose": [*BOXES, "pose"], "obb": ["bckd", "probiou"]}
+BOXES = ["relative", "giou"]
+TERMS = {"detect": BOXES, "segment": [*BOXES, "mask"], "pose": [*BOXES, "pose"], "obb": ["relative", "probiou"]}
 RECIPE = {"classify": ["kl"], "semantic": ["cwdmap"], "depth": ["depth"]}
 for task, terms in TERMS.items():
     if LINE == "8.4":  # two branches and no bins
@@ -52,10 +52,10 @@ def test_one_class(things, tmp_path, log):
     """A set of one class, and a teacher that knows it among others."""
     _, student, teacher = things("detect")
     data = draw_set("detect", tmp_path / "set", names=("green",))
-    YOLO(student).train(**options(data, tmp_path, model_t=teacher, distill_logit="[bckd,giou]"))
+    YOLO(student).train(**options(data, tmp_path, model_t=teacher, distill_logit="[relative,giou]"))
     assert [x for x in log() if "compare 1 of 1 classes by name: green (0 <- 1)" in x]
     row = rows(tmp_path)[0]
-    parts = [k for k in row if k.startswith(("distill/bckd", "distill/giou"))]
+    parts = [k for k in row if k.startswith(("distill/relative", "distill/giou"))]
     assert len(parts) == (4 if LINE == "8.4" else 2) and all(0 < row[k] < 100 for k in parts)
 
 

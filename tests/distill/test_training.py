@@ -20,12 +20,12 @@ def test_recipe_alone(data_yaml, teacher_pt, student_yaml, tmp_path):
     model = YOLO(student_yaml)
     model.train(**options(data_yaml, tmp_path, epochs=2, val=True, plots=True, model_t=str(teacher_pt)))
     header = columns(tmp_path)
-    assert {"train/dlogit_loss", "distill/bckd", "distill/ld", "distill/giou"} <= set(header)
+    assert {"train/dlogit_loss", "distill/relative", "distill/ld", "distill/giou"} <= set(header)
     assert not {"train/dfea_loss", "distill/cwd/P3"} & set(header)  # predictions teach all classes
     assert not [c for c in header if c.startswith("val/d") and "dfl" not in c]  # no column that is always zero
     for row in rows(tmp_path):
         boxes = 4 * (row["distill/ld"] + row["distill/giou"])
-        assert row["train/dlogit_loss"] == pytest.approx(row["distill/bckd"] + boxes, rel=1e-3)
+        assert row["train/dlogit_loss"] == pytest.approx(row["distill/relative"] + boxes, rel=1e-3)
     assert "dlogit_loss" in model.trainer.progress_string()
     assert (tmp_path / "run/results.png").stat().st_size > 10_000
     args = yaml.safe_load((tmp_path / "run/args.yaml").read_text())

@@ -17,10 +17,10 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 # What `auto` means: terms and their gains. The feature term serves where predictions do not teach all classes.
 RECIPE: dict[str, dict[str, float]] = {"feat": {"cwd": 1}, "rel": {}}
 RESPONSES: dict[str, dict[str, float]] = {  # what it means for predictions, by task
-    "detect": {"bckd": 1, "ld": 4, "giou": 4},
-    "segment": {"bckd": 1, "ld": 4, "giou": 4, "mask": 1},
-    "pose": {"bckd": 1, "ld": 4, "giou": 4, "pose": 1},
-    "obb": {"bckd": 1, "probiou": 1},
+    "detect": {"relative": 1, "ld": 4, "giou": 4},
+    "segment": {"relative": 1, "ld": 4, "giou": 4, "mask": 1},
+    "pose": {"relative": 1, "ld": 4, "giou": 4, "pose": 1},
+    "obb": {"relative": 1, "probiou": 1},
     "classify": {"kl": 1},
     "semantic": {"cwdmap": 1},
     "depth": {"depth": 1},

@@ -20,8 +20,8 @@ class KL(ClassLoss):
         L = tau^2 * mean over images (and positions) of KL(softmax(t / tau) || softmax(s / tau)),
 
     softmax over the classes. tau^2 keeps the gradient's size when tau changes. Not for sigmoid detectors, where it is
-    zero for one class and blind to a shift of all logits: `bckd` and `bce` are. Per-image mean: a batch's value is the
-    mean of its images'.
+    zero for one class and blind to a shift of all logits: `relative` adds where a class is, `bckd` and `bce` compare
+    the scores themselves. Per-image mean: a batch's value is the mean of its images'.
 
     Args:
         tau (float): Temperature.
