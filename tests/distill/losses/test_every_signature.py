@@ -32,6 +32,7 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
         ("bckd", {"beta": 0.5}, "beta=0.5 .*at least 1"),
         ("bckd", {"norm": "batch"}, "norm='batch' .*conf, npos"),
         ("bce", {"alpha": 1.1}, "alpha=1.1 .*at most 1"),
+        ("relative", {"tau": 0}, "tau=0"),
         ("kl", {"tau": -1}, "tau=-1"),
         ("dist", {"gamma": -1}, "gamma=-1"),
         ("ld", {"tau": True}, "tau=True"),
@@ -74,6 +75,7 @@ def test_unequal_inputs_are_refused(case, name):
         ("sl2", {}, "teacher_scores", "batch"),
         ("bckd", {"alpha": 0.5}, "target_scores", "student"),
         ("bckd", {"norm": "npos"}, "fg_mask", "student"),
+        ("relative", {"alpha": 0.5}, "target_scores", "student"),
         ("kl", {"alpha": 0.5}, "target_scores", "student"),
         ("ld", {}, "boxes", "teacher"),
         ("mse", {}, "shapes", "student"),
@@ -102,7 +104,7 @@ def test_callers_learn_what_a_loss_needs():
     assert ALL["at"](over="channel").align and not ALL["at"]().align
     assert {k for k, v in ALL.items() if v.needs_scores} == {"sl2"}
     assert {k for k, v in ALL.items() if v.needs_head} == {"crosskd"}
-    for name in ("bckd", "bce", "kl", "dist", "mse", "crosskd"):
+    for name in ("relative", "bckd", "bce", "kl", "dist", "mse", "crosskd"):
         assert ALL[name](alpha=0.5).needs_targets and not ALL[name]().needs_targets
     assert ALL["bckd"](norm="npos").needs_targets and ALL["crosskd"](norm="npos").needs_targets
     assert [k for k in FEATURE if "norm" in inspect.signature(FEATURE[k]).parameters] == [
@@ -128,6 +130,7 @@ def test_defaults():
     expected["sl2"] = {"channels_s": inspect.Parameter.empty, "channels_t": inspect.Parameter.empty}
     expected["bckd"] = expected["crosskd"] = {"beta": 1.0, "norm": "conf", "alpha": 1.0}
     expected["bce"] = expected["mse"] = {"alpha": 1.0}
+    expected["relative"] = {"tau": 1.0, "alpha": 1.0}
     expected["kl"] = {"tau": 4.0, "alpha": 1.0}
     expected["dist"] = {"tau": 1.0, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
     expected["ld"] = {"tau": 1.0}
