@@ -79,6 +79,7 @@ def best_batch(model):
     return autobatch.check_train_batch_size(OnGPU(model), imgsz=64, amp=False, batch=-1)
 
 
+@pytest.mark.slow
 def test_teacher_and_terms_count(gpu, make_model, make_composite):
     """Distilling leaves room for fewer images; more terms for still fewer, and an online teacher for the fewest."""
     student, teacher = make_model(), make_model(width=0.375, seed=1, trained=True)
