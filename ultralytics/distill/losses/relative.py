@@ -60,8 +60,6 @@ class Relative(ClassLoss):
         if self.alpha == 1:
             return logits
         soft = (logits / self.tau).softmax(dim)
-        label = self.need(student, "target_scores", "student's dict").to(soft)
-        self.same_shape(label, soft)
-        known = label.sum(dim, keepdim=True)
-        mixed = torch.lerp(label / known.clamp(min=TINY), soft, self.alpha).where(known > 0, soft)
-        return mixed.clamp(min=TINY).log() * self.tau
+        label = self.need(student, "target_scores", "student's dict")
+        shares = {"target_scores": label / label.sum(dim, keepdim=True)}  # not a number where there is no label
+        return self.mix(soft, shares).clamp(min=TINY).log() * self.tau
