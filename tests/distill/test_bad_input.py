@@ -81,7 +81,7 @@ BEFORE = [  # found before the results folder is made
 BUILT = [  # found when student and teacher are held against each other
     ({"distill_layers": [99]}, r"'distill_layers=\[\[99, 99\]\]': the student has layers 0 to 21 .* 99 is out"),
     ({"model_t": "yolov8n-cls.yaml", "distill_logit": "bckd"}, r"'distill_logit=bckd': predictions of Detect and "),
-    ({"distill_logit": "kl"}, r"'distill_logit=kl': it is a softmax over classes, .*; use bckd or bce"),
+    ({"distill_logit": "kl"}, r"'distill_logit=kl': it is a softmax over classes, .*; use relative or bckd"),
     ({"model_t": "other names", "distill_logit": "bckd"}, r"'distill_logit=bckd': no class name is shared: .*teacher"),
 ]  # fmt: skip
 FIRST = [  # found at the first batch

@@ -57,5 +57,5 @@ def test_detectors_are_refused(case, name):
     """Softmax over a sigmoid detector's classes is zero for one class and blind to a shift of all logits."""
     c = case(name)
     c.student["boxes"] = torch.zeros(1)
-    with pytest.raises(ValueError, match=f"{name} .*use bckd or bce"):
+    with pytest.raises(ValueError, match=f"{name} .*use relative or bckd"):
         c()

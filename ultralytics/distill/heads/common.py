@@ -98,7 +98,7 @@ def _fit_anchors(loss: type, student: nn.Module, teacher: nn.Module) -> None:
     heads, strides = [m.model[-1] for m in (student, teacher)], [head_strides(m) for m in (student, teacher)]
     bins = [h.reg_max for h in heads]
     if getattr(loss, "exclusive", False):
-        raise ValueError("it is a softmax over classes, which detectors do not have; use bckd or bce.")
+        raise ValueError("it is a softmax over classes, which detectors do not have; use relative or bckd.")
     wanted = getattr(loss, "bins", "any")
     if wanted == "dfl" and (bins[0] != bins[1] or bins[0] < 2):
         raise ValueError(f"it needs equal DFL bins, the student has {bins[0]} and the teacher {bins[1]}.")
