@@ -77,7 +77,8 @@ class ClassLoss(Loss):
     def refuse_boxes(self, student: dict[str, Any]) -> None:
         """Raise for a detector's predictions: its classes do not exclude each other."""
         if "boxes" in student:
-            raise ValueError(f"{self.label} is a softmax over classes, which detectors do not have, use relative or bckd")
+            why = "a softmax over classes, which detectors do not have"
+            raise ValueError(f"{self.label} is {why}, use relative or bckd")
 
     def scores(self, student: dict[str, Any], teacher: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return both models' class logits, (N, nc), (N, nc, A) or (N, nc, H, W)."""
