@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from ultralytics.distill import losses
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 
 ALL = {**FEATURE, **RESPONSE, **RELATION}
@@ -51,6 +52,11 @@ def test_names_are_spelled_as_users_type_them():
     """Every name is the lower-case class name, in one dict only, so messages can name a loss by its class."""
     assert len(ALL) == len(FEATURE) + len(RESPONSE) + len(RELATION) == 26
     assert all(name == cls.__name__.lower() for name, cls in ALL.items())
+
+
+def test_every_loss_can_be_imported_by_its_class():
+    """What a name means stands among the package's public names."""
+    assert {cls.__name__ for cls in ALL.values()} < set(losses.__all__)
 
 
 @variants

@@ -93,4 +93,5 @@ __all__ = (
     "Mimic",
     "Pose",
     "ProbIoU",
+    "Relative",
 )
