@@ -28,11 +28,12 @@ def models(make_model):
 
 def test_columns_and_parts(models, make_distiller):
     """A column for each kind of term, a part for each pair and branch; a term given twice is numbered."""
-    d = make_distiller(*models, distill_feat="[cwd,mgd,cwd(tau=2)]", distill_logit="[bckd,ld]", distill_rel="sp")
+    d = make_distiller(*models, distill_feat="[cwd,mgd,cwd(tau=2)]", distill_logit="[bckd,mse]", distill_rel="sp")
     assert d.columns == ["dfea_loss", "dlogit_loss", "drel_loss"]
     maps = [f"{name}/P{i}" for name in ("cwd", "mgd", "cwd2", "sp") for i in (3, 4, 5)]
-    assert d.parts == [*maps, "bckd", "ld"]
+    assert d.parts == [*maps, "bckd", "mse"]
     assert d.layers == ([15, 18, 21], [15, 18, 21]) and d.needs_head and not d.needs_features and not d.needs_targets
+    assert make_distiller(*models, distill_logit="ld").needs_targets  # its weight is held against the labels
 
 
 def test_parts_of_hand_given_layers(models, make_distiller):
@@ -175,12 +176,13 @@ def test_scores_that_the_teacher_does_not_have(teacher, layers, says, make_model
 def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
     """What the recipe chose and these heads cannot serve is left out with one line; the rest trains."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
-    cases = (dual, ["ld", "cwd"]), (classifier, ["relative", "ld", "giou"]), (detr, ["relative", "ld", "giou"])
-    for model, left in cases:
+    none = ["relative", "ld", "giou"]
+    cases = (dual, ["ld", "cwd"], ["relative", "giou"]), (classifier, none, ["cwd"]), (detr, none, ["cwd"])
+    for model, left, kept in cases:
         d = make_distiller(model, model, distill_feat="auto", distill_logit="auto")
         said = [x for x in log() if "leaving out" in x]
         assert [x.split("leaving out ")[1].split(":")[0] for x in said] == left
-        assert {p.split("/")[0] for p in d.parts} == {"cwd", "relative", "ld", "giou"} - set(left)
+        assert list(dict.fromkeys(p.split("/")[0] for p in d.parts)) == kept
         assert d.columns == (["dlogit_loss"] if model is dual else ["dfea_loss"])
         log.clear()
 

@@ -68,6 +68,10 @@ class BaseDistiller(nn.Module):
         """Return zero in which every weight of ours takes part: DDP over a compiled student counts on that."""
         return sum((p.flatten()[:0].sum() for p in self.parameters()), like.new_zeros(()))
 
+    def notes(self) -> dict[str, float]:
+        """Return what `results.csv` is told at an epoch's end beside the parts, each under `distill/`."""
+        return {}
+
     def describe(self) -> str:
         """Return the formula that is printed at the start."""
         return type(self).__name__

@@ -16,6 +16,7 @@ from ultralytics.distill.graph import Tapped, head_inputs, pair, probe
 from ultralytics.distill.heads.common import fit_features, fit_response, head_strides, report_classes
 from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import branches, scores_at
+from ultralytics.distill.terms.lead import Lead
 from ultralytics.distill.terms.term import MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
@@ -29,6 +30,7 @@ class Distiller(BaseDistiller):
         terms (nn.ModuleList): The terms in use.
         shares (dict[str, float]): How the student's criterion weighs each branch's loss, 1 on average; where it does.
             A term follows its branch; those of maps follow `one2many`, whose loss alone reaches the maps.
+        leads (nn.ModuleDict): For each branch with a term that asks, how far the teacher's boxes are ahead.
 
     Args:
         config (Config): What to distil.
@@ -53,14 +55,17 @@ class Distiller(BaseDistiller):
                 "'distill_rel'."
             )
         self.shares: dict[str, float] = {}
-        self.terms = nn.ModuleList(built).to(next(student.parameters()).device)
+        device = next(student.parameters()).device
+        self.terms = nn.ModuleList(built).to(device)
+        led = [t for t in responses if t.lead and teacher is not student]  # its own average is never far ahead
+        self.leads = nn.ModuleDict({b: Lead(t.index_s) for t in led for b in t.branches}).to(device)
         used = {t.kind for t in built}
         self.columns = [c for c in config.columns if c in {f"{KINDS[k][2]}_loss" for k in used}]
         self.parts = self._name_parts(built)
         self.layers = sorted({p.student for p in self.pairs}), sorted({p.teacher for p in self.pairs})
         self.needs_head = "logit" in used or any(getattr(t, "needs_scores", False) for t in built)
         self._fit_scores(built, teacher)
-        self.needs_targets = any(getattr(t, "needs_targets", False) for t in built)
+        self.needs_targets = bool(led) or any(getattr(t, "needs_targets", False) for t in built)
         self.needs_features = any(len(getattr(t, "aligns", ())) for t in built if t.kind == "logit")
         self.strides = head_strides(student), head_strides(teacher)  # read once: on a GPU every read waits for it
 
@@ -87,6 +92,8 @@ class Distiller(BaseDistiller):
             batch = {**batch, "scores_at": lambda stride, size: scores_at(t, stride, size)}
         parts: list[torch.Tensor] = []
         with torch.autocast(batch["img"].device.type, enabled=False):
+            for name, lead in self.leads.items():
+                lead.look(s[name], t[name])
             for term in self.terms:
                 values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
                 for name, value in zip(self.parts[len(parts) :], values):
@@ -95,13 +102,20 @@ class Distiller(BaseDistiller):
         return self.add_up(parts), parts
 
     def add_up(self, parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return for each loss column the sum of its terms' parts times their gains and their branches' shares."""
+        """Return for each loss column the sum of its terms' parts times their gains and their branches' weights."""
         sums: dict[str, Any] = dict.fromkeys(self.columns, 0.0)
         values = iter(parts)
         for term in self.terms:
-            found = sum(self.shares.get(branch, 1.0) * next(values) for branch in term.branches)
-            sums[f"{KINDS[term.kind][2]}_loss"] += term.gain * found
+            for branch in term.branches:
+                weight = self.leads[branch].weight(term.lead) if term.lead and self.leads else 1.0
+                share = term.gain * self.shares.get(branch, 1.0)
+                sums[f"{KINDS[term.kind][2]}_loss"] += share * weight * next(values)
         return sums
+
+    def notes(self) -> dict[str, float]:
+        """Return how far the teacher's boxes are ahead in each branch, where a term's weight follows it."""
+        several = len(self.leads) > 1
+        return {f"lead/{k}" if several else "lead": float(lead.ahead) for k, lead in self.leads.items()}
 
     def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the columns without the parts that are not finite."""

@@ -175,7 +175,8 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     for name in never:
         trainer.metrics.pop(name, None)
     row = order_columns(metrics, composite.columns)
-    ours = {**composite.take_means(), **composite.balance.take(composite.weight)}
+    notes = {f"distill/{k}": v for k, v in composite.distiller.notes().items()}
+    ours = {**composite.take_means(), **notes, **composite.balance.take(composite.weight)}
     return {**{k: v for k, v in row.items() if k not in never}, **ours}
 
 

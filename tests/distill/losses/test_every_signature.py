@@ -36,6 +36,7 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
         ("kl", {"tau": -1}, "tau=-1"),
         ("dist", {"gamma": -1}, "gamma=-1"),
         ("ld", {"tau": True}, "tau=True"),
+        ("giou", {"lead": -0.1}, "lead=-0.1 .*at most 1"),
         ("mask", {"top": 0}, "top=0 "),
         ("cwdmap", {"tau": 0}, "tau=0 "),
         ("depth", {"slope": -1}, "slope=-1 "),
@@ -133,8 +134,8 @@ def test_defaults():
     expected["relative"] = {"tau": 1.0, "alpha": 1.0}
     expected["kl"] = {"tau": 4.0, "alpha": 1.0}
     expected["dist"] = {"tau": 1.0, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
-    expected["ld"] = {"tau": 1.0}
-    expected["giou"] = expected["pose"] = expected["probiou"] = {}
+    expected["ld"], expected["giou"] = {"tau": 1.0, "lead": 0.03}, {"lead": 0.03}
+    expected["pose"] = expected["probiou"] = {}
     expected |= {"mask": {"top": 32}, "cwdmap": {"tau": 4.0}, "depth": {"slope": 1.0}}
     expected["sp"] = {"form": "rows"}
     expected["rkd"] = {"weight_d": 25.0, "weight_a": 50.0, "unit": False}

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-PER_ANCHOR = ("scores", "boxes", "target_scores", "mask_coefficient", "kpts", "angle")  # (N, channels, A)
+# What a branch has for each anchor, (N, channels, A).
+PER_ANCHOR = ("scores", "boxes", "target_scores", "target_boxes", "points", "mask_coefficient", "kpts", "angle")
 
 
 def branches(output: Any, strides: Sequence[float]) -> dict[str, dict[str, Any]]:
@@ -59,8 +60,9 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]
         criterion (Any): The student's criterion.
 
     Yields:
-        (dict[str, dict]): For each branch `target_scores` (N, nc, A) and `fg_mask` (N, A); nothing for a criterion that
-            assigns no labels, such as a classifier's.
+        (dict[str, dict]): For each branch `target_scores` (N, nc, A), `target_boxes` (N, 4, A; 5 with an angle) and
+            the anchors' `points` (1, 2, A), both in pixels, and `fg_mask` (N, A); nothing for a criterion that assigns
+            no labels, such as a classifier's.
     """
     found: dict[str, dict[str, torch.Tensor]] = {}
     parts = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
@@ -68,7 +70,9 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple, out: tuple) -> None:
-            found[name] = {"target_scores": out[2].transpose(1, 2), "fg_mask": out[3].bool()}
+            boxes, scores = out[1].transpose(1, 2), out[2].transpose(1, 2)
+            found[name] = {"target_scores": scores, "target_boxes": boxes, "fg_mask": out[3].bool()}
+            found[name]["points"] = args[2].T[None]
 
         return hook
 

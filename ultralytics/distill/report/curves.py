@@ -26,7 +26,12 @@ def read_columns(file: Path) -> dict[str, list[float]]:
 def term_parts(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return the unweighted terms and their parts among the columns of a run, as `cwd/P3`."""
     own = {k[8:]: v for k, v in columns.items() if k.startswith("distill/")}
-    return {k: v for k, v in own.items() if k != "weight" and not k.startswith("grad/")}
+    return {k: v for k, v in own.items() if k != "weight" and not k.startswith("grad/") and k not in leads(columns)}
+
+
+def leads(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return how far the teacher's boxes were ahead among the columns of a run, by branch and teacher where several."""
+    return {k[8:]: v for k, v in columns.items() if k.startswith("distill/") and "lead" in k.split("/")}
 
 
 def read_similarity(folder: Path) -> dict[str, dict[str, float]]:
@@ -68,6 +73,8 @@ def plot_run(folder: Path, file: Path) -> None:
     panels: list[tuple[str, Any]] = [("terms, unweighted", parts), ("terms as trained", trained)]
     panels += [("weight of all terms", {"weight": weight})] * (weight is not None)
     panels += [("gradient / task loss's gradient", grads)] * bool(grads)
+    ahead = leads(columns)
+    panels += [("lead of the teacher's boxes (IoU)", ahead)] * bool(ahead)
     count = len(panels) + bool(alike)
     rows = 1 if count <= 3 else 2
     wide = -(-count // rows)

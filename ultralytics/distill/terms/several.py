@@ -55,6 +55,10 @@ class SeveralDistillers(BaseDistiller):
             parts += some
         return sums, parts
 
+    def notes(self) -> dict[str, float]:
+        """Return what each teacher's distiller notes, named like its parts."""
+        return {f"t{i}/{k}": v for i, d in enumerate(self.distillers, 1) for k, v in d.notes().items()}
+
     def describe(self) -> str:
         """Return each teacher's terms."""
         return " + ".join(f"{d.describe()} from {n}" for d, n in zip(self.distillers, self.names))
