@@ -177,7 +177,7 @@ def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
     """What the recipe chose and these heads cannot serve is left out with one line; the rest trains."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
     none = ["relative", "ld", "giou"]
-    cases = (dual, ["ld", "cwd"], ["relative", "giou"]), (classifier, none, ["cwd"]), (detr, none, ["cwd"])
+    cases = (dual, ["ld", "cwd"], ["bckd", "giou"]), (classifier, none, ["cwd"]), (detr, none, ["cwd"])
     for model, left, kept in cases:
         d = make_distiller(model, model, distill_feat="auto", distill_logit="auto")
         said = [x for x in log() if "leaving out" in x]
@@ -185,6 +185,15 @@ def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
         assert list(dict.fromkeys(p.split("/")[0] for p in d.parts)) == kept
         assert d.columns == (["dlogit_loss"] if model is dual else ["dfea_loss"])
         log.clear()
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov10n.yaml"])
+def test_the_recipes_class_term_goes_by_the_students_bins(name, make_model, make_distiller):
+    """A student with bins has `relative`, from whichever teacher; one without has `bckd`, unless a user names it."""
+    student, bare = make_model(name), make_model("yolo26n.yaml")
+    assert make_distiller(student, bare, distill_logit="auto").parts[0].split("/")[0] == "relative"
+    assert make_distiller(bare, student, distill_logit="auto").parts[0].split("/")[0] == "bckd"
+    assert make_distiller(bare, student, distill_logit="relative").parts[0].split("/")[0] == "relative"
 
 
 def test_nothing_fits(make_model, make_distiller):

@@ -25,6 +25,7 @@ RESPONSES: dict[str, dict[str, float]] = {  # what it means for predictions, by 
     "semantic": {"cwdmap": 1},
     "depth": {"depth": 1},
 }
+WITHOUT_BINS = {"relative": "bckd"}  # what takes its place for a student whose boxes have no bins, as YOLO26's
 KINDS = {  # kind of term: (its argument, the names it may have, its gain)
     "feat": ("distill_feat", losses.FEATURE, "dfea"),
     "logit": ("distill_logit", losses.RESPONSE, "dlogit"),

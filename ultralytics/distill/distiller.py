@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from ultralytics.distill.base import BaseDistiller, require_scalar
-from ultralytics.distill.config import KINDS, Config, Term
+from ultralytics.distill.config import KINDS, WITHOUT_BINS, Config, Term
 from ultralytics.distill.graph import Tapped, head_inputs, pair, probe
 from ultralytics.distill.heads.common import fit_features, fit_response, head_strides, report_classes
 from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import branches, scores_at
+from ultralytics.distill.losses import RESPONSE
+from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.lead import Lead
 from ultralytics.distill.terms.term import MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
@@ -158,7 +160,7 @@ class Distiller(BaseDistiller):
             whole (bool): Whether they teach all of the student's classes, so that the recipe needs no feature term.
         """
         built, fits = [], []
-        for term in (t for t in config.terms if t.kind == "logit"):
+        for term in (_suit(t, student) for t in config.terms if t.kind == "logit"):
             try:
                 require_comparable(term, config, student, teacher)
                 fit = fit_response(term, config, student, teacher)
@@ -204,3 +206,9 @@ class Distiller(BaseDistiller):
             label = name if seen[name] == 1 else f"{name}{seen[name]}"
             names += [f"{label}/{p}" if p else label for p in term.parts]
         return names
+
+
+def _suit(term: Term, student: nn.Module) -> Term:
+    """Return the recipe's term for a student: docs/results/recipe.md has what YOLO26 learns better from."""
+    name = WITHOUT_BINS.get(term.spelled.name) if term.auto and getattr(student.model[-1], "reg_max", 2) == 1 else None
+    return replace(term, spelled=parse("distill_logit", name, RESPONSE)) if name else term
