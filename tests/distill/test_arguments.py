@@ -81,10 +81,10 @@ def test_optimizer(name, data_yaml, teacher_pt, student_yaml, tmp_path):
     model, before = YOLO(student_yaml), {}
 
     def start(trainer):
-        before.update({k: v.clone() for k, v in trainer.model.distiller.state_dict().items()})
+        before.update({k: v.detach().clone() for k, v in trainer.model.distiller.named_parameters()})
 
     def end(trainer):
-        now = trainer.model.distiller.state_dict()
+        now = dict(trainer.model.distiller.named_parameters())
         assert before and all(not torch.equal(v, now[k]) and now[k].isfinite().all() for k, v in before.items())
         groups = [g for g in trainer.optimizer.param_groups if g.get("distill")]
         assert sum(len(g["params"]) for g in groups) == len(before)
