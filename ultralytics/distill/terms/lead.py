@@ -14,6 +14,7 @@ from ultralytics.distill.losses.response import distances
 from ultralytics.utils.metrics import bbox_iou
 
 KEPT = 0.95  # share of the running averages that a new batch leaves: they look back over some 20 batches
+MOST = 512  # anchors of an image that are looked at, those with the surest labels first
 
 
 class Lead(nn.Module):
@@ -52,13 +53,21 @@ class Lead(nn.Module):
         """
         s, t = match_levels(student, teacher)
         s = select_classes(s, self.index)
-        target, points = s["target_boxes"], s["points"]
-        strides = torch.cat([points.new_full((h * w,), v) for (h, w), v in zip(s["shapes"], s["strides"])])
-        label = torch.cat([points - target[:, :2], target[:, 2:] - points], 1) / strides  # (N, 4, A), in cells
         weight = s["target_scores"].sum(1)  # (N, A), zero where no label is assigned
+        weight, index = weight.topk(min(MOST, weight.shape[1]), dim=1)  # (N, K)
+
+        def pick(x: torch.Tensor) -> torch.Tensor:
+            """Return the anchors that count, (N or 1, C, A) to (N, C, K)."""
+            return x.expand(len(index), -1, -1).gather(2, index[:, None].expand(-1, x.shape[1], -1)).float()
+
+        target, points = pick(s["target_boxes"]), pick(s["points"])
+        cells = [points.new_full((1, 1, h * w), v) for (h, w), v in zip(s["shapes"], s["strides"])]
+        label = torch.cat([points - target[:, :2], target[:, 2:] - points], 1) / pick(torch.cat(cells, 2))
+        theirs = distances(pick(t["boxes"]))
+        if "scale" in t:
+            theirs = theirs * pick(t["scale"][None])
         total = weight.sum()
-        boxes = distances(s["boxes"].float()), distances(t["boxes"].float()) * t.get("scale", 1)
-        means = [(overlap(x, label) * weight).sum() / total for x in boxes]
+        means = [(overlap(x, label) * weight).sum() / total for x in (distances(pick(s["boxes"])), theirs)]
         now = torch.stack([*means, total.new_ones(())]).to(self.seen)
         self.seen.copy_(torch.where(now.isfinite().all(), KEPT * self.seen + (1 - KEPT) * now, self.seen))
 
