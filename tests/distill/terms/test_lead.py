@@ -6,7 +6,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ultralytics.distill.terms.lead import Lead
+from ultralytics.distill.report.curves import leads, term_parts
+from ultralytics.distill.terms.lead import MOST, Lead
+from ultralytics.distill.terms.several import SeveralDistillers
 from ultralytics.utils.tal import make_anchors
 
 SHAPES, STRIDES = [(8, 8), (4, 4), (2, 2)], [8.0, 16.0, 32.0]
@@ -69,6 +71,20 @@ def test_labels_of_classes_that_the_teacher_does_not_know_do_not_count():
     assert lead.ahead.item() == pytest.approx(0.75)
 
 
+def test_a_crowd_is_judged_by_its_surest_anchors():
+    """Of more labelled anchors than are looked at the lowest scores are left out."""
+    copies = -(-2 * MOST // 84)
+    crowd = {k: v.repeat(1, 1, copies) for k, v in branch(0.5).items() if isinstance(v, torch.Tensor)}
+    other = {**crowd, "boxes": branch(1.0)["boxes"].repeat(1, 1, copies)}
+    crowd |= {"shapes": SHAPES * copies, "strides": STRIDES * copies}
+    crowd["target_scores"] = torch.full((1, 1, 84 * copies), 0.1)
+    crowd["target_scores"][..., :MOST] = 1.0
+    other["boxes"][..., MOST:] = 0
+    lead = Lead()
+    lead.look(crowd, {**other, "shapes": crowd["shapes"], "strides": crowd["strides"]})
+    assert lead.ahead.item() == pytest.approx(0.75)
+
+
 def test_a_teacher_of_another_size():
     """Its sides are brought to the student's cells before they are held against the labels."""
     shapes = [(2 * h, 2 * w) for h, w in SHAPES]
@@ -115,6 +131,15 @@ def test_no_term_asks(terms, make_model, make_composite, make_batch):
     assert not d.leads and not d.needs_targets and d.notes() == {}
     parts = [torch.tensor(1.0)] * len(d.parts)
     assert d.add_up(parts)["dlogit_loss"] == 2
+
+
+def test_several_teachers(make_model, make_distiller):
+    """Each has a lead of its own, which no reader of the columns takes for a term."""
+    student, other = make_model("yolov8n.yaml"), make_model("yolov8n.yaml", seed=1)
+    distillers = [make_distiller(student, other, distill_logit=x) for x in ("[bckd,giou]", "[bckd,ld]", "bckd")]
+    notes = SeveralDistillers(distillers, ["a.pt", "b.pt", "c.pt"]).notes()
+    columns = {f"distill/{k}": [0.1] for k in (*notes, "t1/bckd", "weight")}
+    assert list(notes) == list(leads(columns)) == ["t1/lead", "t2/lead"] and list(term_parts(columns)) == ["t1/bckd"]
 
 
 def test_own_average_is_not_held_against_the_student(make_model, make_distiller):
