@@ -95,7 +95,8 @@ class Distiller(BaseDistiller):
         parts: list[torch.Tensor] = []
         with torch.autocast(batch["img"].device.type, enabled=False):
             for name, lead in self.leads.items():
-                lead.look(s[name], t[name])
+                if "target_boxes" in s[name]:  # not of a criterion of one's own without an assigner
+                    lead.look(s[name], t[name])
             for term in self.terms:
                 values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
                 for name, value in zip(self.parts[len(parts) :], values):

@@ -122,6 +122,18 @@ def test_box_terms_follow_it(yaml, branches, make_model, make_composite, make_ba
     assert any("lead" in k and k.endswith("seen") for k in distiller.state_dict())
 
 
+def test_a_criterion_without_an_assigner(make_model, make_composite, make_batch):
+    """Where no label is assigned to any anchor nothing is measured, and box terms keep their weight."""
+    student = make_model("yolov8n.yaml")
+    composite = make_composite(student, make_model("yolov8n.yaml", seed=1), distill_logit="giou")
+    criterion = student.init_criterion()
+    student.criterion = lambda preds, batch: criterion(preds, batch)
+    _, items = composite(make_batch())
+    (part,) = composite.take_means().values()
+    assert composite.distiller.leads["one2many"].seen.eq(0).all()
+    assert float(items["dlogit_loss"] if isinstance(items, dict) else items[-1]) == pytest.approx(part)
+
+
 @pytest.mark.parametrize("terms", ["[ld(lead=0),giou(lead=0)]", "[relative,bckd]"])
 def test_no_term_asks(terms, make_model, make_composite, make_batch):
     """Without a term that follows it nothing is measured, and a named weight stays as it is."""

@@ -95,6 +95,7 @@ def test_teacher_and_terms_count(gpu, make_model, make_composite):
 
 @pytest.mark.parametrize("terms", [
     {"distill_logit": "bckd(alpha=0.5)"}, {"distill_logit": "crosskd"}, {"distill_feat": "fgd"}, {"distill_rel": "crd"},
+    {"distill_logit": "auto"},
 ])  # fmt: skip
 def test_terms_that_ask_for_labels(terms, make_model, make_composite):
     """Images alone are enough for every kind of term, and the gradient is that of a step."""
