@@ -26,7 +26,8 @@ def read_columns(file: Path) -> dict[str, list[float]]:
 def term_parts(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return the unweighted terms and their parts among the columns of a run, as `cwd/P3`."""
     own = {k[8:]: v for k, v in columns.items() if k.startswith("distill/")}
-    return {k: v for k, v in own.items() if k != "weight" and not k.startswith("grad/") and k not in leads(columns)}
+    other = {"weight", *leads(columns)}
+    return {k: v for k, v in own.items() if k not in other and not k.startswith("grad/")}
 
 
 def leads(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
