@@ -20,7 +20,7 @@ OURS = ("#ff7f0e", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17be
 
 
 def draw(rows: Sequence[Row], title: str, file: Path) -> None:
-    """Draw each metric's values and, beside them, the paired differences to plain.
+    """Draw each metric's values and, beside them, the paired differences to plain, or to native where none has plain.
 
     Args:
         rows (Sequence[Row]): The rows of one comparison.
@@ -40,13 +40,14 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     fig, axes = plt.subplots(len(shown), 2, figsize=size, squeeze=False, sharey=True, layout="constrained")
     for (left, right), metric in zip(axes, shown):
         found = lines(rows, metric)
+        base = "plain" if any(x.above["plain"].values for x in found if x.method != "plain") else "native"
         for y, x in enumerate(found):
             _dots(left, x.values, y, colors[x.method])
-            if x.method != "plain":
-                _dots(right, x.above["plain"].values, y, colors[x.method])
+            if x.method != base:
+                _dots(right, x.above[base].values, y, colors[x.method])
         name = metric[8:].replace("(B)", "")
         left.set_title(name, fontsize=11, loc="left")
-        right.set_title(f"{name}: difference to plain, seed by seed", fontsize=11, loc="left")
+        right.set_title(f"{name}: difference to {base}, seed by seed", fontsize=11, loc="left")
         right.axvline(0, color="#57606a", linewidth=1)
         labels = [textwrap.fill(f"{x.method}  ({len(x.seeds)})", LABEL, break_on_hyphens=False) for x in found]
         left.set_yticks(range(len(found)), labels)
