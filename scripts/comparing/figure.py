@@ -13,6 +13,7 @@ from comparing.table import half_width, lines
 
 if TYPE_CHECKING:
     from comparing.rows import Row
+    from comparing.table import Line
 
 COLORS = {"plain": "#1f77b4", "native": "#2ca02c"}
 LABEL = 36  # characters of a method's name in a line; its arguments break at spaces
@@ -40,11 +41,10 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     fig, axes = plt.subplots(len(shown), 2, figsize=size, squeeze=False, sharey=True, layout="constrained")
     for (left, right), metric in zip(axes, shown):
         found = lines(rows, metric)
-        base = "plain" if any(x.above["plain"].values for x in found if x.method != "plain") else "native"
+        base = _base(found)
         for y, x in enumerate(found):
             _dots(left, x.values, y, colors[x.method])
-            if x.method != base:
-                _dots(right, x.above[base].values, y, colors[x.method])
+            _dots(right, x.above[base].values, y, colors[x.method])
         name = metric[8:].replace("(B)", "")
         left.set_title(name, fontsize=11, loc="left")
         right.set_title(f"{name}: difference to {base}, seed by seed", fontsize=11, loc="left")
@@ -62,6 +62,11 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     fig.supxlabel("a dot is a seed, the bar its mean with the 95 percent interval", fontsize=9, color="#57606a")
     fig.savefig(file, dpi=130)
     plt.close(fig)
+
+
+def _base(found: Sequence[Line]) -> str:
+    """Return what differences are shown to: plain, unless only native shares seeds with another method."""
+    return next((b for b in ("plain", "native") if any(x.above[b].values for x in found)), "plain")
 
 
 def _dots(axis: Any, values: Sequence[float], y: float, color: str) -> None:

@@ -15,7 +15,7 @@ import torch
 from lines import needs_84
 
 import compare
-from comparing import job, rows, table
+from comparing import figure, job, rows, table
 from comparing.plan import Plan
 
 SMALL = {"imgsz": 64, "batch": 4, "epochs": 2, "device": "cpu", "workers": 0, "nbs": 4, "val": False, "plots": False}
@@ -54,6 +54,12 @@ def test_when_plain_is_passed():
     assert table.cells([plain, ours])[2][-1] == "75%" and table.cells(RUNS)[3][-1] == ""
     elsewhere = [{**x, "split": "test"} for x in (plain, ours)]  # a curve is of the validation split
     assert table.cells(elsewhere)[2][-1] == ""
+
+
+@pytest.mark.parametrize("runs, base", [(RUNS, "plain"), (RUNS[3:], "native"), (RUNS[:1] + RUNS[7:], "plain")])
+def test_the_figure_shows_differences_that_there_are(runs, base):
+    """To plain; to native where no seed has plain; to plain again where no seeds are shared at all."""
+    assert figure._base(table.lines(runs, "metrics/mAP50-95(B)")) == base
 
 
 def test_quantiles_are_student_s():
