@@ -28,12 +28,12 @@ def models(make_model):
 
 def test_columns_and_parts(models, make_distiller):
     """A column for each kind of term, a part for each pair and branch; a term given twice is numbered."""
-    d = make_distiller(*models, distill_feat="[cwd,mgd,cwd(tau=2)]", distill_logit="[bckd,mse]", distill_rel="sp")
+    d = make_distiller(*models, distill_feat="[cwd,mgd,cwd(tau=2)]", distill_logit="[bce,mse]", distill_rel="sp")
     assert d.columns == ["dfea_loss", "dlogit_loss", "drel_loss"]
     maps = [f"{name}/P{i}" for name in ("cwd", "mgd", "cwd2", "sp") for i in (3, 4, 5)]
-    assert d.parts == [*maps, "bckd", "mse"]
+    assert d.parts == [*maps, "bce", "mse"]
     assert d.layers == ([15, 18, 21], [15, 18, 21]) and d.needs_head and not d.needs_features and not d.needs_targets
-    assert make_distiller(*models, distill_logit="ld").needs_targets  # its weight is held against the labels
+    assert all(make_distiller(*models, distill_logit=x).needs_targets for x in ("ld", "bckd"))  # for their weight
 
 
 def test_parts_of_hand_given_layers(models, make_distiller):
@@ -86,7 +86,7 @@ def test_terms_ignore_autocast(make_model, make_composite, make_batch):
 
 def test_it_owns_neither_model(models, make_distiller):
     """Its parameters, buffers and state are the aligns' and losses' own."""
-    d = make_distiller(*models, distill_feat="[cwd,mgd]", distill_logit="bckd")
+    d = make_distiller(*models, distill_feat="[cwd,mgd]", distill_logit="bce")
     of_models = {id(p) for m in models for p in (*m.parameters(), *m.buffers())}
     assert not of_models & {id(p) for p in (*d.parameters(), *d.buffers())}
     assert all(k.startswith("terms.") and (".aligns." in k or ".generator." in k) for k in d.state_dict())
@@ -247,7 +247,7 @@ def test_no_common_class(make_model, make_distiller):
 def test_formula_names_terms_and_parameters(models, make_distiller):
     """What is printed at the start shows each term with its gain and its parameters."""
     d = make_distiller(*models, distill_feat="cwd", distill_logit="bckd(beta=2)", dfea=0.5)
-    assert d.describe() == "0.5 x cwd(tau=1, norm=batch) + 1 x bckd(beta=2, norm=conf, alpha=1)"
+    assert d.describe() == "0.5 x cwd(tau=1, norm=batch) + 1 x bckd(beta=2, norm=conf, alpha=1, lead=0.03)"
 
 
 def test_building_leaves_the_models_alone(models, make_distiller):

@@ -61,7 +61,7 @@ def test_replay_is_upstreams_forward(prompted):
 
 def test_it_teaches(prompted, make_model, make_composite, make_batch):
     """Such a teacher serves feature and response terms with the classes that it was given."""
-    composite = make_composite(make_model(), prompted, distill_feat="cwd", distill_logit="bckd")
+    composite = make_composite(make_model(), prompted, distill_feat="cwd", distill_logit="bckd(lead=0)")
     loss, items = composite(make_batch(size=64))
     loss.sum().backward()
     assert items["dfea_loss"] > 0 and items["dlogit_loss"] > 0

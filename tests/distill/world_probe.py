@@ -26,7 +26,7 @@ def build(case):
     with torch.random.fork_rng():
         torch.manual_seed(5)
         distiller = Distiller(config, student, module)
-    distiller.leads.clear()  # each process looks at its own images, so box terms would weigh unlike
+    distiller.leads.clear()  # each process looks at its own images, so terms would weigh unlike
     if config.online:
         teacher = OnlineTeacher(module, distiller.layers[1], distiller.needs_features, config.dline)
     else:

@@ -75,7 +75,7 @@ def test_born_again(data_yaml, student_yaml, student_pt, tmp_path):
     """A teacher of the student's own architecture needs no align layers and teaches."""
     model = YOLO(student_yaml)
     model.train(**options(data_yaml, tmp_path, model_t=str(student_pt)))
-    assert not list(model.trainer.model.distiller.parameters()) and rows(tmp_path)[0]["train/dlogit_loss"] > 0
+    assert not list(model.trainer.model.distiller.parameters()) and rows(tmp_path)[0]["distill/relative"] > 0
 
 
 def test_average_teaches_alone(data_yaml, student_yaml, teacher_pt, tmp_path):

@@ -12,7 +12,7 @@ from ultralytics.distill.graph import Pair
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
-from ultralytics.distill.spelling import parse
+from ultralytics.distill.spelling import parameters_of, parse
 from ultralytics.distill.terms.term import MapTerm, ResponseTerm, build_loss
 
 SOFTMAX = ("kl", "dist")  # over classes that exclude each other
@@ -41,11 +41,17 @@ class Square(nn.Module):
         return self.k * (student - teacher).square().mean()
 
 
+def unled(name):
+    """Return a term's spelling with its weight left alone: the teachers here are ahead of nobody."""
+    base, _, rest = name.partition("(")
+    led = "lead" in parameters_of(RESPONSE.get(base, nn.Module))
+    return f"{base}(lead=0{', ' if rest else ')'}{rest}" if led else name
+
+
 def alone(make_model, make_composite, make_batch, kind, name, yaml, **more):
     """Return a composite with one term, its loss on a batch, and the term's own entry in it."""
     student, teacher = make_model(yaml), make_model(yaml, width=0.1875, seed=1, trained=True)
-    name = f"{name}(lead=0)" if name in ("ld", "giou") else name  # this teacher's boxes are ahead of nobody's
-    composite = make_composite(student, teacher, **{f"distill_{kind}": name, **more})
+    composite = make_composite(student, teacher, **{f"distill_{kind}": unled(name), **more})
     batch = make_batch(n=4, task=student.task)  # relations of distances need three images
     loss, _ = composite(batch)
     return composite, loss[-1]
@@ -124,7 +130,7 @@ def test_hard_targets_without_boxes(name, yaml, make_model, make_composite, make
 def test_unlike_heads(name, student, teacher, make_model, make_composite, make_batch):
     """Decoded outputs of heads of unlike families and tasks compare, each with bins and prototypes of its own."""
     student, teacher = make_model(student), make_model(teacher, width=0.1875, seed=1, trained=True)
-    loss, _ = make_composite(student, teacher, distill_logit=name)(make_batch(task=student.task))
+    loss, _ = make_composite(student, teacher, distill_logit=unled(name))(make_batch(task=student.task))
     assert loss[-1] > 0
     loss[-1].backward()
     assert student.model[0].conv.weight.grad.abs().sum() > 0

@@ -141,7 +141,7 @@ def test_weight_scales_terms_not_parts(make_model, make_composite, make_batch):
 def test_terms_follow_the_weights_of_the_students_branches(make_model, make_composite, make_batch):
     """An end-to-end loss moves from one head to the other over the run, and each term follows its branch."""
     student, teacher = make_model("yolo26n.yaml"), make_model("yolo26n.yaml", seed=1, trained=True)
-    composite = make_composite(student, teacher, distill_feat="cwd", distill_logit="bckd", dlogit=3)
+    composite = make_composite(student, teacher, distill_feat="cwd", distill_logit="bckd(lead=0)", dlogit=3)
     composite(make_batch())
     composite.take_means()
     student.criterion.o2m, student.criterion.o2o = 0.25, 0.75

@@ -109,7 +109,7 @@ def test_terms_that_ask_for_labels(terms, make_model, make_composite):
 def test_auto_batch_of_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, log):
     """`batch=-1` on a CPU is upstream's default, said by upstream, and the run distils."""
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), batch=-1))
-    assert [x for x in log() if "intended for GPU devices" in x] and rows(tmp_path)[0]["train/dlogit_loss"] > 0
+    assert [x for x in log() if "intended for GPU devices" in x] and rows(tmp_path)[0]["distill/relative"] > 0
 
 
 def test_out_of_memory_halves_the_batch(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch, log):
@@ -131,7 +131,7 @@ def test_out_of_memory_halves_the_batch(data_yaml, teacher_pt, student_yaml, tmp
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), batch=4, epochs=2))
     assert [x for x in log() if "out of memory with batch=4. Reducing to batch=2" in x]
     assert seen == [4, 4] + [2] * 8 and [x for x in steps if x] == [1, 4, 4]
-    assert len(rows(tmp_path)) == 2 and rows(tmp_path)[1]["train/dlogit_loss"] > 0
+    assert len(rows(tmp_path)) == 2 and rows(tmp_path)[1]["distill/relative"] > 0
 
 
 def test_decay_follows_the_halved_batch(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):

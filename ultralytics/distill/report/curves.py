@@ -31,7 +31,7 @@ def term_parts(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
 
 
 def leads(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Return how far the teacher's boxes were ahead among the columns of a run, by branch and teacher where several."""
+    """Return how far the teacher was ahead among a run's columns, in boxes and classes, by branch and teacher."""
     return {k[8:]: v for k, v in columns.items() if k.startswith("distill/") and "lead" in k.split("/")}
 
 
@@ -75,7 +75,7 @@ def plot_run(folder: Path, file: Path) -> None:
     panels += [("weight of all terms", {"weight": weight})] * (weight is not None)
     panels += [("gradient / task loss's gradient", grads)] * bool(grads)
     ahead = leads(columns)
-    panels += [("lead of the teacher's boxes (IoU)", ahead)] * bool(ahead)
+    panels += [("lead of the teacher (IoU, precision)", ahead)] * bool(ahead)
     count = len(panels) + bool(alike)
     rows = 1 if count <= 3 else 2
     wide = -(-count // rows)

@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""How far a teacher's boxes are ahead of the student's: no further, and there is nothing to learn from them."""
+"""How far a teacher is ahead of the student in boxes and classes: no further, and there is nothing to learn from it."""
 
 from __future__ import annotations
 
@@ -11,48 +11,74 @@ from torch import nn
 from ultralytics.distill.heads.classes import select_classes
 from ultralytics.distill.heads.predictions import match_levels
 from ultralytics.distill.losses.response import distances
+from ultralytics.distill.terms.term import ResponseTerm
 from ultralytics.utils.metrics import bbox_iou
 
 KEPT = 0.95  # share of the running averages that a new batch leaves: they look back over some 20 batches
-MOST = 512  # anchors of an image that are looked at, those with the surest labels first
+MOST = 512  # anchors of an image that are looked at: those with the surest labels, or with the highest scores
+RANKED = 128  # rankings of a batch, each of one class in one image, that are looked at: those with the surest labels
 
 
 class Lead(nn.Module):
-    """Holds both models' boxes against the labels, on the anchors that the student's label assigner takes.
+    """Holds both models against the labels, on the anchors that the student's label assigner takes.
 
-    A box term draws the student to the teacher's boxes, faults included. While these fit the labels better than its own
-    that is a gain; from then on it keeps the student at its teacher's level. So a term with a `lead` m weighs
+    A term draws the student to its teacher, faults included. While the teacher fits the labels better that is a gain;
+    from then on it keeps the student at its teacher's level. So a term with a `lead` m weighs
 
-        clamp((IoU_T - IoU_S) / m, 0, 1),
+        clamp((fit_T - fit_S) / m, 0, 1),
 
-    IoU the mean overlap of a model's boxes with their labels, weighted by the assigner's target scores, as a running
-    average of the last batches. Each process of several keeps its own.
+    fit, from 0 to 1, the mean over the labelled anchors, weighted by the assigner's target scores, as a running average
+    of the last batches. Each process of several keeps its own.
 
     Attributes:
-        seen (torch.Tensor): Running sums: overlap of the student, overlap of the teacher, and how much was seen.
+        seen (torch.Tensor): Running sums: fit of the student, fit of the teacher, and how much was seen.
 
     Args:
-        index (torch.Tensor, optional): The student's classes that are compared, if not all; labels of others do not
+        term (ResponseTerm, optional): Which classes of both models are compared, if not all; labels of others do not
             count.
     """
 
-    def __init__(self, index: torch.Tensor | None = None):
+    def __init__(self, term: ResponseTerm | None = None):
         """Start without having seen anything."""
         super().__init__()
-        self.register_buffer("index", index, persistent=False)
+        self.merge = bool(term and term.merge)
+        for side in ("index_s", "index_t"):
+            self.register_buffer(side, getattr(term, side, None), persistent=False)
         self.register_buffer("seen", torch.zeros(3))
 
     @torch.no_grad()
     def look(self, student: dict[str, Any], teacher: dict[str, Any]) -> None:
-        """Take in a batch; one without labels, or with boxes that are no numbers, changes nothing.
+        """Take in a batch; one without labels, or with predictions that are no numbers, changes nothing.
 
         Args:
-            student (dict): One branch, with `boxes`, `target_scores` (N, nc, A), and in pixels `target_boxes`
-                (N, 4, A) and the anchors' `points` (1, 2, A).
-            teacher (dict): The same branch of the teacher, with `boxes`.
+            student (dict): One branch, with `scores` and `target_scores` (N, nc, A), `boxes`, and in pixels
+                `target_boxes` (N, 4, A) and the anchors' `points` (1, 2, A).
+            teacher (dict): The same branch of the teacher, with `scores` and `boxes`.
         """
         s, t = match_levels(student, teacher)
-        s = select_classes(s, self.index)
+        fits = self.fits(select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge))
+        now = torch.stack([*fits, fits[0].new_ones(())]).to(self.seen)
+        self.seen.copy_(torch.where(now.isfinite().all(), KEPT * self.seen + (1 - KEPT) * now, self.seen))
+
+    def fits(self, s: dict[str, Any], t: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return how well student and teacher fit the labels, 0 to 1, not a number where there are none."""
+        raise NotImplementedError
+
+    @property
+    def ahead(self) -> torch.Tensor:
+        """Return by how much the teacher fits the labels better than the student, -1 to 1."""
+        return (self.seen[1] - self.seen[0]) / self.seen[2]
+
+    def weight(self, margin: float) -> torch.Tensor:
+        """Return the weight of a term that has full weight from a lead of `margin` on; 1 before anything was seen."""
+        return (self.ahead / margin).clamp(0, 1).nan_to_num(1.0)
+
+
+class BoxLead(Lead):
+    """The lead in boxes: an anchor's fit is the overlap (IoU) of its box with its label."""
+
+    def fits(self, s: dict[str, Any], t: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both models' mean overlap."""
         weight = s["target_scores"].sum(1)  # (N, A), zero where no label is assigned
         weight, index = weight.topk(min(MOST, weight.shape[1]), dim=1)  # (N, K)
 
@@ -66,22 +92,39 @@ class Lead(nn.Module):
         theirs = distances(pick(t["boxes"]))
         if "scale" in t:
             theirs = theirs * pick(t["scale"][None])
-        total = weight.sum()
-        means = [(overlap(x, label) * weight).sum() / total for x in (distances(pick(s["boxes"])), theirs)]
-        now = torch.stack([*means, total.new_ones(())]).to(self.seen)
-        self.seen.copy_(torch.where(now.isfinite().all(), KEPT * self.seen + (1 - KEPT) * now, self.seen))
+        ours, total = distances(pick(s["boxes"])), weight.sum()
+        return (overlap(ours, label) * weight).sum() / total, (overlap(theirs, label) * weight).sum() / total
 
-    @property
-    def ahead(self) -> torch.Tensor:
-        """Return by how much the teacher's boxes overlap their labels more than the student's, -1 to 1."""
-        return (self.seen[1] - self.seen[0]) / self.seen[2]
 
-    def weight(self, margin: float) -> torch.Tensor:
-        """Return the weight of a term that has full weight from a lead of `margin` on; 1 before anything was seen."""
-        return (self.ahead / margin).clamp(0, 1).nan_to_num(1.0)
+class ClassLead(Lead):
+    """The lead in classes: an anchor's fit is the precision of its class at its score.
+
+    That is the share of labelled anchors among those of the image whose score of the class is at least as high, so its
+    mean is an average precision over anchors; 0 for an anchor far down the ranking. Only which scores are higher
+    counts, as in `relative`, not how high they are: a cross entropy is worst where a model is sure and wrong, and on
+    mosaics a good teacher's may be worse than that of a student that has learnt nothing yet.
+    """
+
+    def fits(self, s: dict[str, Any], t: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both models' mean precision."""
+        label = s["target_scores"].flatten(0, 1)  # (N * nc, A): a row for each class of each image
+        rows = label.sum(1).topk(min(RANKED, len(label))).indices
+        label = label[rows].float()
+        return precision(s["scores"].flatten(0, 1)[rows], label), precision(t["scores"].flatten(0, 1)[rows], label)
+
+
+LEADS: dict[str, type[Lead]] = {"boxes": BoxLead, "classes": ClassLead}  # what a loss with a `lead` may compare
 
 
 def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return the overlap (N, A), 0 to 1, of boxes given as distances (N, 4, A) from common points."""
     corners = [torch.cat([-x[:, :2], x[:, 2:]], 1).transpose(1, 2) for x in (a, b)]
     return bbox_iou(*corners, xywh=False).squeeze(2).clamp(0, 1)
+
+
+def precision(scores: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Return the mean precision of rankings (R, A), weighted by labels (R, A) that are 0 where there is none."""
+    order = scores.float().topk(min(MOST, scores.shape[1])).indices
+    total, label = label.sum(), label.gather(1, order)
+    share = (label > 0).cumsum(1) / torch.arange(1, label.shape[1] + 1, device=label.device)
+    return ((share * label).sum() / total).where(scores.isfinite().all(), torch.nan)

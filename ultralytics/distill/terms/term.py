@@ -111,6 +111,7 @@ class ResponseTerm(nn.Module):
         self.losses = nn.ModuleList(build_loss(term, config) for _ in self.branches)
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
         self.lead = float(getattr(self.losses[0], "lead", 0))
+        self.lead_of = getattr(self.losses[0], "lead_of", "boxes")
         self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.branches if widths})
         for side in ("student", "teacher"):
             index = torch.tensor(getattr(fit.classes, side)) if fit.classes else None
