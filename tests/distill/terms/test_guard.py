@@ -139,7 +139,7 @@ def test_training_goes_on(data_yaml, teacher_pt, student_yaml, tmp_path, log):
             loss.factor = "inf" if trainer.epoch == 1 else "fine"
 
     model.add_callback("on_train_batch_start", break_second)
-    more = {"model_t": str(teacher_pt), "distill_feat": f"[cwd,{HERE}Breaks]", "nbs": 4}
+    more = {"model_t": str(teacher_pt), "distill_feat": f"[cwd,{HERE}Breaks]", "distill_logit": "bce", "nbs": 4}
     model.train(**options(data_yaml, tmp_path, epochs=3, **more))
     first, second, third = rows(tmp_path)
     assert all(math.isfinite(second[k]) and second[k] > 0 for k in second if k.startswith("train/d"))
