@@ -213,12 +213,12 @@ def test_classes_are_mapped_by_name(make_model, make_step, make_batch, log):
     teacher.names = {0: "STRIPE", 1: "circle ", 2: "square"}
     c = make_step(student, teacher, distill_logit="mse")
     c.checked = True  # equality is what is expected here
-    c.eval().training = True  # BatchNorm as in the teacher
+    c.student.eval().training = True  # BatchNorm as in the teacher
     assert named(c, c(make_batch())[1])["dlogit_loss"].item() < 1e-9
     teacher.names = {0: "circle", 1: "square", 2: "stripe"}
     assert make_step(student, teacher, distill_logit="mse").distiller.terms[0].index_s is None  # nothing is copied
     c = make_step(student, teacher, distill_logit="mse")
-    c.eval().training = True
+    c.student.eval().training = True
     assert named(c, c(make_batch())[1])["dlogit_loss"].item() > 1e-4
     assert [x for x in log() if "compare 3 of 3 classes by name: circle (0 <- 1), square (1 <- 2)" in x]
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from short_run import equal, options, weights
@@ -13,7 +11,6 @@ from task_sets import draw_set
 
 from ultralytics import YOLO
 from ultralytics.distill.config import Config
-from ultralytics.distill.teacher import exam
 from ultralytics.distill.teacher.exam import candidate, guesses, narrow, report, sample
 from ultralytics.distill.teacher.source import Source
 
@@ -176,6 +173,11 @@ def test_a_teacher_that_learns_is_not_warned_about(log):
 
 
 def test_resumed_runs_are_not_looked_at_again(monkeypatch):
-    """A run that goes on has been through this."""
-    monkeypatch.setattr(exam, "sample", lambda loader: pytest.fail("it was looked at"))
-    exam.examine(SimpleNamespace(start_epoch=1, distill=None, ema=SimpleNamespace(ema=None)))
+    """A run that goes on has been through this; a new one is looked at."""
+    looked, run = [], SimpleNamespace(step=SimpleNamespace(online=False), optimizer=None)
+    for name in ("examine", "OwnOptimizer", "restore"):
+        monkeypatch.setattr(seams, name, lambda *args, name=name: looked.append(name))
+    monkeypatch.setattr(seams.finale, "note_start", lambda trainer: None)
+    seams.begin(SimpleNamespace(distill=run, resume=True), {})
+    seams.begin(SimpleNamespace(distill=run, resume=False), {})
+    assert looked == ["OwnOptimizer", "restore", "OwnOptimizer", "examine"]

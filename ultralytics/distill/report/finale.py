@@ -40,7 +40,7 @@ CLOSE = 0.9  # share of its teacher's mAP50-95; a student that a weak teacher he
 def note_start(trainer: BaseTrainer) -> None:
     """Measure how alike student and teacher are before the first step, for the report."""
     run = trainer.distill
-    if not trainer.args.plots or RANK not in {-1, 0} or trainer.start_epoch or trainer.ema is None:
+    if not trainer.args.plots or RANK not in {-1, 0} or trainer.ema is None:
         return
     try:
         with same_random(trainer.device):

@@ -42,7 +42,7 @@ def examine(trainer: BaseTrainer) -> None:
         trainer (BaseTrainer): A trainer whose loaders and EMA are built, before the first epoch.
     """
     run = trainer.distill
-    if trainer.start_epoch or not run.configs[0].check or trainer.ema is None:  # 8.3 validates in one process
+    if not run.configs[0].check or trainer.ema is None:  # 8.3 validates in one process
         return
     student = trainer.ema.ema
     loader, images = sample(trainer.test_loader)
