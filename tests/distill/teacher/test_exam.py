@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from short_run import equal, options, weights
@@ -10,6 +12,7 @@ from small_models import build_model, save_model
 from task_sets import draw_set
 
 from ultralytics import YOLO
+from ultralytics.distill import trainer as seams
 from ultralytics.distill.config import Config
 from ultralytics.distill.teacher.exam import candidate, guesses, narrow, report, sample
 from ultralytics.distill.teacher.source import Source
