@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""The few functions that the patches call. Each does nothing in a run without a teacher."""
+"""The few functions that the patches call. Each does nothing in a run that never had a teacher."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
 from ultralytics.distill.training.building import build_composite
 from ultralytics.distill.training.folder import Folder
+from ultralytics.distill.training.results import fit_table
 from ultralytics.distill.training.resume import GROUP, checkpoint, restore
 from ultralytics.distill.training.run import Run, follow, save_teacher
 from ultralytics.distill.training.scaler import Scaler
@@ -166,9 +167,11 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     """Return an epoch's row of `results.csv`, with the unweighted mean of every term's part and its pull added.
 
     Upstream makes a validation column for each training loss. No term is computed in validation, so these columns
-    leave the row, and the trainer's metrics, which loggers read after this.
+    leave the row, and the trainer's metrics, which loggers read after this. Where the file's header is of a run in
+    other terms, it is made to fit first.
     """
     if trainer.distill is None:
+        fit_table(trainer, metrics)
         return metrics
     composite = trainer.distill.composite
     never = {f"val/{name}" for name in composite.columns}
@@ -177,7 +180,9 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     row = order_columns(metrics, composite.columns)
     notes = {f"distill/{k}": v for k, v in composite.distiller.notes().items()}
     ours = {**composite.take_means(), **notes, **composite.balance.take(composite.weight)}
-    return {**{k: v for k, v in row.items() if k not in never}, **ours}
+    row = {**{k: v for k, v in row.items() if k not in never}, **ours}
+    fit_table(trainer, row)
+    return row
 
 
 __all__ = (

@@ -97,11 +97,20 @@ def test_resume_without_teacher_file(data_yaml, teacher_pt, student_yaml, tmp_pa
 
 
 def test_resume_plainly(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """`model_t=None` on resume goes on without distillation."""
-    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), distill_feat="cwd", nbs=4))
-    model = YOLO(tmp_path / "run/weights/last.pt")
+    """`model_t=None` on resume goes on without distillation; `results.csv` has no cell of it under another name."""
+    more = {"model_t": str(teacher_pt), "distill_feat": "cwd", "nbs": 4, "val": True}
+    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, **more))
+    model, named = YOLO(tmp_path / "run/weights/last.pt"), {}
+    model.add_callback("on_model_save", lambda trainer: named.update({**trainer.metrics, **trainer.lr}))
     model.train(resume=True, model_t=None)
     assert model.trainer.distill is None
+    *_, before, last = rows(tmp_path)
+    own = {k for k in last if k.startswith(("distill/", "train/dfea", "train/dlogit"))}
+    assert len(own) > 3 and all(before[k] == before[k] and last[k] != last[k] for k in own)
+    assert len(named) > 8 and all(last[k] == pytest.approx(v, rel=1e-4) for k, v in named.items() if k in last)
+    kept = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)["train_results"]
+    if LINE == "8.4":  # 8.3 keeps its own
+        assert kept["val/cls_loss"] == [r["val/cls_loss"] for r in rows(tmp_path)]
 
 
 def test_live_teacher_resumes(data_yaml, teacher_pt, student_yaml, tmp_path):
