@@ -18,7 +18,7 @@ from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
 from ultralytics.distill.training.building import build_composite
-from ultralytics.distill.training.folder import Folder
+from ultralytics.distill.training.folder import Folder, require_kept
 from ultralytics.distill.training.results import fit_table
 from ultralytics.distill.training.resume import GROUP, checkpoint, restore
 from ultralytics.distill.training.run import Run, follow, save_teacher
@@ -95,13 +95,15 @@ def attach(trainer: BaseTrainer) -> Run | None:
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     side = longer_side(args.imgsz)
     sources = [resolve(t, trainer.wdir / n, c.imgsz or side) for t, n, c in zip(given, names, configs)]
+    require_kept(trainer, sources)
     for c, source in zip(configs, sources):
         if source.module is not None:
             check_view(c, source.module)
     if config.online:
         online.require_trainable(config, sources[0])
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
-    return Run(configs, sources, config.schedule.cls(**config.schedule.params), Folder(trainer.save_dir))
+    folder = Folder(trainer.save_dir, [s.path for s in sources if s.save])
+    return Run(configs, sources, config.schedule.cls(**config.schedule.params), folder)
 
 
 def build(trainer: BaseTrainer) -> nn.Module:
@@ -118,6 +120,7 @@ def build(trainer: BaseTrainer) -> nn.Module:
         return trainer.model
     adapt(trainer)
     follow(trainer)
+    save_teacher(trainer)  # as it is now: its owner may change it while the student learns
     run.composite = build_composite(trainer, run.configs, run.sources)
     trainer.scaler = Scaler(trainer)
     if run.composite.online:

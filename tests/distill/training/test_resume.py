@@ -14,9 +14,10 @@ class Stop(Exception):
     """Raised in place of a kill."""
 
 
-def interrupt(student_yaml, arguments, after=1):
-    """Train until an epoch is saved, then stop; return what stood in memory."""
+def interrupt(student_yaml, arguments, after=1, meanwhile=lambda trainer: None):
+    """Train until an epoch is saved, then stop; return what stood in memory. `meanwhile` is called at each batch."""
     model, kept = YOLO(student_yaml), {}
+    model.add_callback("on_train_batch_end", meanwhile)
 
     def stop(trainer):
         if trainer.epoch == after:
@@ -114,10 +115,18 @@ def test_resume_plainly(data_yaml, teacher_pt, student_yaml, tmp_path):
 
 
 def test_live_teacher_resumes(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """A teacher given as an object without a file is found again in the run's folder."""
+    """A teacher given as an object without a file is found again in the run's folder, as it was when the run began."""
     teacher = YOLO(teacher_pt).model
     del teacher.pt_path
-    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=teacher))
+    weight = teacher.model[0].conv.weight
+    before = weight.detach().clone()
+
+    def change(trainer):
+        weight.data += 1.0  # its owner trains it on, say
+
+    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=teacher), meanwhile=change)
+    saved = YOLO(tmp_path / "run/weights/teacher.pt").model.model[0].conv.weight
+    assert torch.equal(saved, before) and not torch.equal(weight, before)
     model = YOLO(tmp_path / "run/weights/last.pt")
     model.train(resume=True)
     assert model.trainer.args.model_t == str(tmp_path / "run/weights/teacher.pt")

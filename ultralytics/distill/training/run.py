@@ -79,9 +79,9 @@ def _start_epoch(trainer: BaseTrainer) -> None:
 
 
 def _end_epoch(trainer: BaseTrainer) -> None:
-    """Save what resume needs beside the first checkpoint: a teacher that was given as an object."""
+    """Note that there is something to keep."""
     trainer.distill.begun = True
-    save_teacher(trainer)
+    trainer.distill.folder.settle()
 
 
 def _start_batch(trainer: BaseTrainer) -> None:
