@@ -146,6 +146,17 @@ def test_earlier_run_in_the_folder_stays(more, data_yaml, teacher_pt, student_ya
     assert all(p.read_text() == f"earlier {name}" for name, p in found.items())
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_teacher_that_the_student_would_replace_stays(live, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """With `exist_ok` and the folder of the teacher's own run, its file would become the student's."""
+    own = tmp_path / "run/weights/best.pt"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(Path(teacher_pt).read_bytes())
+    teacher = YOLO(own) if live else str(own)
+    refused(student_yaml, options(data_yaml, tmp_path, model_t=teacher)).match("lies where this run writes its own")
+    assert own.read_bytes() == Path(teacher_pt).read_bytes() and [*(tmp_path / "run").rglob("*.*")] == [own]
+
+
 def test_a_strangers_file_stays(data_yaml, teacher_pt, student_yaml, tmp_path):
     """What a callback puts into the new folder is not the run's own: it is left, without `args.yaml` beside it."""
     model = YOLO(student_yaml)

@@ -153,10 +153,10 @@ def is_ultralytics(module: Any) -> bool:
     return isinstance(layers, nn.Sequential) and len(layers) > 0 and all(hasattr(m, "f") for m in layers)
 
 
-def save_module(module: nn.Module, path: Path) -> None:
-    """Save a whole module; where it cannot be pickled, say what that means and go on."""
+def save_module(whole: Any, path: Path) -> None:
+    """Save a whole module, or a checkpoint with one; where it cannot be pickled, say what that means and go on."""
     try:
-        save_whole(module, path)
+        save_whole(whole, path)
         LOGGER.info(f"Distillation: teacher saved to {path}, for resume and spawned workers")
     except OSError:
         raise

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import PROBE
 from ultralytics.distill.opening import open_model
 from ultralytics.distill.spelling import split_list
@@ -26,7 +25,8 @@ class Source:
     """Where the teacher comes from.
 
     Attributes:
-        module (nn.Module | None): The teacher as given or loaded; never changed. None for the student's own average.
+        module (nn.Module | None): The teacher. A live one is its owner's and never changed; one that was loaded becomes
+            the frozen teacher, which is fused, cast and moved in place. None for the student's own average.
         path (Path): Its checkpoint, or where it will be saved.
         save (bool): Whether it still has to be saved there.
         live (bool): Whether the user gave an object, which stays theirs.
@@ -48,7 +48,7 @@ class Source:
         return module if is_ultralytics(module) else Foreign(module, self.module.probe_size)
 
     def write(self) -> None:
-        """Save a teacher that was given as an object, once, as a checkpoint that upstream loads."""
+        """Save a teacher that was given as an object, once and as it is now, as a checkpoint that upstream loads."""
         if not self.save:
             return
         self.save = False
@@ -60,8 +60,7 @@ class Source:
         module.criterion = None
         args = getattr(module, "args", {})
         args = args if isinstance(args, dict) else vars(args)
-        save_whole({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
-        LOGGER.info(f"Distillation: teacher saved to {self.path}, for resume and spawned workers")
+        save_module({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
 
 
 def teachers_of(value: Any) -> list:
