@@ -15,8 +15,9 @@ from torch import nn
 from ultralytics.cfg import get_cfg
 from ultralytics.distill import config as configuration
 from ultralytics.distill.aside import same_random
+from ultralytics.distill.blank import input_channels
 from ultralytics.distill.config import Config
-from ultralytics.distill.graph import Pair, input_channels, pair
+from ultralytics.distill.graph import Pair, pair
 from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.comparison import Contender, table
 from ultralytics.distill.report.curves import plot_run, read_similarity, save_similarity
