@@ -17,6 +17,7 @@ from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import Tapped, frozen_tails, tap
 from ultralytics.distill.losses.base import detach
 from ultralytics.distill.teacher.foreign import Foreign
+from ultralytics.distill.teacher.given import copied, name_of
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER, RANK
@@ -110,7 +111,7 @@ def require_trainable(config: Config, source: Source) -> None:
     if isinstance(source.module, Foreign):
         raise ValueError(
             f"'distill_online=True' trains an Ultralytics model along, the teacher is a "
-            f"{type(source.module.inner).__name__}; leave 'distill_online' out."
+            f"{name_of(source.module.inner)}; leave 'distill_online' out."
         )
 
 
@@ -125,7 +126,7 @@ def fit(trainer: BaseTrainer, module: nn.Module) -> nn.Module:
         (nn.Module): A model of its own on the trainer's device.
     """
     student = unwrap_model(trainer.model)
-    model = trainer.get_model(cfg=deepcopy(module.yaml), weights=deepcopy(module), verbose=False)
+    model = trainer.get_model(cfg=deepcopy(module.yaml), weights=copied(module), verbose=False)
     model.names, model.args, model.nc = student.names, trainer.args, trainer.data["nc"]
     return model.to(trainer.device)
 
