@@ -48,7 +48,7 @@ def unpack(value: Any) -> nn.Module | str:
     return module
 
 
-def copied(module: nn.Module) -> nn.Module:
+def copied(module: nn.Module) -> Any:
     """Return a copy of a teacher that was given as an object, which stays its owner's.
 
     Raises:
