@@ -122,6 +122,7 @@ def build(trainer: BaseTrainer) -> nn.Module:
     run.composite = build_composite(trainer, run.configs, run.sources)
     trainer.scaler = Scaler(trainer)
     if run.composite.online:
+        trainer.add_callback("on_train_start", online.share_class_weights)
         trainer.add_callback("on_train_epoch_end", online.end_epoch)
     trainer.add_callback("on_train_start", examine)
     trainer.add_callback("on_train_start", finale.note_start)

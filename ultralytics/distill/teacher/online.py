@@ -90,6 +90,10 @@ class OnlineTeacher(nn.Module):
         self.ema = ModelEMA(self.net)  # validation may have made inference tensors of the old one
         self.ema.ema.load_state_dict(state["ema"])
         self.ema.updates = state["updates"]
+        self.renew_criterion(epoch)
+
+    def renew_criterion(self, epoch: int) -> None:
+        """Build the criterion anew, as it is after so many epochs."""
         criterion = self.net.criterion = self.net.init_criterion()
         if hasattr(criterion, "update"):  # an end-to-end head's criterion shifts its weights with the epochs
             criterion.updates = epoch - 1
@@ -144,6 +148,22 @@ def optimizer_groups(trainer: BaseTrainer, teacher: OnlineTeacher) -> list[dict[
         decay=decay,
     )
     return [g for g in built.param_groups if g["params"]]
+
+
+def share_class_weights(trainer: BaseTrainer) -> None:
+    """Give the teacher the class weights (`cls_pw`) that the student got; its average carries them, as upstream's does.
+
+    To be called once upstream has set them and a resumed state is loaded. A criterion read them when it was built, so
+    one that stands already is built anew.
+    """
+    teacher = trainer.distill.composite.teacher
+    weights = getattr(unwrap_model(trainer.model), "class_weights", None)
+    if weights is None:
+        return
+    for model in (teacher.net, teacher.ema.ema):
+        model.class_weights = weights
+    if (criterion := getattr(teacher.net, "criterion", None)) is not None:
+        teacher.renew_criterion(getattr(criterion, "updates", 0))
 
 
 def end_epoch(trainer: BaseTrainer) -> None:
