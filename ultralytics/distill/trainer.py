@@ -66,6 +66,8 @@ def attach(trainer: BaseTrainer) -> Run | None:
     if hasattr(trainer, "given_teacher"):
         args.model_t = trainer.given_teacher
     given = teachers_of(getattr(args, "model_t", None))
+    if not given and getattr(args, "model_t", None) is not None:
+        raise ValueError(f"'model_t={args.model_t}' names no teacher; give a model, or leave 'model_t' out.")
     if not given:
         return None
     if getattr(args, "distill_model", None) is not None:

@@ -90,11 +90,12 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
             LOGGER.warning(f"Comparison: {c.name} cannot be measured on {data}: {reason(e)}")
 
 
-def table(contenders: Sequence[Contender]) -> str:
+def table(contenders: Sequence[Contender], device: str = "") -> str:
     """Return the facts as aligned text, a row a model, and what distilling changed where both students are there.
 
     Args:
         contenders (Sequence[Contender]): Measured models.
+        device (str): Where they were timed, for the header.
 
     Returns:
         (str): The table.
@@ -106,7 +107,8 @@ def table(contenders: Sequence[Contender]) -> str:
         a, b = by_name["distilled"], by_name["plain"]
         scores = [k for k in keys if k not in {"parameters", "GFLOPs", "ms"} and k in a and k in b]
         shown.append(["distilled - plain", *(f"{a[k] - b[k]:+.3f}" if k in scores else "" for k in keys)])
-    lines = [["", *("ms/image" if k == "ms" else k for k in keys)], *shown]
+    timed = f"ms/image ({device})" if device else "ms/image"
+    lines = [["", *(timed if k == "ms" else k for k in keys)], *shown]
     widths = [max(len(row[i]) for row in lines) for i in range(len(lines[0]))]
     return "\n".join(
         row[0].ljust(widths[0]) + "".join(v.rjust(w + 3) for v, w in zip(row[1:], widths[1:])) for row in lines

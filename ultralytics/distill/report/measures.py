@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.distill.graph import input_channels
+from ultralytics.distill.blank import input_channels
 from ultralytics.distill.upstream import load_checkpoint, time_sync
 
 METRICS = ("mAP", "accuracy", "mIoU", "delta1")  # how the names of what is compared begin
