@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ultralytics.distill.base import BaseDistiller, require_scalar
-from ultralytics.distill.config import KINDS, WITHOUT_BINS, Config, Term
+from ultralytics.distill.config import KINDS, RECIPE, WITHOUT_BINS, Config, Term, without_doubles
 from ultralytics.distill.graph import Tapped, head_inputs, pair, probe
 from ultralytics.distill.heads.common import fit_features, fit_response, head_strides, outputs, report_classes
 from ultralytics.distill.heads.comparable import require_comparable
@@ -143,7 +143,8 @@ class Distiller(BaseDistiller):
                 why = "the teacher yields no map"
             else:
                 continue
-            LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {why}.")
+            say = LOGGER.info if term.gain == RECIPE["feat"][term.spelled.name] else LOGGER.warning  # 'dfea' was given
+            say(f"Distillation: leaving out {term.spelled.name}: {why}.")
             maps = [t for t in maps if t is not term]
         return maps
 
@@ -162,7 +163,7 @@ class Distiller(BaseDistiller):
             whole (bool): Whether they teach all of the student's classes, so that the recipe needs no feature term.
         """
         built, fits = [], []
-        for term in (_suit(t, student) for t in config.terms if t.kind == "logit"):
+        for term in without_doubles([_suit(t, student) for t in config.terms if t.kind == "logit"]):
             try:
                 require_comparable(term, config, student, teacher)
                 fit = fit_response(term, config, student, teacher)

@@ -12,7 +12,9 @@ from ultralytics.distill.losses import PKD
 def test_by_hand():
     """Channel S = 1, 2, 3 and T = 1, 3, 2: correlation 1/2. L = (n - 1) / n * (1 - 1/2) = 2/3 * 1/2 = 1/3."""
     student, teacher = (torch.tensor(x).view(1, 1, 1, 3) for x in ([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]))
-    assert PKD()(student, teacher).item() == pytest.approx(1 / 3, rel=1e-4)  # an epsilon of 1e-5 beside a variance of 2/3
+    assert PKD()(student, teacher).item() == pytest.approx(
+        1 / 3, rel=1e-4
+    )  # an epsilon of 1e-5 beside a variance of 2/3
 
 
 def test_mmrazor(case, oracle):

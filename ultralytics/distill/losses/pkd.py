@@ -9,7 +9,9 @@ import torch
 
 from .base import Loss
 
-EPS = 1e-5  # as batch normalisation has it: its root bounds the gradient of a constant channel, at 300 times the others'
+EPS = (
+    1e-5  # as batch normalisation has it: its root bounds the gradient of a constant channel, at 300 times the others'
+)
 
 
 def standardise(x: torch.Tensor) -> torch.Tensor:
