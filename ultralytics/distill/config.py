@@ -86,6 +86,7 @@ class Config:
         imgsz (int | tuple[int, int] | None): The teacher's own image size: longer side, or height and width, in pixels.
         mean (list[float] | None): Subtracted from the teacher's images, one number or one a channel.
         std (list[float] | None): What they are divided by after that.
+        data (str): The run's data and image size as a command line has them, for messages.
     """
 
     terms: list[Term] = field(default_factory=list)
@@ -105,6 +106,7 @@ class Config:
     imgsz: int | tuple[int, int] | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    data: str = ""
 
     @property
     def columns(self) -> list[str]:
@@ -171,6 +173,7 @@ def read(args: SimpleNamespace) -> Config:
         check=switch("distill_check", args.distill_check),
         single_cls=bool(args.single_cls),
         classes=[args.classes] if isinstance(args.classes, int) else args.classes,
+        data=f"data={args.data} imgsz={args.imgsz}",
     )
 
 

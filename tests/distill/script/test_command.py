@@ -53,7 +53,7 @@ def test_checks_every_run_before_the_first(runs, words, capsys):
 
 
 def test_what_is_for_a_teacher_is_not_given_to_a_training_without():
-    """A teacher that is trained first, for fewer epochs than `distill_stop`, is not held against it, nor warned about."""
+    """A teacher that is trained first, for fewer epochs than `distill_stop`, is not held against it."""
     args = {"epochs": 9, "distill_stop": 3, "dfea": 2, "model_t": None}
     assert command.without_teacher(args) == {"epochs": 9}
     command.check(args, {**command.without_teacher(args), "epochs": 2})
