@@ -11,9 +11,16 @@ import torch
 from torch import nn
 
 from ultralytics.distill.base import BaseDistiller, require_scalar
-from ultralytics.distill.config import KINDS, WITHOUT_BINS, Config, Term
+from ultralytics.distill.config import KINDS, RECIPE, WITHOUT_BINS, Config, Term, without_doubles
 from ultralytics.distill.graph import Tapped, head_inputs, pair, probe
-from ultralytics.distill.heads.common import fit_features, fit_response, head_strides, outputs, report_classes
+from ultralytics.distill.heads.common import (
+    NoSharedClass,
+    fit_features,
+    fit_response,
+    head_strides,
+    outputs,
+    report_classes,
+)
 from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import assigners, branches, scores_at
 from ultralytics.distill.losses import RESPONSE
@@ -143,7 +150,8 @@ class Distiller(BaseDistiller):
                 why = "the teacher yields no map"
             else:
                 continue
-            LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {why}.")
+            say = LOGGER.info if term.gain == RECIPE["feat"][term.spelled.name] else LOGGER.warning  # 'dfea' was given
+            say(f"Distillation: leaving out {term.spelled.name}: {why}.")
             maps = [t for t in maps if t is not term]
         return maps
 
@@ -162,7 +170,8 @@ class Distiller(BaseDistiller):
             whole (bool): Whether they teach all of the student's classes, so that the recipe needs no feature term.
         """
         built, fits = [], []
-        for term in (_suit(t, student) for t in config.terms if t.kind == "logit"):
+        strange: dict[str, list[str]] = {}  # what is said of terms that share no class: once, whatever their number
+        for term in without_doubles([_suit(t, student) for t in config.terms if t.kind == "logit"]):
             try:
                 require_comparable(term, config, student, teacher)
                 fit = fit_response(term, config, student, teacher)
@@ -170,6 +179,9 @@ class Distiller(BaseDistiller):
             except ValueError as e:
                 if not term.auto:
                     raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
+                if isinstance(e, NoSharedClass):
+                    strange.setdefault(str(e), []).append(term.spelled.name)
+                    continue
                 LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {e}")
                 continue
             fits.append(fit)
@@ -184,6 +196,8 @@ class Distiller(BaseDistiller):
                     f"another order; leave 'distill_alpha' at 1, or train a teacher with the student's classes."
                 )
             built.append(response)
+        for why, names in strange.items():
+            LOGGER.warning(f"Distillation: leaving out {', '.join(names)}: {why}")
         if found := next((f.classes for f in fits if f.classes), None):
             report_classes(found, student.names, teacher.names)
         return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))

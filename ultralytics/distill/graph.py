@@ -222,18 +222,17 @@ def pair(student: nn.Module, teacher: nn.Module, layers: str | Sequence[tuple[in
 def _pair_by_hand(student: nn.Module, teacher: nn.Module, layers: Sequence[tuple[int, int]]) -> list[Pair]:
     """Pair the layers that the user named, which may have any strides."""
     found = []
+    shown = [s if s == t else [s, t] for s, t in layers]
     for role, model, indices in zip(("student", "teacher"), (student, teacher), zip(*layers)):
         count = len(model.model)
         if bad := [i for i in indices if i >= count - 1]:
             raise ValueError(
-                f"'distill_layers={[list(p) for p in layers]}': the {role} has layers 0 to {count - 2} before its "
+                f"'distill_layers={shown}': the {role} has layers 0 to {count - 2} before its "
                 f"head, {bad[0]} is out of range."
             )
         probed = probe(model, sorted(set(indices)))
         if bad := [i for i in indices if i not in probed]:
-            raise ValueError(
-                f"'distill_layers={[list(p) for p in layers]}': layer {bad[0]} of the {role} yields no 4-D map."
-            )
+            raise ValueError(f"'distill_layers={shown}': layer {bad[0]} of the {role} yields no 4-D map.")
         found.append(probed)
     s, t = found
     return [Pair(i, j, (s[i][0], t[j][0]), (s[i][1], t[j][1]), f"{i}" if i == j else f"{i}-{j}") for i, j in layers]

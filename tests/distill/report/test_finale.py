@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from short_run import options
-from small_models import save_model
+from small_models import NAMES, save_model
 from task_sets import draw_set
 
 import report
@@ -43,6 +43,20 @@ def test_cka_by_hand():
         0.5**0.5
     )  # ||X'Y||^2 = 16, ||X'X|| = 4, ||Y'Y|| = 4*2^.5
     assert np.isnan(linear_cka(a, torch.ones(4, 1)))
+
+
+@pytest.mark.parametrize("names, known", [("abc", False), (("stripe", "circle", "square", "dog"), True)])
+def test_a_teacher_is_validated_by_name(names, known, data_yaml, make_model, tmp_path, log):
+    """Its classes are put into the labels' order; where it does not know them it has a size and a time, no accuracy."""
+    teacher = make_model(nc=len(names), width=0.25, trained=True)
+    teacher.names = dict(enumerate(names))
+    row = Contender("teacher", save_model(teacher, tmp_path / "teacher.pt"))
+    args = {"data": str(data_yaml), "imgsz": 64, "task": "detect", "batch": 4}
+    finale._fill([row], make_model(), args, None)
+    assert row.facts["parameters"] and row.facts["ms"] and ("mAP50-95" in row.facts) == known
+    classes = {k[3:] for k in row.facts if k.startswith("AP ")}
+    assert classes == (set(NAMES.values()) if known else set())
+    assert known or any("it knows 0 of the student's 3 classes" in x for x in log())
 
 
 def test_heat_and_images(tmp_path):

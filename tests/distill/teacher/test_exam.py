@@ -90,13 +90,23 @@ def test_the_look_leaves_no_trace(boards, tmp_path, log):
 
 
 def test_a_teacher_that_cannot_be_judged_is_no_obstacle(data_yaml, student_yaml, tmp_path, make_model, log):
-    """Fewer classes than the student, or another kind of head: said in one line, and the run goes on."""
+    """Fewer classes than the student's, or another kind of head: said in one line, and the run goes on.
+
+    One that knows none of them is warned about once, with the command that would make it useful.
+    """
     segment = save_model(make_model("yolov8n-seg.yaml", trained=True), tmp_path / "seg.pt")
     model = make_model(nc=2, trained=True)
     model.names = {0: "circle", 1: "dog"}
     few = save_model(model, tmp_path / "few.pt")
-    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=[str(segment), str(few)], distill_check=True))
+    model.names = {0: "cat", 1: "dog"}
+    none = save_model(model, tmp_path / "none.pt")
+    files = [str(segment), str(few), str(none)]
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=files, distill_check=True))
     said = [x for x in log() if "is not measured" in x]
+    warned = [x for x in log() if "no class name is shared" in x]
+    assert len(said) == 2 and len(warned) == 1 and not any("none.pt is not measured" in x for x in log())
+    assert f"yolo train model={none} data={data_yaml} imgsz=64" in warned[0]
+    assert "leaving out relative, ld, giou:" in warned[0]
     assert "teacher seg.pt is not measured: its Segment head is not what a student with Detect" in said[0]
     assert "teacher few.pt is not measured: it knows 1 of the student's 3 classes" in said[1]
 

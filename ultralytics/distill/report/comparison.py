@@ -14,6 +14,7 @@ import numpy as np
 from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
+from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
@@ -73,7 +74,7 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
     """Validate each model and fill in its facts.
 
     Args:
-        contenders (Sequence[Contender]): The models.
+        contenders (Sequence[Contender]): The models; the last one's classes are the labels'.
         data (str): The data's YAML.
         imgsz (int | list): Image size in pixels.
         device (Any): As `device=` takes it.
@@ -84,7 +85,8 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
         try:
             model = load_fused(c.weights, select_device(device, verbose=False))
             c.facts = {**size(model, imgsz), "ms": time_forward(model, imgsz)}
-            found = validate(c.weights, data=data, imgsz=imgsz, device=device)[0]
+            student = load_checkpoint(contenders[-1].weights)[0]
+            found = validate(c.weights, student, data=data, imgsz=imgsz, device=device)[0]
             c.facts.update(accuracy(found.results_dict))
         except Exception as e:  # e.g. a teacher of another data set, or none of Ultralytics: its row stays
             LOGGER.warning(f"Comparison: {c.name} cannot be measured on {data}: {reason(e)}")

@@ -100,7 +100,7 @@ def write(
     if source.module is not None:
         rows.insert(0, Contender("teacher", source.path))
     place = _place(args.get("device") if device is None else device)
-    _fill(rows, args, seconds, place)
+    _fill(rows, student, args, seconds, place)
     _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
     text = f"\n{_short(rows, str(place))}\n{_advice(rows)}\n"
@@ -155,7 +155,9 @@ def _place(device: Any) -> torch.device:
         return torch.device("cpu")
 
 
-def _fill(rows: Sequence[Contender], args: dict[str, Any], seconds: float | None, device: torch.device) -> None:
+def _fill(
+    rows: Sequence[Contender], student: nn.Module, args: dict[str, Any], seconds: float | None, device: torch.device
+) -> None:
     """Fill in size and time of each model, and the accuracy where it is missing and affordable."""
     count = len(validation_images(args["data"], args["task"]))
     for row in rows:
@@ -164,12 +166,14 @@ def _fill(rows: Sequence[Contender], args: dict[str, Any], seconds: float | None
             facts = size(model, args["imgsz"])
             repeats = _affordable(facts["GFLOPs"], 150, most=10)
             facts["ms"] = time_forward(model, args["imgsz"], repeats, warm=min(repeats, 5))
-            if not row.facts and (seconds is None or count * facts["ms"] / 1000 < seconds):
-                more = {k: args[k] for k in ("data", "imgsz", "batch") if args.get(k)}
-                row.facts = class_scores(*validate(row.weights, device=str(device), **more))
-            row.facts = {**facts, **row.facts}
+            scores, row.facts = row.facts, facts  # a teacher of other classes keeps its size and time
+            if not scores and (seconds is None or count * facts["ms"] / 1000 < seconds):
+                more = {k: args[k] for k in ("data", "imgsz", "batch", "single_cls") if args.get(k)}
+                scores = class_scores(*validate(row.weights, student, device=str(device), **more))
+            row.facts = {**facts, **scores}
         except Exception as e:  # e.g. a teacher of other data, or no Ultralytics model: its row stays
-            LOGGER.warning(f"Distillation: the {row.name} is not measured: {reason(e)}")
+            say = LOGGER.info if isinstance(e, ValueError) else LOGGER.warning  # other classes are no fault
+            say(f"Distillation: the {row.name} is not measured: {reason(e)}")
 
 
 def _draw_samples(

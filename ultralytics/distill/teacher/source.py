@@ -64,10 +64,14 @@ class Source:
 
 
 def teachers_of(value: Any) -> list:
-    """Return the teachers that `model_t` names: none, one, or as many as a list holds."""
-    if isinstance(value, str) and not Path(value).exists():
-        return split_list(value)
-    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    """Return the teachers that `model_t` names: none, one, or as many as a list holds; `ema` in any case."""
+    if isinstance(value, (list, tuple)):
+        return [teacher for item in value for teacher in teachers_of(item)]
+    if isinstance(value, (str, Path)):
+        text = str(value)
+        found = [value] if text.strip() and Path(text).exists() else split_list(text)
+        return ["ema" if str(x).lower() == "ema" else x for x in found]
+    return [] if value is None or value is False else [value]
 
 
 def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Source:

@@ -17,7 +17,7 @@ from ultralytics.distill.graph import Pair, Tapped
 from ultralytics.distill.heads.classes import label_scores, select_classes
 from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.heads.predictions import match_levels
-from ultralytics.distill.spelling import parameters_of
+from ultralytics.distill.spelling import build_spelled, parameters_of
 from ultralytics.distill.terms.settle import settle
 
 NO_ASSIGNER = (
@@ -49,10 +49,7 @@ def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = No
     if channels is not None:
         defaults["channels_s"], defaults["channels_t"] = channels
     wanted = parameters_of(spelled.cls) or []
-    try:
-        return spelled.cls(**{**{k: v for k, v in defaults.items() if k in wanted}, **spelled.params})
-    except (TypeError, ValueError) as e:
-        raise ValueError(f"'{argument}={spelled.text}' cannot be built: {e}") from e
+    return build_spelled(argument, spelled, **{k: v for k, v in defaults.items() if k in wanted})
 
 
 class MapTerm(nn.Module):
