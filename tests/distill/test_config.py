@@ -221,7 +221,8 @@ def test_one_warning_for_what_does_nothing(make_args, log):
                      distill_alpha=0.5, dis=9)  # fmt: skip
     warn_beside_teacher(args, [read(args)])
     without, empty, beside = log()
-    assert "'distill_feat=cwd', 'dfea=2' do nothing without a teacher" in without and "plain training" in empty
+    assert "'distill_feat=cwd', 'dfea=2': nothing comes of it without a teacher; give one in 'model_t'" in without
+    assert "'model_t=[]' names none: no teacher, so this is plain training" in empty
     says = [
         "'dfea=2' has no",
         "'drel=3' has no",

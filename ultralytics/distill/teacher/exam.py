@@ -49,9 +49,11 @@ def examine(trainer: BaseTrainer) -> None:
     start: dict[str, float] | None = {} if untrained(student) else None
     with same_random(trainer.device):
         for source, config in zip(run.sources, run.configs):
-            if source.module is None or told(source.module, student, config):  # the student's own average, or useless
+            if source.module is None:  # the student's own average
                 continue
             try:
+                if told(source.module, student, config):
+                    continue
                 module = candidate(source, student, config)
                 view = make_view(config, student, module, trainer.device)
                 found = measure(trainer, module, loader, f"teacher {source.name}", view)
