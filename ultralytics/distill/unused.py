@@ -24,7 +24,8 @@ def warn_without_teacher(args: SimpleNamespace) -> None:
         return
     why = "give one in 'model_t'" if off else f"'model_t={model}' names none"
     if asked:
-        LOGGER.warning(f"{', '.join(asked)}: nothing comes of it without a teacher; {why}.")
+        has = "has" if len(asked) == 1 else "have"
+        LOGGER.warning(f"{', '.join(asked)} {has} no effect without a teacher; {why}.")
     else:
         LOGGER.warning(f"{why}: no teacher, so this is plain training.")
 
