@@ -13,7 +13,7 @@ from live_teacher import make_teacher, snapshot, unchanged
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.distill.teacher.source import resolve
+from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.utils import downloads
 
@@ -24,6 +24,22 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(downloads, "get_github_assets", lambda *_, **__: ("", []))
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    "value, found",
+    [
+        *[(x, []) for x in (None, False, "", " ", "none", "None", [], [None, ""], "[]")],
+        *[(x, ["ema"]) for x in ("ema", "EMA", ["Ema"], np.str_("EMA"))],
+        ("[a.pt, b.pt]", ["a.pt", "b.pt"]),
+        (("a.pt", Path("b.pt")), ["a.pt", "b.pt"]),
+        ("with, comma.pt", ["with, comma.pt"]),
+    ],
+)
+def test_what_names_no_teacher_one_or_several(value, found, folder):
+    """Off has many spellings, and the empty text is none of a folder's; a file that exists is its own name."""
+    Path("with, comma.pt").touch()
+    assert teachers_of(value) == found
 
 
 def test_path(teacher_pt, folder):

@@ -51,7 +51,7 @@ def examine(trainer: BaseTrainer) -> None:
     start: dict[str, float] | None = {} if untrained(student) else None
     with same_random(trainer.device):
         for source, config in zip(run.sources, run.configs):
-            if source.module is None:  # the student's own average
+            if source.module is None or told(source.module, student, config):  # None: the student's own average
                 continue
             try:
                 found, images = _look(trainer, partial(_seat, trainer, source, config), f"teacher {source.name}")
