@@ -85,6 +85,13 @@ def _look(
     return in_all(action, validates=True) if VALIDATES_EVERYWHERE else action(lambda validator: None)
 
 
+def told(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
+    """Whether the distiller has already said that a teacher knows none of the student's classes."""
+    if config.module or not any(t.kind == "logit" for t in config.terms) or not outputs(teacher.model[-1]):
+        return False
+    return not class_map(student.names, teacher.names, config.single_cls, config.classes).student
+
+
 def candidate(source: Source, student: nn.Module, config: Config) -> nn.Module:
     """Return a copy of a teacher that the student's validator can judge.
 
