@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,6 @@ from ultralytics.distill.config import Config
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import outputs
-from ultralytics.distill.processes import in_all
 from ultralytics.distill.teacher.source import Source, untrained
 from ultralytics.distill.teacher.view import View, make_view
 from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, no_items
@@ -48,41 +45,24 @@ def examine(trainer: BaseTrainer) -> None:
     if not run.configs[0].check or trainer.ema is None:  # 8.3 validates in one process
         return
     student = trainer.ema.ema
+    loader, images = sample(trainer.test_loader)
     start: dict[str, float] | None = {} if untrained(student) else None
     with same_random(trainer.device):
         for source, config in zip(run.sources, run.configs):
-            if source.module is None or told(source.module, student, config):  # None: the student's own average
+            if source.module is None or told(source.module, student, config):  # the student's own average, or useless
                 continue
             try:
-                found, images = _look(trainer, partial(_seat, trainer, source, config), f"teacher {source.name}")
+                module = candidate(source, student, config)
+                view = make_view(config, student, module, trainer.device)
+                found = measure(trainer, module, loader, f"teacher {source.name}", view)
                 if start is None:
-                    start, _ = _look(trainer, lambda: (deepcopy(student), None), "student's start")
+                    start = measure(trainer, deepcopy(student), loader, "student's start")
             except Exception as e:  # a look must not stop a run that would do without it
                 say(f"Distillation: teacher {source.name} is not measured: {reason(e)}")
                 continue
             if RANK in {-1, 0}:
                 report(source.name, found, start, len(student.names), images, trainer.args.task, config.online)
     gc.collect()
-
-
-def _seat(trainer: BaseTrainer, source: Source, config: Config) -> tuple[nn.Module, View]:
-    """Return a teacher that the student's validator can judge, and what it sees of the images."""
-    student = trainer.ema.ema
-    module = candidate(source, student, config)
-    return module, make_view(config, student, module, trainer.device)
-
-
-def _look(
-    trainer: BaseTrainer, make: Callable[[], tuple[nn.Module, View | None]], who: str
-) -> tuple[dict[str, float], int]:
-    """Return what a model reaches on a sample of the validation set, and the sample's size."""
-
-    def action(meet: Callable[[Any], None]) -> tuple[dict[str, float], int]:
-        loader, images = sample(trainer.test_loader)
-        module, view = make()
-        return measure(trainer, module, loader, who, view, meet), images
-
-    return in_all(action, validates=True) if VALIDATES_EVERYWHERE else action(lambda validator: None)
 
 
 def told(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
@@ -170,12 +150,7 @@ def sample(loader: Any) -> tuple[DataLoader, int]:
 
 
 def measure(
-    trainer: BaseTrainer,
-    module: Any,
-    loader: DataLoader,
-    who: str,
-    view: View | None = None,
-    meet: Callable[[Any], None] = lambda validator: None,
+    trainer: BaseTrainer, module: Any, loader: DataLoader, who: str, view: View | None = None
 ) -> dict[str, float]:
     """Validate a model as the trainer validates its student.
 
@@ -185,7 +160,6 @@ def measure(
         loader (DataLoader): The images.
         who (str): What the progress line says.
         view (View, optional): What the model sees of the images, if not these.
-        meet (Callable): Makes the validator meet those of other processes before it gathers.
 
     Returns:
         (dict[str, float]): Upstream's metrics; nothing in processes but the first.
@@ -196,7 +170,6 @@ def measure(
     items = no_items(trainer.device)
     module.loss = lambda batch, preds=None: (None, items)  # its value would not be used
     validator = trainer.get_validator()
-    meet(validator)
     validator.dataloader, validator.callbacks = loader, defaultdict(list)
     validator.get_desc, validator.print_results = lambda: f"Distillation: {who}", lambda: None
     for argument in ("plots", "save_json", "save_txt"):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +16,10 @@ from ultralytics.distill.config import Config
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import Tapped, frozen_tails, tap
 from ultralytics.distill.losses.base import detach
-from ultralytics.distill.processes import in_all
 from ultralytics.distill.teacher.foreign import Foreign
 from ultralytics.distill.teacher.given import copied, name_of
 from ultralytics.distill.teacher.source import Source
-from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, unwrap_model
+from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA
 
@@ -159,27 +157,15 @@ def build_optimizer(trainer: BaseTrainer, teacher: OnlineTeacher) -> torch.optim
 
 
 def finish(trainer: BaseTrainer) -> None:
-    """Save the teacher's average as a plain checkpoint and validate it once.
-
-    Raises:
-        Exception: In every process, if the checkpoint could not be written or read in one of them.
-    """
-    teacher, path = trainer.distill.step.teacher, trainer.wdir / "teacher_last.pt"
-
-    def save(meet: Callable[[Any], None]) -> None:
-        if RANK in {-1, 0}:
-            _save(trainer, teacher, path)
-
-    def validate(meet: Callable[[Any], None]) -> Any:
-        validator = trainer.get_validator()
-        validator.args.plots = False
-        if VALIDATES_EVERYWHERE:  # its data are spread over the processes
-            meet(validator)
-        return validator(model=str(path))
-
-    in_all(save)
+    """Save the teacher's average as a plain checkpoint and validate it once."""
+    teacher = trainer.distill.step.teacher
+    path = trainer.wdir / "teacher_last.pt"
+    if RANK in {-1, 0}:
+        _save(trainer, teacher, path)
     LOGGER.info(f"\nDistillation: validating the teacher trained along, {path}...")
-    metrics = in_all(validate, validates=VALIDATES_EVERYWHERE)
+    validator = trainer.get_validator()
+    validator.args.plots = False
+    metrics = validator(model=str(path))  # in every process: its data are spread over them
     if RANK in {-1, 0}:
         teacher.metrics = metrics
 

@@ -11,7 +11,6 @@ from torch import nn
 from ultralytics.distill.heads.classes import select_classes
 from ultralytics.distill.heads.predictions import match_levels
 from ultralytics.distill.losses.response import distances
-from ultralytics.distill.processes import mean_over_processes
 from ultralytics.distill.terms.term import ResponseTerm
 from ultralytics.utils.metrics import bbox_iou
 
@@ -29,7 +28,7 @@ class Lead(nn.Module):
         clamp((fit_T - fit_S) / m, 0, 1),
 
     fit, from 0 to 1, the mean over the labelled anchors, weighted by the assigner's target scores, as a running average
-    of the last batches, over all processes.
+    of the last batches. Each process of several keeps its own.
 
     Attributes:
         seen (torch.Tensor): Running sums: fit of the student, fit of the teacher, and how much was seen.
@@ -59,8 +58,7 @@ class Lead(nn.Module):
         s, t = match_levels(student, teacher)
         fits = self.fits(select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge))
         now = torch.stack([*fits, fits[0].new_ones(())]).to(self.seen)
-        now = mean_over_processes(torch.where(now.isfinite().all(), now, 0.0))  # of those that have labels
-        self.seen.copy_(torch.where(now[2] > 0, KEPT * self.seen + (1 - KEPT) * now / now[2], self.seen))
+        self.seen.copy_(torch.where(now.isfinite().all(), KEPT * self.seen + (1 - KEPT) * now, self.seen))
 
     def fits(self, s: dict[str, Any], t: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return how well student and teacher fit the labels, 0 to 1, not a number where there are none."""

@@ -10,7 +10,6 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from ultralytics.distill.processes import several
 from ultralytics.distill.teacher import online
 from ultralytics.distill.upstream import weight_group
 from ultralytics.utils import LOGGER, RANK, colorstr
@@ -158,9 +157,14 @@ def copy_rates(own: torch.optim.Optimizer, optimizer: torch.optim.Optimizer) -> 
             group["weight_decay"] = like.get("weight_decay", group["weight_decay"])
 
 
+def _several() -> bool:
+    """Whether several processes train."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
 def _share_start(module: nn.Module) -> None:
     """Give every process the weights of the first, as DDP does."""
-    if several():
+    if _several():
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, src=0)
 
@@ -169,7 +173,7 @@ def _share_start(module: nn.Module) -> None:
 def average_gradients(params: Sequence[torch.Tensor]) -> bool:
     """Average gradients over all processes; return whether there are any, which all of them agree on."""
     found = any(p.grad is not None for p in params)
-    if not several():
+    if not _several():
         return found
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params])
     flat = torch.cat([flat, flat.new_tensor([float(found)])])
