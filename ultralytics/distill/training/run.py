@@ -16,6 +16,7 @@ from ultralytics.distill.training.composite import Composite
 from ultralytics.distill.training.folder import Folder
 from ultralytics.distill.training.resume import GROUP
 from ultralytics.distill.upstream import weight_group
+from ultralytics.distill.world import Together, agree_on_epochs
 from ultralytics.utils import RANK
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def _put_back(trainer: BaseTrainer) -> None:
 
 def _start_epoch(trainer: BaseTrainer) -> None:
     """Count the epoch's batches from zero; the first epoch begins anew, with less decay, where memory ran out."""
+    agree_on_epochs(trainer)
     trainer.distill.batch = -1
     trainer.distill.composite.take_means()
     decay = weight_group(trainer.optimizer)["weight_decay"]
@@ -81,7 +83,8 @@ def _start_epoch(trainer: BaseTrainer) -> None:
 def _end_epoch(trainer: BaseTrainer) -> None:
     """Save what resume needs beside the first checkpoint: a teacher that was given as an object."""
     trainer.distill.begun = True
-    save_teacher(trainer)
+    with Together():
+        save_teacher(trainer)
 
 
 def _start_batch(trainer: BaseTrainer) -> None:
