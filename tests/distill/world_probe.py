@@ -117,7 +117,7 @@ def shown(share, labels=True):
 
 
 def probe_lead():
-    """Look at unlike batches in each process, the second time at one without labels; then resume from rank 0's state."""
+    """Look at unlike batches in each process, then at one without labels; then resume from rank 0's state."""
     rank, found = dist.get_rank(), {}
     both, empty = BoxLead(), BoxLead()
     both.look(shown(1.0 if rank else 0.5), shown(1.0))

@@ -183,8 +183,14 @@ def measure(
 
 def gather_once_all_are_ready(validator: Any, together: Together) -> None:
     """Let a validator gather what each process found once no process can fail on its images any more."""
-    if gather := getattr(validator, "gather_stats", None):  # not in 8.3, which validates in one process
-        validator.gather_stats = lambda: (together.ready(), gather())
+    gather = getattr(validator, "gather_stats", None)
+
+    def wait() -> None:
+        together.ready()
+        gather()
+
+    if gather is not None:  # 8.3 validates in one process and has none
+        validator.gather_stats = wait
 
 
 def report(
