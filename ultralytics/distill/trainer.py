@@ -26,6 +26,7 @@ from ultralytics.distill.training.run import Run, begin_batch, put_back, save_te
 from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
+from ultralytics.distill.world import Together
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def build(trainer: BaseTrainer) -> None:
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
     count_in_auto_batch(trainer)
-    save_teacher(trainer)  # as it is now: its owner may change it while the student learns
+    with Together():
+        save_teacher(trainer)  # as it is now: its owner may change it while the student learns
     if RANK in {-1, 0}:
         names = ", ".join(s.name for s in run.sources)
         LOGGER.info(formula(run.step.distiller, run.step.teacher, run.configs[0], names, trainer.args.imgsz))

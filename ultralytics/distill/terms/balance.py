@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from ultralytics.distill.values import require_parameter
+from ultralytics.distill.world import mean_over_processes
 
 EVERY = 100  # steps from one look at the gradients to the next where no balance asks for more
 KEPT = 0.98  # share of the running averages that a new value leaves
@@ -96,14 +96,14 @@ class Balance:
         if self.looks and self.step % self.every == 0:
             norms = self._look(task, columns, maps)
             if isinstance(self.rule, Grad):
-                norms = pair = _over_processes(norms)
+                norms = pair = mean_over_processes(norms)
             self.ratios = norms[2:] / norms[0].clamp(min=1e-30)
         self.step += 1
         if self.rule is None:
             return 1.0
         if not isinstance(self.rule, Grad):
             together = torch.stack(list(columns.values())).sum()
-            pair = _over_processes(torch.stack([task.detach(), together.detach()]).float().abs())
+            pair = mean_over_processes(torch.stack([task.detach(), together.detach()]).float().abs())
         if pair is not None:
             self._remember(pair[:2])
         self.shown = self._factor(self.rule).to(task)
@@ -172,11 +172,3 @@ class Balance:
                 together = torch.stack(gradients[1:]).sum(0)
                 return torch.stack([g.norm() for g in (gradients[0], together, *gradients[1:])])
         return task.new_full((2 + len(columns),), math.nan, dtype=torch.float32)
-
-
-def _over_processes(values: torch.Tensor) -> torch.Tensor:
-    """Return the mean over all processes, so that each comes to the same factor."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(values)
-        values /= dist.get_world_size()
-    return values

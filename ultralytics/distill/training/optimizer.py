@@ -12,6 +12,7 @@ from torch import nn
 
 from ultralytics.distill.teacher import online
 from ultralytics.distill.upstream import weight_group
+from ultralytics.distill.world import several
 from ultralytics.utils import LOGGER, RANK, colorstr
 
 if TYPE_CHECKING:
@@ -157,14 +158,9 @@ def copy_rates(own: torch.optim.Optimizer, optimizer: torch.optim.Optimizer) -> 
             group["weight_decay"] = like.get("weight_decay", group["weight_decay"])
 
 
-def _several() -> bool:
-    """Whether several processes train."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
 def _share_start(module: nn.Module) -> None:
     """Give every process the weights of the first, as DDP does."""
-    if _several():
+    if several():
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, src=0)
 
@@ -173,7 +169,7 @@ def _share_start(module: nn.Module) -> None:
 def average_gradients(params: Sequence[torch.Tensor]) -> bool:
     """Average gradients over all processes; return whether there are any, which all of them agree on."""
     found = any(p.grad is not None for p in params)
-    if not _several():
+    if not several():
         return found
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params])
     flat = torch.cat([flat, flat.new_tensor([float(found)])])

@@ -15,6 +15,7 @@ from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.training.folder import Folder
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.step import Step
+from ultralytics.distill.world import agree_on_epochs
 from ultralytics.utils import RANK
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def begin_batch(trainer: BaseTrainer) -> None:
     """
     run, step = trainer.distill, trainer.distill.step
     if trainer.tloss is None:
+        agree_on_epochs(trainer)
         run.batch = -1
         step.take_means()
         if step.online:
