@@ -56,8 +56,8 @@ BEFORE = [  # found before the results folder is made
     ({"model_t": "ema", "distill_online": True}, r"'distill_online=True' trains one .*'model_t=ema' is no .*; give"),
     ({"distill_online": "maybe"}, r"'distill_online=maybe' is unknown; choose from False, True"),
     ({"distill_feat": "cwdd"}, r"'distill_feat=cwdd' is unknown; choose from .*cwd"),
-    ({"distill_logit": "cwd"}, r"'distill_logit=cwd' is unknown; choose from .*bckd"),
-    ({"distill_rel": "cwd"}, r"'distill_rel=cwd' is unknown; choose from sp"),
+    ({"distill_logit": "cwd"}, r"'distill_logit=cwd' is a feature term; give it in 'distill_feat'"),
+    ({"distill_rel": "cwd"}, r"'distill_rel=cwd' is a feature term; give it in 'distill_feat'"),
     ({"distill_feat": "mgd(lamda=1)"}, r"'distill_feat=mgd\(lamda=1\)': mgd has no parameter 'lamda'; valid ones: "),
     ({"distill_feat": "cwd(tau=-1)"}, r"'distill_feat=cwd\(tau=-1\)' cannot be built: tau=-1 is out of range"),
     ({"distill_feat": "cwd(tau"}, r"'distill_feat=cwd\(tau' cannot be read; write parameters as"),
@@ -79,7 +79,7 @@ BEFORE = [  # found before the results folder is made
     ({"distill_precision": "fp8"}, r"'distill_precision=fp8' is unknown; choose from auto"),
 ]  # fmt: skip
 BUILT = [  # found when student and teacher are held against each other
-    ({"distill_layers": [99]}, r"'distill_layers=\[\[99, 99\]\]': the student has layers 0 to 21 .* 99 is out"),
+    ({"distill_layers": [99]}, r"'distill_layers=\[99\]': the student has layers 0 to 21 .* 99 is out"),
     ({"model_t": "yolov8n-cls.yaml", "distill_logit": "bckd"}, r"'distill_logit=bckd': predictions of Detect and "),
     ({"distill_logit": "kl"}, r"'distill_logit=kl': it is a softmax over classes, .*; use relative or bckd"),
     ({"model_t": "other names", "distill_logit": "bckd"}, r"'distill_logit=bckd': no class name is shared: .*teacher"),

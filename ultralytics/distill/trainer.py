@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics.distill import config as configuration
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
+from ultralytics.distill.refusal import end_with_the_sentence
 from ultralytics.distill.report import finale
 from ultralytics.distill.report.formula import formula
 from ultralytics.distill.teacher import online
@@ -23,6 +24,7 @@ from ultralytics.distill.training.rehearsal import count_in_auto_batch
 from ultralytics.distill.training.results import fit_table
 from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
+from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
 from ultralytics.utils import LOGGER, RANK
@@ -68,13 +70,16 @@ def attach(trainer: BaseTrainer) -> Run | None:
         args.model_t = trainer.given_teacher
     given = teachers_of(getattr(args, "model_t", None))
     if not given:
+        warn_without_teacher(args)
         return None
+    end_with_the_sentence()
     if getattr(args, "distill_model", None) is not None:
         raise ValueError(
             f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
         )
     configs = configuration.read_each(args, len(given))
     config = configs[0]
+    warn_beside_teacher(args, configs)
     if "ema" in given and len(given) > 1:
         raise ValueError(f"'model_t={args.model_t}': 'ema' teaches alone; give it without other teachers.")
     if "ema" in given and not keeps_average(args.device):
@@ -90,8 +95,6 @@ def attach(trainer: BaseTrainer) -> Run | None:
     for term in config.terms:
         if term.spelled.cls in NAMED:  # a wrong value is found before anything is written; users' classes when built
             build_loss(term, config, channels=(8, 8))
-    if config.balance:
-        config.balance.cls(**config.balance.params)
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     side = longer_side(args.imgsz)
     sources = [resolve(t, trainer.wdir / n, c.imgsz or side) for t, n, c in zip(given, names, configs)]

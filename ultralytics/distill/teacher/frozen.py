@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import torch
 
 from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
 from ultralytics.distill.teacher.cuda import Recorded
 from ultralytics.distill.teacher.foreign import Foreign
+from ultralytics.distill.teacher.given import copied
 from ultralytics.distill.teacher.packed import pack
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.teacher.speed import choose_format, fuse
@@ -46,7 +46,7 @@ class Teacher:
     ):
         """Fuse, cast and freeze the teacher, or a copy of one that is its owner's."""
         self.layers, self.head, self.dtype, self.view = sorted(set(layers)), head, dtype, view
-        model = source.module if not source.live else deepcopy(source.module)
+        model = source.module if not source.live else copied(source.module)
         model.criterion = None
         fuse(model.float().eval())
         self.features = features
