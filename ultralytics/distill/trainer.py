@@ -17,6 +17,7 @@ from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
 from ultralytics.distill.training.building import build_step
+from ultralytics.distill.training.commands import spell_out
 from ultralytics.distill.training.folder import Folder, require_kept
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.rehearsal import count_in_auto_batch
@@ -197,6 +198,7 @@ __all__ = (
     "finish",
     "restore",
     "save_teacher",
+    "spell_out",
     "step",
     "take_teacher",
     "torn_down",

@@ -109,6 +109,15 @@ def test_changed_live_teacher_is_saved_once(key, teacher_pt, folder):
     assert resolve(saved, folder).save is False
 
 
+def test_live_teacher_that_cannot_be_pickled(make_model, folder, log):
+    """A hook of its owner's that pickle does not take costs the resume, which is said, and not the run."""
+    model = make_model(trained=True)
+    model.model[0].register_forward_hook(lambda *_: None)
+    resolve(model, folder / "weights" / "teacher.pt").write()
+    assert [x for x in log() if "cannot be saved" in x and "neither be resumed" in x]
+    assert not [*folder.rglob("*.p*t")]
+
+
 def test_live_teacher_without_a_file(make_model, folder):
     """A module that was never saved is written too; an unrelated teacher.pt nearby is not taken for it."""
     model = make_model(trained=True)
