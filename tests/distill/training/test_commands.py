@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -27,10 +28,12 @@ class Maps(nn.Conv2d):
 def test_objects_become_text(teacher_pt, wide_teacher_pt):
     """A teacher that equals its file is that file, a class is its name; the command line reads the same again."""
     feat = [FEATURE["cwd"], "pkd"]
-    args = {"model_t": [YOLO(teacher_pt), Path(wide_teacher_pt)], "distill_feat": feat, "epochs": 3, "imgsz": 64}
+    args = {"model_t": [YOLO(teacher_pt), Path(wide_teacher_pt)], "distill_feat": feat, "epochs": 3, "imgsz": 64,
+            "distill_mean": np.full(3, 0.5)}  # fmt: skip
     plain = spell_out(args)
     assert plain["model_t"] == [str(teacher_pt), str(wide_teacher_pt)] and plain["epochs"] == 3
     assert plain["distill_feat"] == ["ultralytics.distill.losses.cwd:CWD", "pkd"] and args["distill_feat"] is feat
+    assert plain["distill_mean"] == [0.5, 0.5, 0.5]
     for name in plain:
         assert parse_key_value_pair(f"{name}={plain[name]}") == (name, plain[name])
     assert spell_out({"teacher": YOLO(teacher_pt).model})["model_t"] == str(teacher_pt)

@@ -14,8 +14,6 @@ from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.values import longer_side
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-SPELLED = ("distill_feat", "distill_logit", "distill_rel", "distill_module")  # what may be given as an object
-
 
 def spell_out(args: dict[str, Any]) -> dict[str, Any]:
     """Return arguments that can be written as `name=value`: a teacher by its path, a class by its name.
@@ -40,7 +38,8 @@ def spell_out(args: dict[str, Any]) -> dict[str, Any]:
     configs = configuration.read_each(full, len(given))
     side = longer_side(full.imgsz)
     paths = [_path(teacher, config.imgsz or side) for teacher, config in zip(given, configs)]
-    return {**plain, **{k: getattr(full, k) for k in SPELLED}, "model_t": paths if len(paths) > 1 else paths[0]}
+    ours = {k: getattr(full, k) for k in configuration.ARGUMENTS}
+    return {**plain, **ours, "model_t": paths if len(paths) > 1 else paths[0]}
 
 
 def _path(teacher: Any, size: int | tuple[int, int]) -> str:
