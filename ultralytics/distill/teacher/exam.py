@@ -183,13 +183,13 @@ def measure(
 
 def gather_once_all_are_ready(validator: Any, together: Together) -> None:
     """Let a validator gather what each process found once no process can fail on its images any more."""
-    gather = getattr(validator, "gather_stats", None)
+    if hasattr(validator, "gather_stats"):  # 8.3 validates in one process and has none
+        gather = validator.gather_stats
 
-    def wait() -> None:
-        together.ready()
-        gather()
+        def wait() -> None:
+            together.ready()
+            gather()
 
-    if gather is not None:  # 8.3 validates in one process and has none
         validator.gather_stats = wait
 
 
