@@ -15,6 +15,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.distill import trainer as distill
 from ultralytics.distill.tutorial import FeatureLoss, get_channels, get_fpn_features
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import WINDOWS
 from ultralytics.utils.torch_utils import ModelEMA, autocast
 
 WAYS = ("plain", "native", "tutorial", "ours", "floor")
@@ -104,7 +105,7 @@ class Way(BaseTrainer):
         self.distill = distill.attach(self)
         self.model = deepcopy(student).to(self.device)
         self.model.args = self.args
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and not WINDOWS:  # as upstream lays it out
             self.model = self.model.to(memory_format=torch.channels_last)
         if name == "native":
             from ultralytics.nn.distill_model import DistillationModel  # not in 8.3

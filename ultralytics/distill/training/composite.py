@@ -12,7 +12,6 @@ from torch import nn
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Tapped, tap, trunk
 from ultralytics.distill.heads.predictions import watch_assigner
-from ultralytics.distill.teacher.cuda import Beside
 from ultralytics.distill.teacher.online import OnlineTeacher
 from ultralytics.distill.terms.balance import Balance, Ratio
 from ultralytics.distill.terms.guard import Record, check_terms, require_form
@@ -46,12 +45,11 @@ class Composite(nn.Module):
         self.distiller = distiller
         self.teacher = teacher  # a frozen one is a plain object, so no registry sees it
         self.online = isinstance(teacher, OnlineTeacher)
-        self.beside = Beside(next(student.parameters()).device)
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
         self.record = Record(distiller)
         self.trunk = trunk(unwrap_model(student))
-        self.balance = Balance(rule, distiller.columns, looks=unwrap_model(student) is student)
+        self.balance = Balance(rule, distiller.columns)
         self._orig_mod = student  # last: from here on, unknown attributes are the student's
 
     def __getattr__(self, name: str) -> Any:
@@ -95,15 +93,13 @@ class Composite(nn.Module):
         if self.online:
             shown, own = self.teacher(batch)
         elif self.weight:
-            with self.beside.run():
-                shown = self.teacher(distiller.prepare(batch["img"]))
+            shown = self.teacher(distiller.prepare(batch["img"]))
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
         with targets as assigned:
             task, items, seen = self._learn(student, batch)
         seen.shares = branch_shares(student.criterion)
         columns, factor = dict.fromkeys(distiller.columns, self._nothing(task)), batch_factor(student, batch)
         if self.weight:
-            self.beside.join()
             shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
             seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}  # the distiller is shown what it asked for
             columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
