@@ -124,11 +124,14 @@ class Way(BaseTrainer):
         self.model.train()
         self.loss: Any = None
 
+    def losses(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the loss vector of a batch."""
+        return self.model(batch)[0]
+
     def step(self, batch: dict[str, Any]) -> None:
         """Take one step, as the trainer's loop does."""
         with autocast(self.amp, device=self.device.type):
-            loss, _ = self.model(batch)
-            self.loss = loss.sum()
+            self.loss = self.losses(batch).sum()
         self.scaler.scale(self.loss).backward()
         self.optimizer_step()
 
