@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from soak import census
 
-from gpu_checks.stage import Enough, Skip, Stage, need, step_of
+from gpu_checks.running import Skip
+from gpu_checks.stage import Enough, Stage, need, step_of
 
 GROWTH = 1.0  # MiB on the GPU between two looks at a step's start, when no batch is there
 OOM = "CUDA out of memory"

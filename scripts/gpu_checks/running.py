@@ -12,11 +12,16 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpu_checks.stage import Skip, Stage
+if TYPE_CHECKING:
+    from gpu_checks.stage import Stage
 
-Check = Callable[[Stage], "tuple[str, dict[str, Any]]"]  # what it found in words, and the figures
+Check = Callable[["Stage"], "tuple[str, dict[str, Any]]"]  # what it found in words, and the figures
+
+
+class Skip(Exception):
+    """A check that cannot run here; its text says why."""
 
 
 @dataclass

@@ -19,10 +19,6 @@ from ultralytics.distill.upstream import load_yaml, save_yaml
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
 
-class Skip(Exception):
-    """A check that cannot run here; its text says why."""
-
-
 class Enough(Exception):
     """Ends a training that has taken the steps it was asked for."""
 
@@ -116,7 +112,9 @@ def step_of(trainer: Any) -> Any:
 
 def build(name: str, classes: int = 6) -> nn.Module:
     """Build a detector from one of upstream's YAMLs, or a file, with random weights."""
-    return (RTDETRDetectionModel if "rtdetr" in name else DetectionModel)(name, nc=classes, verbose=False)
+    model = (RTDETRDetectionModel if "rtdetr" in name else DetectionModel)(name, nc=classes, verbose=False)
+    model.nc = classes  # RT-DETR's criterion asks for it
+    return model
 
 
 def warm(model: nn.Module, batch: dict[str, Any], steps: int) -> None:

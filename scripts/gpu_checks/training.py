@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from gpu_checks.stage import Skip, Stage, need, step_of
+from gpu_checks.running import Skip
+from gpu_checks.stage import Stage, need, step_of
 from gpu_checks.worker import launch
 from ultralytics.distill.upstream import unwrap_model
 
@@ -17,7 +18,7 @@ SCALE = 2.0**40  # overflows in 16 bits, and is halved to a scale that does not 
 
 
 def overflow(stage: Stage) -> tuple[str, dict[str, Any]]:
-    """(e) Set the loss scale too high: a step is skipped, for our weights too, and the scale halved, as in plain runs."""
+    """(e) Set the loss scale too high: steps are skipped, our weights' too, and the scale halved, as in plain runs."""
     if not stage.cuda:  # upstream scales on GPUs alone; the same scaler serves here
         real = torch.amp.GradScaler
         torch.amp.GradScaler = lambda device, enabled=True: real("cpu", init_scale=2.0**10)  # type: ignore[misc]

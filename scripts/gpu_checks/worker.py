@@ -41,7 +41,7 @@ def share_device() -> None:
         trainer.device = torch.device("cuda", 0)
         dist.init_process_group("gloo", timeout=timedelta(seconds=60), rank=RANK, world_size=trainer.world_size)
 
-    BaseTrainer._setup_ddp = join  # type: ignore[method-assign]
+    BaseTrainer._setup_ddp = join
 
 
 def digest(module: Any) -> str:
