@@ -50,7 +50,8 @@ class Outcome:
 
 def attempt(letter: str, check: Check, stage: Stage) -> Outcome:
     """Run a check here; an error is its outcome."""
-    began, figures = time.perf_counter(), {}
+    began = time.perf_counter()
+    figures: dict[str, Any] = {}
     try:
         says, figures = check(stage)
         result = "PASS"

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from benchmarking.ways import make_batch
-from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.distill.script.demo import draw_dataset, write_model
@@ -110,14 +109,14 @@ def step_of(trainer: Any) -> Any:
     return trainer.distill.composite
 
 
-def build(name: str, classes: int = 6) -> nn.Module:
+def build(name: str, classes: int = 6) -> Any:
     """Build a detector from one of upstream's YAMLs, or a file, with random weights."""
     model = (RTDETRDetectionModel if "rtdetr" in name else DetectionModel)(name, nc=classes, verbose=False)
     model.nc = classes  # RT-DETR's criterion asks for it
     return model
 
 
-def warm(model: nn.Module, batch: dict[str, Any], steps: int) -> None:
+def warm(model: Any, batch: dict[str, Any], steps: int) -> None:
     """Train a model a little, so that its weights and statistics are not those of a fresh one."""
     from ultralytics.cfg import get_cfg
 
