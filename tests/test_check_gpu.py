@@ -91,4 +91,4 @@ def test_all_that_a_cpu_can(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     results = {x["check"]: x["result"] for x in json.loads((tmp_path / "x.json").read_text())["checks"]}
     assert results.pop("f") == "SKIP" and list(results) == list("abcdeghijk")
-    assert {v for k, v in results.items() if k != "h"} == {"PASS"} and results["h"] in {"PASS", "SKIP"}
+    assert set(results.values()) == {"PASS"}

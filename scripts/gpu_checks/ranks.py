@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import torch
-from benchmarking.ways import Way, make_batch
 from torch import distributed as dist
 from torch import nn
 
+from benchmarking.ways import Way, make_batch
 from gpu_checks.stage import Stage, build, need
 from gpu_checks.worker import launch
 from ultralytics.distill.upstream import unwrap_model

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarking.ways import make_batch
 
+from benchmarking.ways import make_batch
 from ultralytics import YOLO
 from ultralytics.distill.script.demo import draw_dataset, write_model
 from ultralytics.distill.upstream import load_yaml, save_yaml

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarking.ways import Way, make_batch
 
+from benchmarking.ways import Way, make_batch
 from gpu_checks.stage import Stage, build, need, warm
 from ultralytics.distill.graph import head_inputs, replay
 from ultralytics.distill.teacher.foreign import tensors

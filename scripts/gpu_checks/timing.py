@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from benchmarking.measure import time_ways
 from benchmarking.report import rows
 from benchmarking.ways import Way, make_batch
-
 from gpu_checks.stage import Stage, build, need
 from ultralytics.distill.report import finale
 from ultralytics.distill.teacher import exam
