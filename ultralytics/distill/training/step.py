@@ -47,7 +47,7 @@ class Step:
         self.weight, self.checked = 1.0, False
         self.record = Record(distiller)
         self.trunk = trunk(self.student)
-        self.balance = Balance(rule, distiller.columns, looks=not self.compiled)
+        self.balance = Balance(rule, distiller.columns)
 
     @property
     def compiled(self) -> bool:
