@@ -91,6 +91,7 @@ class Way(BaseTrainer):
     def __init__(self, name: str, student: nn.Module, teacher: Path, options: Namespace):
         """Build what a trainer has after `_setup_train`, by the same calls."""
         needs = {"native": {"distill_model": str(teacher)}, "ours": {"model_t": str(teacher), **options.terms}}
+        needs["ours"].update(distill_check=False, plots=False)  # both look at the data
         needs["floor"] = needs["ours"]
         self.args = get_cfg(overrides={"imgsz": options.imgsz, "batch": options.batch, **needs.get(name, {})})
         self.device, self.save_dir = torch.device(options.device), teacher.parent
@@ -114,18 +115,20 @@ class Way(BaseTrainer):
             from ultralytics.distill.upstream import load_checkpoint
 
             self.model = Tutorial(self.model, load_checkpoint(teacher)[0].to(self.device))
-        self.model = distill.build(self)
+        distill.build(self)
         if name == "floor":
-            self.model, self.distill = Floor(self.model._orig_mod, self.model.teacher), None
+            self.model, self.distill = Floor(self.model, self.distill.step.teacher), None
         self.optimizer = self.build_optimizer(self.model, options.optimizer, lr=1e-3, momentum=0.937, decay=5e-4)
-        distill.add_optimizer_groups(self)
         self.ema = ModelEMA(self.model)
+        distill.begin(self, None)
         self.model.train()
         self.loss: Any = None
+        self.tloss, self.train_loader = None, range(1)
 
     def step(self, batch: dict[str, Any]) -> None:
         """Take one step, as the trainer's loop does."""
         with autocast(self.amp, device=self.device.type):
+            distill.step(self)
             loss, _ = self.model(batch)
             self.loss = loss.sum()
         self.scaler.scale(self.loss).backward()

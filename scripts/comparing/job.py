@@ -132,7 +132,7 @@ def formula(trainer: Any) -> str:
     """Return what is added to the task loss, so that a later reader knows what `auto` meant."""
     if getattr(trainer.args, "distill_model", None) is not None:  # 8.3 has no such argument
         return f"{trainer.args.dis:g} x native"
-    return trainer.distill.composite.distiller.describe() if trainer.distill else ""
+    return trainer.distill.step.distiller.describe() if trainer.distill else ""
 
 
 def run(job: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from ultralytics.distill import config as configuration
 from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.source import Source
-from ultralytics.distill.training.composite import Composite
+from ultralytics.distill.training.step import Step
 from ultralytics.distill.upstream import save_yaml
 from ultralytics.utils import LOGGER
 
@@ -95,17 +95,17 @@ def make_distiller(make_args):
 
 
 @pytest.fixture(scope="session")
-def make_composite(make_distiller):
-    """`make_composite(student, teacher, distill_feat="cwd", ...)`: a Composite in train mode with an fp32 teacher."""
+def make_step(make_distiller):
+    """`make_step(student, teacher, distill_feat="cwd", ...)`: a Step; student in train mode, teacher in fp32."""
 
-    def make(student: nn.Module, teacher: nn.Module, **overrides) -> Composite:
+    def make(student: nn.Module, teacher: nn.Module, **overrides) -> Step:
         distiller, source = (
             make_distiller(student, teacher, **overrides),
             Source(teacher, Path("teacher.pt"), live=True),
         )
         wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
         frozen = Teacher(source, *wants, torch.device("cpu"), torch.float32)
-        return Composite(student, distiller, frozen).train()
+        return Step(student.train(), distiller, frozen)
 
     return make
 

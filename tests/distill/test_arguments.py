@@ -84,13 +84,13 @@ def test_optimizer(name, data_yaml, teacher_pt, student_yaml, tmp_path):
     model, before = YOLO(student_yaml), {}
 
     def start(trainer):
-        before.update({k: v.detach().clone() for k, v in trainer.model.distiller.named_parameters()})
+        before.update({k: v.detach().clone() for k, v in trainer.distill.step.distiller.named_parameters()})
 
     def end(trainer):
-        now = dict(trainer.model.distiller.named_parameters())
+        now = dict(trainer.distill.step.distiller.named_parameters())
         assert before and all(not torch.equal(v, now[k]) and now[k].isfinite().all() for k, v in before.items())
-        groups = [g for g in trainer.optimizer.param_groups if g.get("distill")]
-        assert sum(len(g["params"]) for g in groups) == len(before)
+        (_, own), *_ = trainer.distill.optimizer.pairs
+        assert type(own) is type(trainer.optimizer) and sum(len(g["params"]) for g in own.param_groups) == len(before)
 
     model.add_callback("on_train_start", start)
     model.add_callback("on_train_epoch_end", end)
@@ -139,7 +139,7 @@ def test_quantization_aware(data_yaml, teacher_pt, student_yaml, tmp_path):
     model, seen = YOLO(student_yaml), []
 
     def start(trainer):
-        seen.extend((is_qat(unwrap_model(trainer.model)), is_qat(trainer.model.teacher.model)))
+        seen.extend((is_qat(unwrap_model(trainer.model)), is_qat(trainer.distill.step.teacher.model)))
 
     model.add_callback("on_train_start", start)
     model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), quantize=8, distill_check=True))

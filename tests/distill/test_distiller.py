@@ -60,9 +60,9 @@ def test_no_part_is_called_loss(models, make_distiller):
     assert parts == ["my_term/P3", "my_term/P4", "my_term/P5", "bckd"]
 
 
-def test_gains_weigh_columns_not_parts(make_model, make_composite, make_batch):
+def test_gains_weigh_columns_not_parts(make_model, make_step, make_batch):
     """A column is the sum of its terms' parts times their gains; parts stay unweighted."""
-    c = make_composite(make_model(), make_model(seed=1), distill_feat="[cwd,mimic]", distill_logit="bce", dfea=[2, 0.5],
+    c = make_step(make_model(), make_model(seed=1), distill_feat="[cwd,mimic]", distill_logit="bce", dfea=[2, 0.5],
                        dlogit=3)  # fmt: skip
     items = named(c, c(make_batch())[1])
     parts = list(c.take_means().values())
@@ -70,9 +70,9 @@ def test_gains_weigh_columns_not_parts(make_model, make_composite, make_batch):
     assert items["dlogit_loss"].item() == pytest.approx(3 * parts[6], rel=1e-5) and len(parts) == 7
 
 
-def test_terms_ignore_autocast(make_model, make_composite, make_batch):
+def test_terms_ignore_autocast(make_model, make_step, make_batch):
     """All terms are computed in fp32, whatever precision the student trains in."""
-    c = make_composite(make_model(), make_model(seed=1), distill_feat="cwd", distill_logit="bckd")
+    c = make_step(make_model(), make_model(seed=1), distill_feat="cwd", distill_logit="bckd")
     seen = []
     for t in c.distiller.terms:
         t.losses[0].register_forward_hook(
@@ -203,7 +203,7 @@ def test_nothing_fits(make_model, make_distiller):
         make_distiller(detr, detr, distill_logit="auto")
 
 
-def test_classes_are_mapped_by_name(make_model, make_composite, make_batch, log):
+def test_classes_are_mapped_by_name(make_model, make_step, make_batch, log):
     """Models with other classes are compared on those that both know: equal logits of namesakes give no difference."""
     student, teacher = (make_model(seed=3, trained=True).eval() for _ in range(2))
     head = teacher.model[-1]
@@ -211,13 +211,13 @@ def test_classes_are_mapped_by_name(make_model, make_composite, make_batch, log)
         for x in level[-1].parameters():
             x.data = x.data[[2, 0, 1]]
     teacher.names = {0: "STRIPE", 1: "circle ", 2: "square"}
-    c = make_composite(student, teacher, distill_logit="mse")
+    c = make_step(student, teacher, distill_logit="mse")
     c.checked = True  # equality is what is expected here
     c.eval().training = True  # BatchNorm as in the teacher
     assert named(c, c(make_batch())[1])["dlogit_loss"].item() < 1e-9
     teacher.names = {0: "circle", 1: "square", 2: "stripe"}
-    assert make_composite(student, teacher, distill_logit="mse").distiller.terms[0].index_s is None  # nothing is copied
-    c = make_composite(student, teacher, distill_logit="mse")
+    assert make_step(student, teacher, distill_logit="mse").distiller.terms[0].index_s is None  # nothing is copied
+    c = make_step(student, teacher, distill_logit="mse")
     c.eval().training = True
     assert named(c, c(make_batch())[1])["dlogit_loss"].item() > 1e-4
     assert [x for x in log() if "compare 3 of 3 classes by name: circle (0 <- 1), square (1 <- 2)" in x]

@@ -67,15 +67,15 @@ def family(name, make_model, **more):
 
 
 @pytest.mark.parametrize("student, teacher", list(zip(RING, RING[1:])))
-def test_each_family_learns_and_teaches(student, teacher, make_model, make_composite, make_batch):
+def test_each_family_learns_and_teaches(student, teacher, make_model, make_step, make_batch):
     """Once as student and once as teacher: maps are paired by stride, and the gradient reaches the first layer."""
-    composite = make_composite(family(student, make_model), family(teacher, make_model, seed=1), distill_feat="cwd")
-    loss, items = composite(make_batch(size=64))
+    step = make_step(family(student, make_model), family(teacher, make_model, seed=1), distill_feat="cwd")
+    loss, items = step(make_batch(size=64))
     loss.sum().backward()
     levels = "P4 P5" if "tiny" in student + teacher else "P3 P4 P5"
-    assert sorted(composite.distiller.parts) == [f"cwd/{p}" for p in levels.split()]
-    assert named(composite, items)["dfea_loss"] > 0 and torch.isfinite(loss).all()
-    assert next(composite._orig_mod.parameters()).grad.abs().sum() > 0
+    assert sorted(step.distiller.parts) == [f"cwd/{p}" for p in levels.split()]
+    assert named(step, items)["dfea_loss"] > 0 and torch.isfinite(loss).all()
+    assert next(step.student.parameters()).grad.abs().sum() > 0
 
 
 @pytest.mark.slow
@@ -92,16 +92,16 @@ def test_other_sizes_and_levels(tmp_path):
     assert [c for c in pairs.cells(tmp_path, [], []) if c.outcome != "works"] == []
 
 
-def test_detr_keeps_its_denoising(make_model, make_composite, make_batch):
+def test_detr_keeps_its_denoising(make_model, make_step, make_batch):
     """An RT-DETR student is given its denoising queries, and its own loss is that of a step without a teacher."""
     student, batch = make_model("yolov8n-rtdetr.yaml").train(), make_batch(n=2, size=64)
-    composite, alone = make_composite(student, make_model(trained=True), distill_feat="cwd"), deepcopy(student)
+    step, alone = make_step(student, make_model(trained=True), distill_feat="cwd"), deepcopy(student)
     torch.manual_seed(1)  # the queries' noise
     _, plain = alone(batch)
     seen = []
     student.model[-1].register_forward_hook(lambda m, args, out: seen.append(out[4]))
     torch.manual_seed(1)
-    _, items = composite(batch)
+    _, items = step(batch)
     assert seen[0] is not None and seen[0]["dn_num_split"][0] > 0
     for found, expected in zip(listed(items), listed(plain)):
         torch.testing.assert_close(found, expected)
@@ -131,13 +131,13 @@ def test_custom_teacher(custom_yaml, data_yaml, student_yaml, tmp_path, log):
         ("yolov8n.yaml", "yolov10n.yaml", [""]),
     ],
 )
-def test_end_to_end_heads(student, teacher, branches, make_model, make_composite, make_batch):
+def test_end_to_end_heads(student, teacher, branches, make_model, make_step, make_batch):
     """Branch to branch where both heads have two, one-to-many where one of them has no other."""
-    composite = make_composite(make_model(student), make_model(teacher, trained=True), distill_logit="bckd")
-    assert composite.distiller.parts == [f"bckd/{b}" if b else "bckd" for b in branches]
-    loss, _ = composite(make_batch(size=64))
+    step = make_step(make_model(student), make_model(teacher, trained=True), distill_logit="bckd")
+    assert step.distiller.parts == [f"bckd/{b}" if b else "bckd" for b in branches]
+    loss, _ = step(make_batch(size=64))
     loss.sum().backward()
-    alone = getattr(composite._orig_mod.model[-1], "one2one_cv3", None)
+    alone = getattr(step.student.model[-1], "one2one_cv3", None)
     assert alone is None or (alone[0][0][0].conv.weight.grad is not None)
 
 

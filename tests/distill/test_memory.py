@@ -61,8 +61,8 @@ def test_live_tensors(precision, width, data_yaml, wide_teacher_pt, student_yaml
     found = []
 
     def note(trainer):
-        layers = [p.numel() for p in trainer.distill.composite.distiller.parameters()]
-        found.append((trainer.distill.composite.teacher.size, sum(layers)))
+        layers = [p.numel() for p in trainer.distill.step.distiller.parameters()]
+        found.append((trainer.distill.step.teacher.size, sum(layers)))
 
     model = YOLO(student_yaml)
     model.add_callback("on_train_start", note)
@@ -109,7 +109,7 @@ def test_the_teacher_is_no_module_of_the_run(data_yaml, teacher_pt, student_yaml
     held = []
 
     def look(trainer):
-        teacher = trainer.distill.composite.teacher
+        teacher = trainer.distill.step.teacher
         own = {size(x)[0] for x in teacher.model.state_dict().values() if x is not None}
         states = [x for m in (trainer.model, trainer.ema.ema) for x in m.state_dict().values()]
         slots = [p for g in trainer.optimizer.param_groups for p in g["params"]]

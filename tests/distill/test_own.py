@@ -45,7 +45,7 @@ def watch(model, seen, stop_after=None):
     """Keep the distiller's state at the start and after each epoch; stop when an epoch is saved."""
 
     def state(trainer):
-        return {k: v.clone() for k, v in trainer.model.distiller.state_dict().items()}
+        return {k: v.clone() for k, v in trainer.distill.step.distiller.state_dict().items()}
 
     def saved(trainer):
         if trainer.epoch == stop_after:
@@ -150,7 +150,7 @@ def test_distiller(how, seated, data_yaml, teacher_pt, student_pt, tmp_path):
     model = watch(YOLO(student_pt), seen, stop_after=0)
 
     def look(trainer):
-        first = trainer.model.teacher.model.model[0]
+        first = trainer.distill.step.teacher.model.model[0]
         first.register_forward_pre_hook(lambda m, args: shown.append(args[0].float().min().item()))
 
     model.add_callback("on_train_start", look)

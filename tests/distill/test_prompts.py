@@ -59,24 +59,24 @@ def test_replay_is_upstreams_forward(prompted):
     assert torch.equal(plain["scores"], found["scores"]) and torch.equal(plain["boxes"], found["boxes"])
 
 
-def test_it_teaches(prompted, make_model, make_composite, make_batch):
+def test_it_teaches(prompted, make_model, make_step, make_batch):
     """Such a teacher serves feature and response terms with the classes that it was given."""
-    composite = make_composite(make_model(), prompted, distill_feat="cwd", distill_logit="bckd(lead=0)")
-    loss, items = composite(make_batch(size=64))
+    step = make_step(make_model(), prompted, distill_feat="cwd", distill_logit="bckd(lead=0)")
+    loss, items = step(make_batch(size=64))
     loss.sum().backward()
     assert items["dfea_loss"] > 0 and items["dlogit_loss"] > 0
 
 
-def test_it_learns_with_its_texts(prompted, make_model, make_composite, make_batch):
+def test_it_learns_with_its_texts(prompted, make_model, make_step, make_batch):
     """The student's task loss with its texts is the one of a step without a teacher; other texts give another."""
     batch = texts(make_batch(n=2, size=64))
     student = deepcopy(prompted).train()
     student.args = make_model().args
     _, plain = deepcopy(student)(batch)
-    composite = make_composite(student, make_model(trained=True), distill_feat="cwd")
+    step = make_step(student, make_model(trained=True), distill_feat="cwd")
     other = {**batch, "txt_feats": batch["txt_feats"].flip(1)}
-    _, moved = deepcopy(composite)(other)
-    loss, items = composite(batch)
+    _, moved = deepcopy(step)(other)
+    loss, items = step(batch)
     loss.sum().backward()
     for name, value in plain.items():
         torch.testing.assert_close(items[name], value)

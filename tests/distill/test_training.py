@@ -63,12 +63,12 @@ def test_one_student_forward_a_step(data_yaml, teacher_pt, student_yaml, tmp_pat
     model = YOLO(student_yaml)
 
     def count(trainer):
-        head = trainer.model._orig_mod.model[-1]
+        head = trainer.model.model[-1]
         trainer.handle = head.register_forward_hook(lambda m, a, o: calls.append(m.training) if m.training else None)
 
     def done(trainer):
         trainer.handle.remove()
-        assert not [m for m in trainer.model._orig_mod.modules() if m._forward_hooks or m._forward_pre_hooks]
+        assert not [m for m in trainer.model.modules() if m._forward_hooks or m._forward_pre_hooks]
         trainer.batches = len(trainer.train_loader)
 
     model.add_callback("on_train_start", count)
@@ -90,26 +90,23 @@ def test_gain_matters_and_seed_repeats(data_yaml, teacher_pt, student_yaml, tmp_
 
 
 def test_own_layers_train_and_teacher_does_not(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """Aligns and generators change in the optimizer; the teacher is in no group, average or copy."""
+    """Aligns and generators change in an optimizer of their own; the trainer's has the student alone."""
     seen = {}
     model = YOLO(student_yaml)
 
     def start(trainer):
-        composite = trainer.model
-        seen["own"] = copy.deepcopy(composite.distiller.state_dict())
-        seen["teacher"] = copy.deepcopy(composite.teacher.model.state_dict())
-        ids = {id(p) for g in trainer.optimizer.param_groups for p in g["params"]}
-        assert {id(p) for p in composite.distiller.parameters()} <= ids
-        others = [*trainer.ema.ema.modules(), *copy.deepcopy(composite).modules(), *composite.modules()]
-        held = {id(p) for m in others for p in m.parameters(recurse=False)} | ids
-        assert not held & {id(p) for p in composite.teacher.model.parameters()}
-        rates = {g["initial_lr"] for g in trainer.optimizer.param_groups}
-        assert len(rates) == 1
+        step = trainer.distill.step
+        seen["own"] = copy.deepcopy(step.distiller.state_dict())
+        seen["teacher"] = copy.deepcopy(step.teacher.model.state_dict())
+        (_, own), *_ = trainer.distill.optimizer.pairs
+        ids, ours = ({id(p) for g in o.param_groups for p in g["params"]} for o in (trainer.optimizer, own))
+        assert {id(p) for p in step.distiller.parameters()} == ours
+        assert {id(p) for p in trainer.model.parameters()} == ids
 
     def end(trainer):
-        after = trainer.model.distiller.state_dict()
+        after = trainer.distill.step.distiller.state_dict()
         assert all(not torch.equal(v, after[k]) for k, v in seen["own"].items())
-        kept = trainer.model.teacher.model.state_dict()  # without the weights that are packed at the first call
+        kept = trainer.distill.step.teacher.model.state_dict()  # without the weights that are packed at the first call
         assert kept and all(torch.equal(v, seen["teacher"][k]) for k, v in kept.items())
 
     model.add_callback("on_train_start", start)
@@ -126,15 +123,15 @@ def test_clipping_is_apart(data_yaml, teacher_pt, student_yaml, tmp_path):
         inner = trainer.optimizer_step
 
         def step():
-            for p in trainer.model.distiller.parameters():
+            for p in trainer.distill.step.distiller.parameters():
                 p.grad.fill_(1e6)
-            for p in trainer.model._orig_mod.parameters():
+            for p in trainer.model.parameters():
                 if p.grad is not None:
                     p.grad.mul_(1e-3)
-            before = [p.grad.clone() for p in trainer.model._orig_mod.parameters() if p.grad is not None]
+            before = [p.grad.clone() for p in trainer.model.parameters() if p.grad is not None]
             trainer.optimizer.zero_grad, keep = (lambda: None), trainer.optimizer.zero_grad
             inner()
-            after = [p.grad for p in trainer.model._orig_mod.parameters() if p.grad is not None]
+            after = [p.grad for p in trainer.model.parameters() if p.grad is not None]
             norms.append(all(torch.equal(a, b) for a, b in zip(before, after)))
             trainer.optimizer.zero_grad = keep
             trainer.optimizer.zero_grad()

@@ -43,13 +43,13 @@ def names_in(files: dict[str, bytes], module: str) -> set[str]:
 
 
 @pytest.mark.skipif(LINE == "8.4", reason="8.4 flattens what it is given")
-def test_auto_batch_of_83_gets_tensors(make_model, make_composite):
+def test_auto_batch_of_83_gets_tensors(make_model, make_step):
     """What it sends backward holds the terms too, and reaches the student and its align layers."""
-    composite = make_composite(make_model(), make_model(seed=1, trained=True), distill_feat="cwd", distill_logit="bckd")
-    found = composite(torch.rand(2, 3, 64, 64))
+    step = make_step(make_model(), make_model(seed=1, trained=True), distill_feat="cwd", distill_logit="bckd")
+    found = step(torch.rand(2, 3, 64, 64))
     assert isinstance(found, list) and len(found) == 5  # three levels, two columns
     sum(x.sum() for x in found).backward()
-    assert all(p.grad is not None for m in (composite.distiller, composite._orig_mod.model[0]) for p in m.parameters())
+    assert all(p.grad is not None for m in (step.distiller, step.student.model[0]) for p in m.parameters())
 
 
 @pytest.mark.parametrize("version", [v for v, repo in find_lines(ROOT).items() if repo.line])

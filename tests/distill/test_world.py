@@ -51,7 +51,7 @@ def test_gradients_equal_one_process(name, probed):
     """Student, our layers and an online teacher get the gradients of one process that adds both shards' losses."""
     said = probed[name]
     assert said["worst"] < 1e-5 and said["count"] > 100
-    assert "_orig_mod" in said["parts"] and ("teacher" in said["parts"]) == ("online" in str(CASES[name][0]))
+    assert "student" in said["parts"] and ("teacher" in said["parts"]) == ("online" in str(CASES[name][0]))
 
 
 def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
+from lines import learners
 from small_models import build_model
 from torch import distributed as dist
 from torch import nn
@@ -15,11 +16,12 @@ from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.online import OnlineTeacher
 from ultralytics.distill.teacher.source import Source
-from ultralytics.distill.training.composite import Composite
+from ultralytics.distill.training.optimizer import average_gradients
+from ultralytics.distill.training.step import Step
 
 
 def build(case):
-    """Build the same composite in every process."""
+    """Build the same step in every process."""
     student, module = build_model(seed=0), build_model(width=0.25, seed=1, trained=True)
     args = get_cfg(overrides={"model_t": "t.pt", **case})
     config = configuration.read(args)
@@ -33,7 +35,7 @@ def build(case):
         wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
         teacher = Teacher(Source(module, Path("t.pt"), live=True), *wants, torch.device("cpu"), torch.float32)
     rule = config.balance and config.balance.cls(**config.balance.params)
-    return Composite(student, distiller, teacher, rule).train()
+    return Step(student.train(), distiller, teacher, rule)
 
 
 def shard(rank, step, empty):
@@ -48,9 +50,9 @@ def shard(rank, step, empty):
     }
 
 
-def gradients(module):
+def gradients(step):
     """Return every gradient by name."""
-    return {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
+    return {n: p.grad for n, p in learners(step).named_parameters() if p.grad is not None}
 
 
 def join(shards):
@@ -61,12 +63,18 @@ def join(shards):
     return {**joined, "batch_idx": torch.cat([s["batch_idx"] + o for s, o in zip(shards, offsets)])}
 
 
-def terms_only(composite, wrapped, batch):
+def terms_only(step, wrapped, batch):
     """Return the distillation entries of the loss, with BatchNorms that look at their running statistics."""
-    for m in composite.modules():
+    for m in learners(step).modules():
         if isinstance(m, nn.BatchNorm2d):
             m.eval()
-    return wrapped(batch)[0][-len(composite.columns) :].sum()
+    return take(step, wrapped, batch)[-len(step.columns) :].sum()
+
+
+def take(step, wrapped, batch):
+    """Return the loss vector of a step through DDP, as the training loop takes it."""
+    step.arm()
+    return wrapped(batch)[0]
 
 
 def probe(name, case, empty, steps, joined=False):
@@ -76,20 +84,23 @@ def probe(name, case, empty, steps, joined=False):
     images one process on the joined batch is an oracle too.
     """
     rank, world = dist.get_rank(), dist.get_world_size()
-    composite = build(case)
-    wrapped = nn.parallel.DistributedDataParallel(composite, find_unused_parameters=True, broadcast_buffers=False)
-    for step in range(steps):  # accumulation: the reducer runs at every backward
-        mine = shard(rank, step, empty)
-        loss = terms_only(composite, wrapped, mine) if joined else wrapped(mine)[0].sum()
+    step = build(case)
+    wrapped = nn.parallel.DistributedDataParallel(step.student, find_unused_parameters=True, broadcast_buffers=False)
+    for i in range(steps):  # accumulation: the reducer runs at every backward
+        mine = shard(rank, i, empty)
+        loss = terms_only(step, wrapped, mine) if joined else take(step, wrapped, mine).sum()
         (loss * world).backward()
+    for part, module in learners(step).items():
+        if part != "student":
+            average_gradients([p for p in module.parameters() if p.requires_grad])
     if rank == 0:
         alone = build({k: v for k, v in case.items() if k != "distill_balance"})
-        alone.weight = 1.0 if composite.balance.shown is None else float(composite.balance.shown)  # both ranks' factor
-        for step in range(steps):
-            shards = [shard(r, step, empty) for r in range(world)]
-            loss = terms_only(alone, alone, join(shards)) if joined else sum(alone(s)[0].sum() for s in shards)
+        alone.weight = 1.0 if step.balance.shown is None else float(step.balance.shown)  # both ranks' factor
+        for i in range(steps):
+            shards = [shard(r, i, empty) for r in range(world)]
+            loss = terms_only(alone, alone.student, join(shards)) if joined else sum(alone(s)[0].sum() for s in shards)
             loss.backward()
-        ours, reference = gradients(composite), gradients(alone)
+        ours, reference = gradients(step), gradients(alone)
         assert ours.keys() == reference.keys(), ours.keys() ^ reference.keys()
         scale = {n: max(g.abs().max().item(), 1e-3) for n, g in reference.items()}
         worst = max((ours[n] - g).abs().max().item() / scale[n] for n, g in reference.items())

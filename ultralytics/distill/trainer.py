@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from ultralytics.distill import config as configuration
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
@@ -17,14 +15,15 @@ from ultralytics.distill.teacher.exam import examine
 from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
-from ultralytics.distill.training.building import build_composite
+from ultralytics.distill.training.building import build_step
 from ultralytics.distill.training.folder import Folder
-from ultralytics.distill.training.resume import GROUP, checkpoint, restore
-from ultralytics.distill.training.run import Run, follow, save_teacher
-from ultralytics.distill.training.scaler import Scaler
-from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model, weight_group
+from ultralytics.distill.training.optimizer import OwnOptimizer
+from ultralytics.distill.training.rehearsal import count_in_auto_batch
+from ultralytics.distill.training.resume import checkpoint, restore
+from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
+from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
-from ultralytics.utils import LOGGER, RANK, colorstr
+from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -103,60 +102,53 @@ def attach(trainer: BaseTrainer) -> Run | None:
     return Run(configs, sources, config.schedule.cls(**config.schedule.params), Folder(trainer.save_dir))
 
 
-def build(trainer: BaseTrainer) -> nn.Module:
-    """Put the student and a new distiller under one roof.
+def build(trainer: BaseTrainer) -> None:
+    """Build the distiller and the teacher; the model stays the plain student.
 
     Args:
-        trainer (BaseTrainer): A trainer whose model is on its device, frozen, AMP-checked and not yet wrapped.
-
-    Returns:
-        (nn.Module): The composite, or the model as it is without a teacher.
+        trainer (BaseTrainer): A trainer whose model is on its device, frozen, AMP-checked and not yet under DDP.
     """
     run = trainer.distill
     if run is None:
-        return trainer.model
+        return
     adapt(trainer)
-    follow(trainer)
-    run.composite = build_composite(trainer, run.configs, run.sources)
-    trainer.scaler = Scaler(trainer)
-    if run.composite.online:
-        trainer.add_callback("on_train_epoch_end", online.end_epoch)
-    trainer.add_callback("on_train_start", examine)
-    trainer.add_callback("on_train_start", finale.note_start)
+    trainer.add_callback("teardown", put_back)
+    run.step = build_step(trainer, run.configs, run.sources)
+    count_in_auto_batch(trainer)
+    save_teacher(trainer)
     if RANK in {-1, 0}:
         names = ", ".join(s.name for s in run.sources)
-        LOGGER.info(formula(run.composite.distiller, run.composite.teacher, run.configs[0], names, trainer.args.imgsz))
-    return run.composite
+        LOGGER.info(formula(run.step.distiller, run.step.teacher, run.configs[0], names, trainer.args.imgsz))
 
 
-def add_optimizer_groups(trainer: BaseTrainer) -> None:
-    """Give the distiller's and an online teacher's parameters groups of their own.
+def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
+    """Train what is beside the student, take up an interrupted run, and look at the teacher.
 
-    The distiller's have the learning rate and momentum of the weights' group, the teacher's follow upstream's rules.
+    Args:
+        trainer (BaseTrainer): A trainer that is set up: loaders, optimizer and EMA are there.
+        ckpt (dict, optional): The checkpoint that the model came from.
     """
-    if trainer.distill is None or any(g.get(GROUP) for g in trainer.optimizer.param_groups):
-        return  # upstream sets the scheduler up anew when `time=` changes the number of epochs
-    composite, optimizer = trainer.distill.composite, trainer.optimizer
-    groups = online.optimizer_groups(trainer, composite.teacher) if composite.online else []
-    params = [p for p in composite.distiller.parameters() if p.requires_grad]
-    like = weight_group(optimizer)
-    options = {k: v for k, v in like.items() if k not in {"params", "initial_lr"}}
-    decayed, plain = [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
-    for some, decay in ((decayed, like["weight_decay"]), (plain, 0.0)):
-        if some:
-            groups.append({**options, "params": some, "weight_decay": decay, "param_group": GROUP})
-    for group in groups:
-        optimizer.add_param_group({**group, GROUP: True})
-    if params and RANK in {-1, 0}:
-        LOGGER.info(
-            f"{colorstr('optimizer:')} distiller's groups with lr={like['lr']}: {len(decayed)} "
-            f"weight(decay={like['weight_decay']}), {len(plain)} weight(decay=0.0)"
-        )
+    run = trainer.distill
+    if run is not None:
+        if run.step.online:
+            online.share_class_weights(run.step.student, run.step.teacher)
+        run.optimizer = OwnOptimizer(trainer, run.step)
+    if ckpt is not None and trainer.resume:
+        restore(trainer, ckpt)
+    elif run is not None:
+        examine(trainer)
+        finale.note_start(trainer)
+
+
+def step(trainer: BaseTrainer) -> None:
+    """Let the next loss that the student computes hold the terms; called before each forward of the training loop."""
+    if trainer.distill is not None:
+        begin_batch(trainer)
 
 
 def finish(trainer: BaseTrainer) -> None:
     """Save and validate an online teacher, where every process takes part, and write the report."""
-    if trainer.distill and trainer.distill.composite.online:
+    if trainer.distill and trainer.distill.step.online:
         online.finish(trainer)
     if trainer.distill:
         finale.finish(trainer)
@@ -170,25 +162,29 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     """
     if trainer.distill is None:
         return metrics
-    composite = trainer.distill.composite
-    never = {f"val/{name}" for name in composite.columns}
+    run, step = trainer.distill, trainer.distill.step
+    if run.batch < 0:
+        LOGGER.warning("'model_t' has taught nothing in this epoch: the trainer's own loop does not call distill.step.")
+    run.begun = True
+    never = {f"val/{name}" for name in step.columns}
     for name in never:
         trainer.metrics.pop(name, None)
-    row = order_columns(metrics, composite.columns)
-    notes = {f"distill/{k}": v for k, v in composite.distiller.notes().items()}
-    ours = {**composite.take_means(), **notes, **composite.balance.take(composite.weight)}
+    row = order_columns(metrics, step.columns)
+    notes = {f"distill/{k}": v for k, v in step.distiller.notes().items()}
+    ours = {**step.take_means(), **notes, **step.balance.take(step.weight)}
     return {**{k: v for k, v in row.items() if k not in never}, **ours}
 
 
 __all__ = (
-    "add_optimizer_groups",
     "attach",
+    "begin",
     "build",
     "checkpoint",
     "csv_columns",
     "finish",
     "restore",
     "save_teacher",
+    "step",
     "take_teacher",
     "torn_down",
     "unwrap_model",

@@ -76,7 +76,8 @@ def keeps_average(device: Any) -> bool:
 def weight_group(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Return the group of the student's decayed weights, the slowest if there are several; in 8.3 they have no name."""
     named = [g for g in optimizer.param_groups if g.get("param_group") == "weight"]
-    return min(named or [max(optimizer.param_groups, key=lambda g: g["weight_decay"])], key=lambda g: g["lr"])
+    most = max(optimizer.param_groups, key=lambda g: g.get("weight_decay", 0.0))
+    return min(named or [most], key=lambda g: g["lr"])
 
 
 def read_output(head: nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> Any:
@@ -166,14 +167,14 @@ def adapt(trainer: BaseTrainer) -> None:
 
 def _lengthen_names(trainer: BaseTrainer) -> None:
     """Name the columns behind the task's losses, anew where another validator was built, which sets the names back."""
-    columns = trainer.distill.composite.columns
+    columns = trainer.distill.step.columns
     trainer.loss_names = (*(name for name in trainer.loss_names if name not in columns), *columns)
 
 
 def _shorten_items(trainer: BaseTrainer) -> None:
     """Leave the columns out of the last batch's items, where these are a tensor."""
     if isinstance(trainer.loss_items, torch.Tensor):
-        trainer.loss_items = trainer.loss_items[: -len(trainer.distill.composite.columns)]
+        trainer.loss_items = trainer.loss_items[: -len(trainer.distill.step.columns)]
 
 
 @contextmanager

@@ -42,19 +42,19 @@ def streams(monkeypatch):
     return log
 
 
-def test_order_of_streams(streams, make_model, make_composite, make_batch):
+def test_order_of_streams(streams, make_model, make_step, make_batch):
     """The teacher waits for the batch, the student's forward does not wait for the teacher, the terms do."""
-    composite = make_composite(make_model(), make_model(seed=1, trained=True), distill_feat="mgd")
-    composite.__dict__["beside"] = Beside(torch.device("cuda"))
-    composite.teacher.model.model[0].register_forward_pre_hook(lambda *_: streams.append("teacher"))
-    composite._orig_mod.model[0].register_forward_pre_hook(lambda *_: streams.append("student"))
-    composite.distiller.register_forward_pre_hook(lambda *_: streams.append("terms"))
-    composite(make_batch())
+    step = make_step(make_model(), make_model(seed=1, trained=True), distill_feat="mgd")
+    step.__dict__["beside"] = Beside(torch.device("cuda"))
+    step.teacher.model.model[0].register_forward_pre_hook(lambda *_: streams.append("teacher"))
+    step.student.model[0].register_forward_pre_hook(lambda *_: streams.append("student"))
+    step.distiller.register_forward_pre_hook(lambda *_: streams.append("terms"))
+    step(make_batch())
     start = ["teacher waits for student", "on teacher", "teacher", "off teacher"]
     assert streams == [*start, "student", "student waits for teacher", "terms"]
     del streams[:]
-    composite.weight = 0.0
-    composite(make_batch())
+    step.weight = 0.0
+    step(make_batch())
     assert streams == ["student"]
 
 

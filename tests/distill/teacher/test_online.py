@@ -28,7 +28,7 @@ def test_recipe_alone(data_yaml, student_yaml, teacher_pt, tmp_path):
     ckpt = torch.load(last, weights_only=False)
     assert type(ckpt["model"]).__name__ == "DetectionModel" and ckpt["model"].names[2] == "stripe"
     assert len(YOLO(last).predict(torch.rand(1, 3, 64, 64), verbose=False)) == 1
-    assert "metrics/mAP50-95(B)" in model.trainer.distill.composite.teacher.metrics
+    assert "metrics/mAP50-95(B)" in model.trainer.distill.step.teacher.metrics
     assert "val/dline_loss" not in columns(tmp_path)
 
 
@@ -39,7 +39,7 @@ def test_gradients_stay_apart(data_yaml, student_yaml, teacher_pt, tmp_path):
 
         def first(trainer, count=i):
             if len(seen) == count:
-                seen.append([p.grad.clone() for p in trainer.model.teacher.parameters() if p.grad is not None])
+                seen.append([p.grad.clone() for p in trainer.distill.step.teacher.parameters() if p.grad is not None])
 
         more = {"distill_online": True, "dfea": gain, "dlogit": gain, "distill_rel": "sp"}
         more |= {"nbs": 64, "warmup_epochs": 0}  # no step before the look
@@ -53,12 +53,12 @@ def test_own_groups_and_freeze(data_yaml, student_yaml, teacher_pt, tmp_path):
     """The teacher's weights are optimised by upstream's rules; the student's `freeze` leaves it alone."""
 
     def look(trainer):
-        teacher = trainer.model.teacher
-        groups = [g for g in trainer.optimizer.param_groups if g.get("distill")]
+        teacher = trainer.distill.step.teacher
+        groups = trainer.distill.optimizer.pairs[-1][1].param_groups
         held = {id(p) for g in groups for p in g["params"]}
         assert {id(p) for p in teacher.parameters() if p.requires_grad} <= held
         assert {g.get("param_group") for g in groups} >= {"weight", "bn", "bias"} or LINE == "8.3"  # has no names there
-        named = trainer.model._orig_mod.named_modules()
+        named = trainer.model.named_modules()
         frozen = [m for n, m in named if "model.0." in n and hasattr(m, "running_mean")]
         assert frozen and (LINE == "8.3" or not any(m.training for m in frozen))  # freezes weights alone
         assert all(m.training for m in teacher.modules())
@@ -75,7 +75,7 @@ def test_one_forward_of_the_whole_graph(data_yaml, student_yaml, teacher_pt, tmp
     calls = []
 
     def count(trainer):
-        trainer.model.teacher.net.model[-1].register_forward_hook(lambda m, a, o: calls.append(1))
+        trainer.distill.step.teacher.net.model[-1].register_forward_hook(lambda m, a, o: calls.append(1))
 
     model = run(
         student_yaml,
@@ -107,12 +107,12 @@ def test_resume(data_yaml, student_yaml, teacher_pt, tmp_path):
 
     def stop(trainer):
         if trainer.epoch == 1:
-            teacher = trainer.model.teacher
+            teacher = trainer.distill.step.teacher
             kept.update(net=teacher.net.state_dict(), ema=teacher.ema.ema.state_dict(), updates=teacher.ema.updates)
             raise Stop
 
     def start(trainer):
-        teacher, state = trainer.model.teacher, trainer.optimizer.state
+        teacher, state = trainer.distill.step.teacher, trainer.distill.optimizer.pairs[-1][1].state
         found.update(net=teacher.net.state_dict(), ema=teacher.ema.ema.state_dict(), updates=teacher.ema.updates)
         found["net"] = {k: v.clone() for k, v in found["net"].items()}
         found["slots"] = [state.get(p) for p in teacher.parameters() if p.requires_grad]

@@ -13,7 +13,7 @@ from short_run import options, rows
 from ultralytics import YOLO
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.balance import BALANCES, Balance, Grad, Ratio
-from ultralytics.distill.training.composite import Composite
+from ultralytics.distill.training.step import Step
 
 
 def number(value):
@@ -21,7 +21,7 @@ def number(value):
     return torch.tensor(float(value), requires_grad=True)
 
 
-def step(balance, task, terms):
+def show(balance, task, terms):
     """Show a balance one step without maps and return its factor."""
     return float(balance(number(task), {"dfea_loss": number(terms)}, {}))
 
@@ -29,18 +29,18 @@ def step(balance, task, terms):
 def test_ratio_by_hand():
     """The factor is share x task / terms of running averages: (0.98 x 10 + 10) / (0.98 x 4 + 4), then half of it."""
     balance = Balance(Ratio(share=0.5), ["dfea_loss"], looks=False)
-    assert step(balance, 10, 4) == pytest.approx(0.5 * 10 / 4)
-    assert step(balance, 20, 4) == pytest.approx(0.5 * (0.98 * 10 + 20) / (0.98 * 4 + 4))
+    assert show(balance, 10, 4) == pytest.approx(0.5 * 10 / 4)
+    assert show(balance, 20, 4) == pytest.approx(0.5 * (0.98 * 10 + 20) / (0.98 * 4 + 4))
     assert balance.take(1.0) == pytest.approx({"distill/weight": 0.5 * (0.98 * 10 + 20) / (0.98 * 4 + 4)})
 
 
 def test_ratio_is_clamped_and_survives_a_broken_batch():
     """Tiny and huge terms stop at the clamp, zero terms leave 1, and a loss that is no number changes nothing."""
-    assert step(Balance(Ratio(clamp=10), ["dfea_loss"], False), 10, 1e-6) == 10
-    assert step(Balance(Ratio(clamp=4), ["dfea_loss"], False), 10, 1e6) == 0.25
-    assert step(Balance(Ratio(), ["dfea_loss"], False), 10, 0) == 1
+    assert show(Balance(Ratio(clamp=10), ["dfea_loss"], False), 10, 1e-6) == 10
+    assert show(Balance(Ratio(clamp=4), ["dfea_loss"], False), 10, 1e6) == 0.25
+    assert show(Balance(Ratio(), ["dfea_loss"], False), 10, 0) == 1
     balance = Balance(Ratio(share=1), ["dfea_loss"], False)
-    assert step(balance, 6, 2) == 3 and step(balance, math.nan, 2) == 3
+    assert show(balance, 6, 2) == 3 and show(balance, math.nan, 2) == 3
 
 
 @pytest.mark.parametrize(
@@ -61,34 +61,34 @@ def test_bad_values(text, says):
 
 
 @pytest.fixture
-def composite(make_model, make_composite):
+def step(make_model, make_step):
     """A student and a wider teacher; one term draws masks, two are settled, one goes through the head."""
     student, teacher = make_model(), make_model(width=0.1875, seed=1, trained=True)
-    return make_composite(student, teacher, distill_feat=["mgd", "cwd"], distill_logit="bckd(lead=0)", dlogit=3)
+    return make_step(student, teacher, distill_feat=["mgd", "cwd"], distill_logit="bckd(lead=0)", dlogit=3)
 
 
-def with_rule(composite, rule):
-    """Return a copy of a composite with a balance."""
-    twin = copy.deepcopy(composite)
-    return Composite(twin._orig_mod, twin.distiller, twin.teacher, rule).train()
+def with_rule(step, rule):
+    """Return a copy of a step with a balance."""
+    twin = copy.deepcopy(step)
+    return Step(twin.model, twin.distiller, twin.teacher, rule)
 
 
-def norms(composite, batch, layer):
+def norms(step, batch, layer):
     """Return the norms of the gradients of task loss and columns at a layer's map, as backward itself has them."""
     kept = []
-    handle = composite._orig_mod.model[layer].register_forward_hook(lambda m, args, out: kept.append(out))
+    handle = step.student.model[layer].register_forward_hook(lambda m, args, out: kept.append(out))
     torch.manual_seed(0)
-    loss = composite(dict(batch))[0]
+    loss = step(dict(batch))[0]
     handle.remove()
     parts = [loss[:-2].sum(), *loss[-2:], loss[-2:].sum()]
     return [torch.autograd.grad(x, kept[0], retain_graph=True)[0].norm().item() for x in parts]
 
 
-def test_looking_changes_nothing(composite, make_batch):
+def test_looking_changes_nothing(step, make_batch):
     """With and without a look at the gradients, every weight gets the same gradient, bit by bit."""
     found = []
     for looks in (True, False):
-        twin = with_rule(composite, None)
+        twin = with_rule(step, None)
         twin.balance.looks = looks
         torch.manual_seed(0)
         twin(make_batch())[0].sum().backward()
@@ -97,55 +97,55 @@ def test_looking_changes_nothing(composite, make_batch):
     assert all(a is b is None or torch.equal(a, b) for a, b in zip(*found))
 
 
-def test_tells_the_gradients_that_backward_has(composite, make_batch):
+def test_tells_the_gradients_that_backward_has(step, make_batch):
     """`distill/grad/...` is each column over the task loss at P3, where P4 and P5 come from, with today's weight."""
-    composite.weight = 0.5
-    task, feature, response, _ = norms(composite, make_batch(), layer=15)
-    told = composite.balance.take(composite.weight)
-    assert composite.balance.place == 15
+    step.weight = 0.5
+    task, feature, response, _ = norms(step, make_batch(), layer=15)
+    told = step.balance.take(step.weight)
+    assert step.balance.place == 15
     assert told["distill/grad/dfea"] == pytest.approx(feature / task, rel=1e-3)
     assert told["distill/grad/dlogit"] == pytest.approx(response / task, rel=1e-3)
     assert told["distill/weight"] == 0.5
 
 
-def test_grad_keeps_the_share(composite, make_batch):
+def test_grad_keeps_the_share(step, make_batch):
     """All terms together pull with the share that was asked for, and the gains still part it among them."""
-    twin = with_rule(composite, Grad(share=0.3, clamp=1e6, every=1))
+    twin = with_rule(step, Grad(share=0.3, clamp=1e6, every=1))
     task, feature, response, together = norms(twin, make_batch(), layer=15)
     assert together / task == pytest.approx(0.3, rel=1e-3)
-    before = norms(composite, make_batch(), layer=15)
+    before = norms(step, make_batch(), layer=15)
     assert feature / response == pytest.approx(before[1] / before[2], rel=1e-3)
     told = twin.balance.take(twin.weight)
     assert told["distill/weight"] == pytest.approx(together / before[3], rel=1e-3)
     assert told["distill/grad/dfea"] == pytest.approx(feature / task, rel=1e-3)
 
 
-def test_ratio_keeps_the_share(composite, make_batch):
+def test_ratio_keeps_the_share(step, make_batch):
     """On the first batch the weighted terms are the share of the task loss."""
-    loss = with_rule(composite, Ratio(share=0.25, clamp=1e6))(make_batch())[0]
+    loss = with_rule(step, Ratio(share=0.25, clamp=1e6))(make_batch())[0]
     assert (loss[-2:].sum() / loss[:-2].sum()).item() == pytest.approx(0.25)  # dfea and dlogit
 
 
-def test_looks_where_every_term_reaches(make_model, make_composite, make_batch):
+def test_looks_where_every_term_reaches(make_model, make_step, make_batch):
     """A term at layer 4 does not reach the head's inputs, so the look is taken at layer 4; as rarely as it should."""
     student, teacher = make_model(), make_model(width=0.1875, seed=1, trained=True)
-    composite = make_composite(student, teacher, distill_feat="cwd", distill_layers=[4, 15])
+    step = make_step(student, teacher, distill_feat="cwd", distill_layers=[4, 15])
     for _ in range(2):
-        composite(make_batch())
-    assert composite.balance.place == 15  # the pair at 15 does
-    composite = make_composite(student, teacher, distill_feat="cwd", distill_logit="bckd", distill_layers=[4])
-    composite(make_batch())
-    assert composite.balance.place == 4 and composite.balance.take(composite.weight)["distill/grad/dfea"] > 0
+        step(make_batch())
+    assert step.balance.place == 15  # the pair at 15 does
+    step = make_step(student, teacher, distill_feat="cwd", distill_logit="bckd", distill_layers=[4])
+    step(make_batch())
+    assert step.balance.place == 4 and step.balance.take(step.weight)["distill/grad/dfea"] > 0
 
 
 def test_state_goes_on():
     """A resumed run has the factor that the interrupted one would have had."""
     whole, first = (Balance(Ratio(), ["dfea_loss"], False) for _ in range(2))
     for x in (whole, first):
-        step(x, 10, 4)
+        show(x, 10, 4)
     second = Balance(Ratio(), ["dfea_loss"], False)
     second.load_state(first.state(), torch.device("cpu"))
-    assert step(whole, 30, 5) == step(second, 30, 5)
+    assert show(whole, 30, 5) == show(second, 30, 5)
 
 
 def test_a_run_logs_it(data_yaml, student_yaml, teacher_pt, tmp_path, log):

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from lines import named, needs_84
+from lines import learners, named, needs_84
 from short_run import equal, options, rows
 from torch import nn
 
@@ -35,41 +35,42 @@ class Breaks(nn.Module):
 
 
 @pytest.fixture
-def make(make_model, make_composite):
-    """A composite with the breaking term between two sound ones, past its first batch's check."""
+def make(make_model, make_step):
+    """A step with the breaking term between two sound ones, past its first batch's check."""
 
     def build(**more):
         terms = {"distill_feat": f"[mimic,{HERE}Breaks]", "distill_logit": "bckd(lead=0)", "dfea": [2, 3], **more}
-        composite = make_composite(make_model(), make_model(width=0.1875, seed=1, trained=True), **terms)
-        composite.checked = True
-        return composite
+        step = make_step(make_model(), make_model(width=0.1875, seed=1, trained=True), **terms)
+        step.checked = True
+        return step
 
     return build
 
 
-def losses_of(composite):
+def losses_of(step):
     """Return the breaking term's losses, one for each pair."""
-    return next(t for t in composite.distiller.terms if t.name == "Breaks").losses
+    return next(t for t in step.distiller.terms if t.name == "Breaks").losses
 
 
-def gradients(composite, batch):
+def gradients(step, batch):
     """Return the loss vector of a batch and the gradients of its sum, by name."""
-    composite.zero_grad()
-    loss, items = composite(batch)
+    parts = learners(step)
+    parts.zero_grad()
+    loss, items = step(batch)
     loss.sum().backward()
-    found = {n: p.grad.clone() for n, p in composite.named_parameters() if p.grad is not None}
-    return loss.detach(), found, named(composite, items)
+    found = {n: p.grad.clone() for n, p in parts.named_parameters() if p.grad is not None}
+    return loss.detach(), found, named(step, items)
 
 
 @pytest.mark.parametrize("what", ["nan", "inf"])
 def test_only_the_broken_part_is_left_out(what, make, make_batch, log):
     """Loss and gradients are those of a run without that part: the other pairs, terms and the task go on."""
-    composite, batch = make(), make_batch()
+    step, batch = make(), make_batch()
     twin = make()
-    twin.load_state_dict(composite.state_dict())
-    losses_of(composite)[1].factor = what
+    learners(twin).load_state_dict(learners(step).state_dict())
+    losses_of(step)[1].factor = what
     losses_of(twin)[1].forward = lambda s, t, b: (s * 0).sum()
-    loss, found, items = gradients(composite, batch)
+    loss, found, items = gradients(step, batch)
     expected, wanted, _ = gradients(twin, batch)
     assert torch.isfinite(loss).all() and torch.allclose(loss, expected) and torch.isfinite(items["dfea_loss"])
     silent = "distiller.terms.1.losses.1."
@@ -84,45 +85,45 @@ def test_only_the_broken_part_is_left_out(what, make, make_batch, log):
 
 def test_warnings_are_counted_not_repeated(make, make_batch, log):
     """The first and the tenth time are said, with the count; every time is counted."""
-    composite, batch = make(), make_batch(size=32)
-    losses_of(composite)[0].factor = "nan"
+    step, batch = make(), make_batch(size=32)
+    losses_of(step)[0].factor = "nan"
     for _ in range(11):
-        composite(batch)
+        step(batch)
     assert [x.rpartition(" ")[2] for x in log() if "left out" in x] == ["1", "10"]
-    assert composite.record.broken == {"Breaks/P3": 11}
+    assert step.record.broken == {"Breaks/P3": 11}
 
 
 def test_means_are_over_what_was_a_number(make, make_batch):
     """A broken batch does not poison the epoch's mean; a part that never was a number is nan there."""
-    composite, batch = make(distill_feat=f"{HERE}Breaks", dfea=1), make_batch()
-    first, second, third = losses_of(composite)
+    step, batch = make(distill_feat=f"{HERE}Breaks", dfea=1), make_batch()
+    first, second, third = losses_of(step)
     third.factor = "nan"
-    composite(batch)
-    one = composite.record.sums[0].item()
+    step(batch)
+    one = step.record.sums[0].item()
     first.factor = "inf"
-    composite(batch)
-    means = composite.take_means()
+    step(batch)
+    means = step.take_means()
     assert means["distill/Breaks/P3"] == pytest.approx(one) and math.isnan(means["distill/Breaks/P5"])
     assert math.isfinite(means["distill/Breaks/P4"]) and math.isfinite(means["distill/bckd"])
 
 
 def test_a_term_that_overflows_with_its_gain(make, make_batch):
     """A finite part that its gain makes infinite takes its column along, not the task loss."""
-    composite = make(dfea=[2, 1e38])
-    for loss in losses_of(composite):
+    step = make(dfea=[2, 1e38])
+    for loss in losses_of(step):
         nn.init.constant_(loss.own.weight, 1e3)
-    loss, found, items = gradients(composite, make_batch())
+    loss, found, items = gradients(step, make_batch())
     assert torch.isfinite(loss).all() and items["dfea_loss"] == 0 and items["dlogit_loss"] > 0
     assert all(torch.isfinite(g).all() for g in found.values())
-    assert composite.record.broken == {"dfea_loss": 1}
+    assert step.record.broken == {"dfea_loss": 1}
 
 
 def test_several_teachers_fail_apart(make, make_batch):
     """One teacher's broken part leaves the other teacher's column as it was."""
-    composite, other = make(distill_feat=f"{HERE}Breaks", dfea=1), make(distill_feat="mimic", dfea=1)
-    both = SeveralDistillers([composite.distiller, other.distiller], ["a.pt", "b.pt"])
-    losses_of(composite)[0].factor = "nan"
-    twin = type(composite)(composite._orig_mod, both, SeveralTeachers([composite.teacher, other.teacher])).train()
+    step, other = make(distill_feat=f"{HERE}Breaks", dfea=1), make(distill_feat="mimic", dfea=1)
+    both = SeveralDistillers([step.distiller, other.distiller], ["a.pt", "b.pt"])
+    losses_of(step)[0].factor = "nan"
+    twin = type(step)(step.student, both, SeveralTeachers([step.teacher, other.teacher]))
     twin.checked = True
     loss, found, items = gradients(twin, make_batch())
     assert torch.isfinite(loss).all() and all(torch.isfinite(g).all() for g in found.values())
@@ -146,7 +147,7 @@ def test_training_goes_on(data_yaml, teacher_pt, student_yaml, tmp_path, log):
     assert math.isnan(second["distill/Breaks/P3"]) and math.isfinite(second["distill/cwd/P3"])
     assert all(map(math.isfinite, third.values())) and third["distill/Breaks/P3"] > 0
     assert all(torch.isfinite(v).all() for v in model.model.state_dict().values())
-    assert model.trainer.model.record.broken == dict.fromkeys(("Breaks/P3", "Breaks/P4", "Breaks/P5"), 2)
+    assert model.trainer.distill.step.record.broken == dict.fromkeys(("Breaks/P3", "Breaks/P4", "Breaks/P5"), 2)
     assert len([x for x in log() if "left out of this" in x]) == 3
 
 
@@ -156,8 +157,9 @@ def test_nan_recovery_restores_the_distiller(data_yaml, teacher_pt, student_yaml
     model, kept = YOLO(student_yaml), {}
 
     def state(trainer):
-        slots = [trainer.optimizer.state[p]["exp_avg"] for p in trainer.model.distiller.parameters()]
-        own = {k: v.clone() for k, v in trainer.model.distiller.state_dict().items()}
+        state = trainer.distill.optimizer.pairs[0][1].state
+        slots = [state[p]["exp_avg"] for p in trainer.distill.step.distiller.parameters()]
+        own = {k: v.clone() for k, v in trainer.distill.step.distiller.state_dict().items()}
         return own, {str(i): v.clone() for i, v in enumerate(slots)}
 
     def save(trainer):
@@ -167,7 +169,7 @@ def test_nan_recovery_restores_the_distiller(data_yaml, teacher_pt, student_yaml
         if trainer.epoch == 2 and "poisoned" not in kept:
             if trainer.distill.batch == 0:  # the last batch is next
                 kept["poisoned"] = state(trainer)
-                trainer.model._orig_mod.model[0].conv.weight.data.fill_(float("nan"))
+                trainer.model.model[0].conv.weight.data.fill_(float("nan"))
 
     def again(trainer):
         if "poisoned" in kept:

@@ -170,13 +170,13 @@ def test_a_teacher_of_another_size():
 
 
 @pytest.mark.parametrize("yaml, branches", [("yolov8n.yaml", 1), ("yolo26n.yaml", 2), ("yolov8n-seg.yaml", 1)])
-def test_terms_follow_it(yaml, branches, make_model, make_composite, make_batch):
+def test_terms_follow_it(yaml, branches, make_model, make_step, make_batch):
     """What the terms say stands in the parts; what they weigh follows the lead in boxes or classes of their branch."""
     student = make_model(yaml)
-    composite = make_composite(student, make_model(yaml, seed=1, trained=True), distill_logit="auto")
-    distiller = composite.distiller
+    step = make_step(student, make_model(yaml, seed=1, trained=True), distill_logit="auto")
+    distiller = step.distiller
     batch = make_batch(task=student.task)
-    composite(batch)
+    step(batch)
     assert len(distiller.leads) == 2 * branches
     assert all(x.seen[2] == pytest.approx(0.05) for x in distiller.leads.values())
     names = [p.split("/")[0] for p in distiller.parts]
@@ -200,24 +200,24 @@ def test_terms_follow_it(yaml, branches, make_model, make_composite, make_batch)
     assert any("lead" in k and k.endswith("seen") for k in distiller.state_dict())
 
 
-def test_a_criterion_without_an_assigner(make_model, make_composite, make_batch):
+def test_a_criterion_without_an_assigner(make_model, make_step, make_batch):
     """Where no label is assigned to any anchor nothing is measured, and box terms keep their weight."""
     student = make_model("yolov8n.yaml")
-    composite = make_composite(student, make_model("yolov8n.yaml", seed=1), distill_logit="giou")
+    step = make_step(student, make_model("yolov8n.yaml", seed=1), distill_logit="giou")
     criterion = student.init_criterion()
     student.criterion = lambda preds, batch: criterion(preds, batch)
-    _, items = composite(make_batch())
-    (part,) = composite.take_means().values()
-    assert composite.distiller.leads["boxes/one2many"].seen.eq(0).all()
+    _, items = step(make_batch())
+    (part,) = step.take_means().values()
+    assert step.distiller.leads["boxes/one2many"].seen.eq(0).all()
     assert float(items["dlogit_loss"] if isinstance(items, dict) else items[-1]) == pytest.approx(part)
 
 
 @pytest.mark.parametrize("terms", ["[ld(lead=0),giou(lead=0)]", "[relative(lead=0),bckd(lead=0)]", "[bce,mse]"])
-def test_no_term_asks(terms, make_model, make_composite, make_batch):
+def test_no_term_asks(terms, make_model, make_step, make_batch):
     """Without a term that follows it nothing is measured, and a named weight stays as it is."""
-    composite = make_composite(make_model("yolov8n.yaml"), make_model("yolov8n.yaml", seed=1), distill_logit=terms)
-    composite(make_batch())
-    d = composite.distiller
+    step = make_step(make_model("yolov8n.yaml"), make_model("yolov8n.yaml", seed=1), distill_logit=terms)
+    step(make_batch())
+    d = step.distiller
     assert not d.leads and not d.needs_targets and d.notes() == {}
     parts = [torch.tensor(1.0)] * len(d.parts)
     assert d.add_up(parts)["dlogit_loss"] == 2

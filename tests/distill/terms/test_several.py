@@ -40,11 +40,11 @@ def test_several_resume(data_yaml, student_yaml, teacher_pt, wide_teacher_pt, tm
         """Raised in place of a kill."""
 
     def stop(trainer):
-        kept.update({k: v.clone() for k, v in trainer.model.distiller.state_dict().items()})
+        kept.update({k: v.clone() for k, v in trainer.distill.step.distiller.state_dict().items()})
         raise Stop
 
     def start(trainer):
-        found.update({k: v.clone() for k, v in trainer.model.distiller.state_dict().items()})
+        found.update({k: v.clone() for k, v in trainer.distill.step.distiller.state_dict().items()})
 
     model = YOLO(student_yaml)
     model.add_callback("on_model_save", stop)
@@ -75,7 +75,7 @@ def test_born_again(data_yaml, student_yaml, student_pt, tmp_path):
     """A teacher of the student's own architecture needs no align layers and teaches."""
     model = YOLO(student_yaml)
     model.train(**options(data_yaml, tmp_path, model_t=str(student_pt)))
-    assert not list(model.trainer.model.distiller.parameters()) and rows(tmp_path)[0]["distill/relative"] > 0
+    assert not list(model.trainer.distill.step.distiller.parameters()) and rows(tmp_path)[0]["distill/relative"] > 0
 
 
 def test_average_teaches_alone(data_yaml, student_yaml, teacher_pt, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lines import learners
 from torch import nn
 
 from ultralytics.distill.config import Config, Term, read
@@ -48,27 +49,27 @@ def unled(name):
     return f"{base}(lead=0{', ' if rest else ')'}{rest}" if led else name
 
 
-def alone(make_model, make_composite, make_batch, kind, name, yaml, **more):
-    """Return a composite with one term, its loss on a batch, and the term's own entry in it."""
+def alone(make_model, make_step, make_batch, kind, name, yaml, **more):
+    """Return a step with one term, its loss on a batch, and the term's own entry in it."""
     student, teacher = make_model(yaml), make_model(yaml, width=0.1875, seed=1, trained=True)
-    composite = make_composite(student, teacher, **{f"distill_{kind}": unled(name), **more})
+    step = make_step(student, teacher, **{f"distill_{kind}": unled(name), **more})
     batch = make_batch(n=4, task=student.task)  # relations of distances need three images
-    loss, _ = composite(batch)
-    return composite, loss[-1]
+    loss, _ = step(batch)
+    return step, loss[-1]
 
 
 @pytest.mark.parametrize("kind, name, yaml", CASES)
-def test_gradient_and_learning(kind, name, yaml, make_model, make_composite, make_batch):
+def test_gradient_and_learning(kind, name, yaml, make_model, make_step, make_batch):
     """The term alone reaches the student's first layer, not the teacher, and one step changes the term's own layers."""
-    composite, term = alone(make_model, make_composite, make_batch, kind, name, yaml)
-    learns = [m for t in composite.distiller.terms for m in t.modules() if list(m.parameters(recurse=False))]
+    step, term = alone(make_model, make_step, make_batch, kind, name, yaml)
+    learns = [m for t in step.distiller.terms for m in t.modules() if list(m.parameters(recurse=False))]
     before = [[p.clone() for p in m.parameters()] for m in learns]
-    optimizer = torch.optim.SGD([*composite.parameters()], lr=10.0)
+    optimizer = torch.optim.SGD(learners(step).parameters(), lr=10.0)
     assert torch.isfinite(term) and term > 0
     term.backward()
-    first = composite._orig_mod.model[0].conv.weight.grad
+    first = step.student.model[0].conv.weight.grad
     assert torch.isfinite(first).all() and first.abs().sum() > 0
-    frozen = [*composite.teacher.model.parameters()] + [p for x in composite.teacher.tails.values() for m in x for p in
+    frozen = [*step.teacher.model.parameters()] + [p for x in step.teacher.tails.values() for m in x for p in
                                                         m.parameters()]  # fmt: skip
     assert frozen and all(p.grad is None and not p.requires_grad for p in frozen)
     optimizer.step()
@@ -87,14 +88,14 @@ def test_own_layers_are_parameters(name, make_model, make_distiller):
     assert found == own[name] and all(p.requires_grad for p in distiller.parameters())
 
 
-def test_one_to_one_term_trains_its_head_only(make_model, make_composite, make_batch):
+def test_one_to_one_term_trains_its_head_only(make_model, make_step, make_batch):
     """By upstream's design the one-to-one branch sees detached maps: its term trains its own head, no backbone."""
     student, teacher = make_model("yolo26n.yaml"), make_model("yolo26n.yaml", seed=1, trained=True)
-    composite = make_composite(student, teacher, distill_logit="bckd")
+    step = make_step(student, teacher, distill_logit="bckd")
     values = []
-    composite.distiller.terms[0].register_forward_hook(lambda m, args, out: values.extend(out))
-    composite(make_batch())
-    assert composite.distiller.parts == ["bckd/one2many", "bckd/one2one"] and len(values) == 2
+    step.distiller.terms[0].register_forward_hook(lambda m, args, out: values.extend(out))
+    step(make_batch())
+    assert step.distiller.parts == ["bckd/one2many", "bckd/one2one"] and len(values) == 2
     values[1].backward()
     head = student.model[-1]
     assert head.one2one_cv3[0][-1].weight.grad.abs().sum() > 0
@@ -103,20 +104,20 @@ def test_one_to_one_term_trains_its_head_only(make_model, make_composite, make_b
 
 @pytest.mark.parametrize("name", ["bckd", "bckd(norm=npos)", "bce", "mse", "crosskd"])
 @pytest.mark.parametrize("yaml", ["yolov8n.yaml", "yolo26n.yaml"])
-def test_hard_targets_take_part(name, yaml, make_model, make_composite, make_batch):
+def test_hard_targets_take_part(name, yaml, make_model, make_step, make_batch):
     """With `distill_alpha` below 1 the assigner's targets change the value, for every branch, and it stays finite."""
     soft, hard = (
-        alone(make_model, make_composite, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
+        alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
     )
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
 
 
 @pytest.mark.parametrize("name", ["bckd", "kl", "dist", "mse"])
 @pytest.mark.parametrize("yaml", ["yolov8n-cls.yaml", "yolo26n-sem.yaml"])
-def test_hard_targets_without_boxes(name, yaml, make_model, make_composite, make_batch):
+def test_hard_targets_without_boxes(name, yaml, make_model, make_step, make_batch):
     """The hard targets of a classifier and of a semantic segmentation are the batch's labels."""
     soft, hard = (
-        alone(make_model, make_composite, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
+        alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
     )
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
 
@@ -127,10 +128,10 @@ def test_hard_targets_without_boxes(name, yaml, make_model, make_composite, make
      ("probiou", "yolov8n-obb.yaml", "yolo26n-obb.yaml"), ("giou", "yolov8n.yaml", "yolo26n.yaml"),
      ("bckd", "yolov8n.yaml", "yolov8n-seg.yaml")],
 )  # fmt: skip
-def test_unlike_heads(name, student, teacher, make_model, make_composite, make_batch):
+def test_unlike_heads(name, student, teacher, make_model, make_step, make_batch):
     """Decoded outputs of heads of unlike families and tasks compare, each with bins and prototypes of its own."""
     student, teacher = make_model(student), make_model(teacher, width=0.1875, seed=1, trained=True)
-    loss, _ = make_composite(student, teacher, distill_logit=unled(name))(make_batch(task=student.task))
+    loss, _ = make_step(student, teacher, distill_logit=unled(name))(make_batch(task=student.task))
     assert loss[-1] > 0
     loss[-1].backward()
     assert student.model[0].conv.weight.grad.abs().sum() > 0

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ultralytics import YOLO
 from ultralytics.distill.teacher.online import OnlineTeacher
-from ultralytics.distill.training.composite import Composite
+from ultralytics.distill.training.rehearsal import rehearsing
+from ultralytics.distill.training.step import Step
 from ultralytics.utils import autobatch, torch_utils
 
 MEMORY = 64 * 2**20  # bytes of the GPU that is not there
@@ -74,22 +76,23 @@ def gpu(monkeypatch):
     monkeypatch.setattr(autobatch.torch.backends.cudnn, "benchmark", False)
 
 
-def best_batch(model):
+def best_batch(model, step=None):
     """Return the batch that upstream's auto-batch finds for 60 percent of the memory."""
-    return autobatch.check_train_batch_size(OnGPU(model), imgsz=64, amp=False, batch=-1)
+    with rehearsing(step) if step else nullcontext():
+        return autobatch.check_train_batch_size(OnGPU(model), imgsz=64, amp=False, batch=-1)
 
 
 @pytest.mark.slow
-def test_teacher_and_terms_count(gpu, make_model, make_composite):
+def test_teacher_and_terms_count(gpu, make_model, make_step):
     """Distilling leaves room for fewer images; more terms for still fewer, and an online teacher for the fewest."""
     student, teacher = make_model(), make_model(width=0.375, seed=1, trained=True)
     alone = best_batch(student)
-    one = make_composite(student, teacher, distill_feat="cwd")
-    few = make_composite(student, teacher, distill_feat=["cwd", "mgd"], distill_logit="bckd", distill_rel="sp")
-    learning = Composite(student, one.distiller, OnlineTeacher(teacher, one.distiller.layers[1], False, 1.0))
+    one = make_step(student, teacher, distill_feat="cwd")
+    few = make_step(student, teacher, distill_feat=["cwd", "mgd"], distill_logit="bckd", distill_rel="sp")
+    learning = Step(student, one.distiller, OnlineTeacher(teacher, one.distiller.layers[1], False, 1.0))
     ran = []
     few.teacher.model.model[0].register_forward_pre_hook(lambda m, args: ran.append(len(args[0])))
-    found = [best_batch(m) for m in (one, few, learning)]
+    found = [best_batch(x.student, x) for x in (one, few, learning)]
     assert 1 < found[2] < found[1] < found[0] < alone and {1, 2, 4, 8, 16} <= set(ran)
 
 
@@ -97,13 +100,15 @@ def test_teacher_and_terms_count(gpu, make_model, make_composite):
     {"distill_logit": "bckd(alpha=0.5)"}, {"distill_logit": "crosskd"}, {"distill_feat": "fgd"}, {"distill_rel": "crd"},
     {"distill_logit": "auto"},
 ])  # fmt: skip
-def test_terms_that_ask_for_labels(terms, make_model, make_composite):
+def test_terms_that_ask_for_labels(terms, make_model, make_step):
     """Images alone are enough for every kind of term, and the gradient is that of a step."""
-    composite = make_composite(make_model(), make_model(seed=1, trained=True), **terms)
-    output, learning, columns = composite(torch.rand(2, 3, 64, 64))
+    step = make_step(make_model(), make_model(seed=1, trained=True), **terms)
+    with rehearsing(step):
+        twin = deepcopy(step.student)  # as auto-batch takes one
+        output, learning, columns = twin(torch.rand(2, 3, 64, 64))
     sum(columns.values()).backward()
     assert learning is None and {"boxes", "scores"} <= output.keys()
-    assert composite._orig_mod.model[0].conv.weight.grad.abs().sum() > 0
+    assert twin.model[0].conv.weight.grad.abs().sum() > 0 and not step.student._forward_hooks
 
 
 def test_auto_batch_of_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, log):
@@ -114,7 +119,7 @@ def test_auto_batch_of_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, log)
 
 def test_out_of_memory_halves_the_batch(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch, log):
     """The first epoch begins anew with half the batch; the means of `results.csv` are of that epoch alone."""
-    whole, take, seen, steps = Composite.loss, Composite.take_means, [], []
+    whole, take, seen, steps = Step.loss, Step.take_means, [], []
 
     def loss(self, batch):
         seen.append(len(batch["img"]))
@@ -126,8 +131,8 @@ def test_out_of_memory_halves_the_batch(data_yaml, teacher_pt, student_yaml, tmp
         steps.append(0 if self.record.counts is None else int(self.record.counts[0]))
         return take(self)
 
-    monkeypatch.setattr(Composite, "loss", loss)
-    monkeypatch.setattr(Composite, "take_means", means)
+    monkeypatch.setattr(Step, "loss", loss)
+    monkeypatch.setattr(Step, "take_means", means)
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), batch=4, epochs=2))
     assert [x for x in log() if "out of memory with batch=4. Reducing to batch=2" in x]
     assert seen == [4, 4] + [2] * 8 and [x for x in steps if x] == [1, 4, 4]
@@ -136,7 +141,7 @@ def test_out_of_memory_halves_the_batch(data_yaml, teacher_pt, student_yaml, tmp
 
 def test_decay_follows_the_halved_batch(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):
     """The distiller's weights decay as the student's do after upstream has set theirs for the new batch."""
-    whole, seen, found = Composite.loss, [], []
+    whole, seen, found = Step.loss, [], []
 
     def loss(self, batch):
         seen.append(len(batch["img"]))
@@ -145,12 +150,13 @@ def test_decay_follows_the_halved_batch(data_yaml, teacher_pt, student_yaml, tmp
         return whole(self, batch)
 
     def look(trainer):
-        groups = [g for g in trainer.optimizer.param_groups if g["weight_decay"]]
-        found.append({g["param_group"]: g["weight_decay"] for g in groups})
+        (_, own), *_ = trainer.distill.optimizer.pairs
+        decays = [g["weight_decay"] for o in (trainer.optimizer, own) for g in o.param_groups]
+        found.append([x for x in decays if x])
 
-    monkeypatch.setattr(Composite, "loss", loss)
+    monkeypatch.setattr(Step, "loss", loss)
     model = YOLO(student_yaml)
     model.add_callback("on_train_batch_end", look)
     run = options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_feat="cwd", batch=4, nbs=2, optimizer="SGD")
     model.train(**run)
-    assert len(set(found[-1].values())) == 1 and len(found[-1]) == 2 and seen[1:] == [2] * 4
+    assert len(set(found[-1])) == 1 and len(found[-1]) == 2 and seen[1:] == [2] * 4

@@ -31,11 +31,10 @@ def interrupt(student_yaml, arguments, after=1):
 
 def look(trainer):
     """Return copies of what has to come back: the distiller, its optimizer's slots, the average, the bookkeeping."""
-    groups = [g for g in trainer.optimizer.param_groups if g.get("param_group") == "distill"]
-    slots = [trainer.optimizer.state[p] for g in groups for p in g["params"]]
+    slots = [s for _, own in trainer.distill.optimizer.pairs for s in own.state.values()]
     named = {f"{i}/{k}": torch.as_tensor(v) for i, s in enumerate(slots) for k, v in s.items() if v is not None}
     tensors = {
-        "own": trainer.model.distiller.state_dict(),
+        "own": trainer.distill.step.distiller.state_dict(),
         "slots": named,
         "ema": {k: v.half() if v.is_floating_point() else v for k, v in trainer.ema.ema.state_dict().items()},
     }
@@ -50,7 +49,7 @@ def follow(model):
 
     def note(trainer):
         rates = [g["lr"] for g in trainer.optimizer.param_groups]
-        seen.setdefault(trainer.epoch, (trainer.model.weight, rates, trainer.accumulate))
+        seen.setdefault(trainer.epoch, (trainer.distill.step.weight, rates, trainer.accumulate))
 
     model.add_callback("on_train_batch_end", note)
     return seen
@@ -121,5 +120,5 @@ def test_checkpoint_holds_plain_values(data_yaml, teacher_pt, student_yaml, tmp_
     ckpt = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)
     torch.save(ckpt["distill"], tmp_path / "own.pt")
     state = torch.load(tmp_path / "own.pt", weights_only=True)
-    assert state["version"] == 1 and all(isinstance(v, torch.Tensor) for v in state["state"].values())
-    assert state["slots"] and all(isinstance(v, torch.Tensor) for s in state["slots"] for v in s.values())
+    assert state["version"] == 2 and all(isinstance(v, torch.Tensor) for v in state["state"].values())
+    assert state["optimizers"][0]["state"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class OnlineTeacher(nn.Module):
     """A teacher in training.
 
-    It keeps float32 weights, sits in the optimizer and under DDP, and runs the whole graph once a step in train mode.
+    It keeps float32 weights, has an optimizer of its own kind, and runs the whole graph once a step in train mode.
     What it shows the student is detached.
 
     Args:
@@ -83,14 +83,17 @@ class OnlineTeacher(nn.Module):
         states = ((k, m.state_dict()) for k, m in (("net", self.net), ("ema", self.ema.ema)))
         return {**{k: {n: v.cpu().clone() for n, v in s.items()} for k, s in states}, "updates": self.ema.updates}
 
-    def load_state(self, state: dict[str, Any], epoch: int) -> None:
-        """Take up where a checkpoint left off after so many epochs."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up where a checkpoint left off."""
         self.net.load_state_dict(state["net"])
         self.ema = ModelEMA(self.net)  # validation may have made inference tensors of the old one
         self.ema.ema.load_state_dict(state["ema"])
         self.ema.updates = state["updates"]
-        criterion = self.net.criterion = self.net.init_criterion()
-        if hasattr(criterion, "update"):  # an end-to-end head's criterion shifts its weights with the epochs
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Shift the weights of an end-to-end head's criterion with the epochs, as upstream does for the student."""
+        criterion = self.net.criterion = getattr(self.net, "criterion", None) or self.net.init_criterion()
+        if hasattr(criterion, "update"):
             criterion.updates = epoch - 1
             criterion.update()
 
@@ -130,31 +133,27 @@ def fit(trainer: BaseTrainer, module: nn.Module) -> nn.Module:
     return model.to(trainer.device)
 
 
-def optimizer_groups(trainer: BaseTrainer, teacher: OnlineTeacher) -> list[dict[str, Any]]:
-    """Return the teacher's parameter groups by upstream's own rules, with the run's settled optimizer."""
+def share_class_weights(student: nn.Module, teacher: OnlineTeacher) -> None:
+    """Give the teacher the weights of the classes (`cls_pw`) that the student has got since it was built."""
+    if getattr(student, "class_weights", None) is not None:
+        vars(teacher.net)["class_weights"] = student.class_weights  # as upstream sets the student's
+
+
+def build_optimizer(trainer: BaseTrainer, teacher: OnlineTeacher) -> torch.optim.Optimizer:
+    """Return the teacher's optimizer by the trainer's own rules, of the kind that the student's has become."""
     like = trainer.optimizer.param_groups
-    decay = max(g["weight_decay"] for g in like)
-    momentum = like[0].get("momentum", like[0].get("betas", (trainer.args.momentum,))[0])
-    built = trainer.build_optimizer(
+    return trainer.build_optimizer(
         teacher.net,
         name=type(trainer.optimizer).__name__,
         lr=min(g["lr"] for g in like),
-        momentum=momentum,
-        decay=decay,
+        momentum=like[0].get("momentum", like[0].get("betas", (trainer.args.momentum,))[0]),
+        decay=max(g.get("weight_decay", 0.0) for g in like),
     )
-    return [g for g in built.param_groups if g["params"]]
-
-
-def end_epoch(trainer: BaseTrainer) -> None:
-    """Shift the weights of an end-to-end teacher's criterion, as upstream does for the student."""
-    criterion = trainer.distill.composite.teacher.net.criterion
-    if hasattr(criterion, "update"):
-        criterion.update()
 
 
 def finish(trainer: BaseTrainer) -> None:
     """Save the teacher's average as a plain checkpoint and validate it once."""
-    teacher = trainer.distill.composite.teacher
+    teacher = trainer.distill.step.teacher
     path = trainer.wdir / "teacher_last.pt"
     if RANK in {-1, 0}:
         _save(trainer, teacher, path)

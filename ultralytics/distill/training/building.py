@@ -22,7 +22,7 @@ from ultralytics.distill.teacher.trial import runs_in
 from ultralytics.distill.teacher.view import make_view
 from ultralytics.distill.terms.several import SeveralDistillers
 from ultralytics.distill.training.compiled import keep_or_undo
-from ultralytics.distill.training.composite import Composite
+from ultralytics.distill.training.step import Step
 from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER
 
@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 
-def build_composite(trainer: BaseTrainer, configs: list[Config], sources: list[Source]) -> Composite:
-    """Build distillers and teachers and put them under one roof with the student.
+def build_step(trainer: BaseTrainer, configs: list[Config], sources: list[Source]) -> Step:
+    """Build distillers and teachers for the trainer's student.
 
     Args:
-        trainer (BaseTrainer): Holds the student on its device.
+        trainer (BaseTrainer): Holds the student on its device, not yet under DDP; where a compiled student cannot
+            teach it is put back as it was before.
         configs (list[Config]): One for each teacher.
         sources (list[Source]): The teachers.
 
     Returns:
-        (Composite): The module that trains.
+        (Step): What is added to a training step.
     """
     with same_random(trainer.device):  # new layers draw from the generator, the student's run must not
         made = [_build_one(trainer, c, s) for c, s in zip(configs, sources)]
@@ -50,7 +51,8 @@ def build_composite(trainer: BaseTrainer, configs: list[Config], sources: list[S
         teacher = SeveralTeachers(teachers)
     balance = configs[0].balance
     rule = balance.cls(**balance.params) if balance else None
-    return Composite(keep_or_undo(trainer, distiller, rule), distiller, teacher, rule)
+    trainer.model = keep_or_undo(trainer, distiller, rule)
+    return Step(trainer.model, distiller, teacher, rule)
 
 
 def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[BaseDistiller, Any]:

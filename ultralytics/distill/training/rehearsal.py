@@ -1,8 +1,10 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""A step without labels, for upstream's auto-batch: it weighs the model with images, and teacher and terms count."""
+"""Lets upstream's auto-batch, which weighs a model with images alone, count teacher and terms too."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,31 +13,63 @@ from torch import nn
 from ultralytics.distill.graph import Tapped, tap
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
-from ultralytics.distill.upstream import unwrap_model
+from ultralytics.distill.upstream import for_profile
 
 if TYPE_CHECKING:
-    from ultralytics.distill.training.composite import Composite
+    from ultralytics.distill.training.step import Step
+    from ultralytics.engine.trainer import BaseTrainer
 
 
-def rehearse(composite: Composite, images: torch.Tensor) -> tuple[Any, Any, dict[str, torch.Tensor]]:
-    """Run student, teacher and terms on images alone.
+def count_in_auto_batch(trainer: BaseTrainer) -> None:
+    """Let the trainer's `auto_batch` weigh whole distilled steps."""
+    weigh = trainer.auto_batch
 
-    Args:
-        composite (Composite): Student, distiller and teacher.
-        images (torch.Tensor): Images (N, C, H, W), 0 to 1; each is taken to hold one object.
+    def auto_batch(*args: Any, **kwargs: Any) -> int:
+        model, trainer.model = trainer.model, trainer.distill.step.student  # a compiled one shows no layer to a hook
+        try:
+            with rehearsing(trainer.distill.step):
+                return weigh(*args, **kwargs)
+        finally:
+            trainer.model = model
 
-    Returns:
-        output (Any): What the student returned.
-        shown (Any): What an online teacher returned, with its graph; None of a frozen one.
-        columns (dict[str, torch.Tensor]): The terms, with their graph.
+    trainer.auto_batch = auto_batch
+
+
+@contextmanager
+def rehearsing(step: Step) -> Iterator[None]:
+    """Let each forward of the student, or of a copy of it, on images in train mode be a step without labels.
+
+    Inside the block such a forward returns the student's output, an online teacher's output and the terms, all with
+    their graphs.
     """
-    student, distiller = unwrap_model(composite._orig_mod), composite.distiller
-    with tap(student, distiller.layers[0], distiller.needs_features) as seen:
-        output = student(images)
-    if composite.online:
-        shown, learning = composite.teacher.watch(images)
+    opened: list[tuple[ExitStack, Tapped]] = []
+
+    def before(student: nn.Module, args: tuple) -> None:
+        stack, distiller = ExitStack(), step.distiller
+        opened.append((stack, stack.enter_context(tap(student, distiller.layers[0], distiller.needs_features))))
+
+    def after(student: nn.Module, args: tuple, output: Any) -> Any:
+        stack, seen = opened.pop()
+        stack.close()
+        return for_profile(_rehearse(step, student, args[0], seen, output)) if student.training else output
+
+    handles = [step.student.register_forward_pre_hook(before), step.student.register_forward_hook(after)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _rehearse(
+    step: Step, student: nn.Module, images: torch.Tensor, seen: Tapped, output: Any
+) -> tuple[Any, Any, dict[str, torch.Tensor]]:
+    """Run teacher and terms on images (N, C, H, W), 0 to 1, that the student has seen; each holds one object."""
+    distiller = step.distiller
+    if step.online:
+        shown, learning = step.teacher.watch(images)
     else:
-        shown, learning = composite.teacher(distiller.prepare(images)), None
+        shown, learning = step.teacher(distiller.prepare(images)), None
     targets = _no_targets(student, seen) if distiller.needs_targets else {}
     return output, learning, distiller(seen, shown, _one_object_each(images), targets)[0]
 

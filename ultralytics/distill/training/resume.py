@@ -12,45 +12,49 @@ from ultralytics.utils import LOGGER
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
-GROUP = "distill"  # name of the optimizer's groups, and of the checkpoint's key
+KEY = "distill"  # of the checkpoint
+VERSION = 2
 
 
 def checkpoint(trainer: BaseTrainer) -> dict[str, Any]:
     """Return what resume needs, as plain tensors and values under one key; nothing in a plain run."""
-    if trainer.distill is None:
+    run = trainer.distill
+    if run is None:
         return {}
-    composite = trainer.distill.composite
-    state = {k: v.detach().cpu().clone() for k, v in composite.distiller.state_dict().items()}
-    more = {"online": composite.teacher.state() if composite.online else None, "balance": composite.balance.state()}
-    return {GROUP: {"version": 1, "state": state, "slots": _slots(trainer.optimizer), **more}}
+    step = run.step
+    state = {k: v.detach().cpu().clone() for k, v in step.distiller.state_dict().items()}
+    more = {"online": step.teacher.state() if step.online else None, "balance": step.balance.state()}
+    optimizers = run.optimizer.state() if run.optimizer else []
+    return {KEY: {"version": VERSION, "state": state, "optimizers": optimizers, **more}}
 
 
 def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
-    """Load the distiller's state and make the checkpoint's optimizer fit the groups of this run.
+    """Load the state of the distiller, of an online teacher and of their optimizers.
 
     Another teacher than before, other terms, or none are allowed: then the distiller's layers and their optimizer
-    slots start fresh, which is said in one line.
+    start fresh, which is said in one line.
 
     Args:
         trainer (BaseTrainer): A trainer with its optimizer built.
-        ckpt (dict): A checkpoint; its `optimizer` entry is changed in place.
+        ckpt (dict): A checkpoint.
     """
-    kept = False
-    if trainer.distill is not None:
-        composite, saved = trainer.distill.composite, ckpt.get(GROUP) or {"state": None, "online": None}
-        kept = _same_shapes(saved["state"], composite.distiller.state_dict())
-        if composite.online:
-            kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], composite.teacher.net.state_dict())
-        if kept:
-            composite.distiller.load_state_dict(saved["state"])
-            composite.balance.load_state(saved["balance"], trainer.device)
-            _fill_slots(ckpt["optimizer"], saved["slots"])
-            if composite.online:
-                composite.teacher.load_state(saved["online"], ckpt["epoch"] + 1)
-        else:
-            LOGGER.warning("Distillation: the checkpoint's layers do not fit this teacher or terms, they start fresh.")
-    if ckpt.get("optimizer") is not None and not kept:
-        _renew_groups(ckpt["optimizer"], trainer.optimizer)
+    _drop_groups(ckpt)
+    run = trainer.distill
+    if run is None:
+        return
+    step, saved = run.step, ckpt.get(KEY) or {}
+    kept = saved.get("version") == VERSION and _same_shapes(saved["state"], step.distiller.state_dict())
+    if step.online:
+        kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], step.teacher.net.state_dict())
+    if not kept:
+        LOGGER.warning("Distillation: the checkpoint's layers do not fit this teacher or terms, they start fresh.")
+        return
+    step.distiller.load_state_dict(saved["state"])
+    step.balance.load_state(saved["balance"], trainer.device)
+    if step.online:
+        step.teacher.load_state(saved["online"])
+    if run.optimizer:
+        run.optimizer.load_state(saved["optimizers"])
 
 
 def _same_shapes(saved: dict[str, torch.Tensor] | None, fresh: dict[str, torch.Tensor]) -> bool:
@@ -58,27 +62,10 @@ def _same_shapes(saved: dict[str, torch.Tensor] | None, fresh: dict[str, torch.T
     return saved is not None and {k: v.shape for k, v in saved.items()} == {k: v.shape for k, v in fresh.items()}
 
 
-def _slots(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Return the optimizer's state of the distiller's parameters as it is; upstream's copy halves SGD's momenta."""
-    params = [p for g in optimizer.param_groups if g.get("param_group") == GROUP for p in g["params"]]
-    slots = [optimizer.state.get(p, {}) for p in params]
-    return [{k: v.cpu().clone() if isinstance(v, torch.Tensor) else v for k, v in s.items()} for s in slots]
-
-
-def _fill_slots(state: dict[str, Any], slots: list[dict[str, Any]]) -> None:
-    """Put the distiller's slots into an optimizer's state, in place of upstream's halved ones."""
-    indices = [i for g in state["param_groups"] if g.get("param_group") == GROUP for i in g["params"]]
-    state["state"].update({i: slot for i, slot in zip(indices, slots) if slot})
-
-
-def _renew_groups(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Replace the distiller's groups in an optimizer's state by the fresh ones of this run, without slots."""
-    old = {i for g in state["param_groups"] if g.get(GROUP) for i in g["params"]}
-    state["state"] = {k: v for k, v in state["state"].items() if k not in old}
-    state["param_groups"] = [g for g in state["param_groups"] if not g.get(GROUP)]
-    free = 1 + max((i for g in state["param_groups"] for i in g["params"]), default=-1)
-    for group in optimizer.state_dict()["param_groups"]:
-        if group.get(GROUP):
-            count = len(group["params"])
-            state["param_groups"].append({**group, "params": list(range(free, free + count))})
-            free += count
+def _drop_groups(ckpt: dict[str, Any]) -> None:
+    """Take out of an optimizer's state what version 1 of the checkpoint kept there beside the student's."""
+    state = ckpt.get("optimizer")
+    if state and any(g.get(KEY) for g in state["param_groups"]):
+        state["param_groups"] = [g for g in state["param_groups"] if not g.get(KEY)]
+        kept = {i for g in state["param_groups"] for i in g["params"]}
+        state["state"] = {k: v for k, v in state["state"].items() if k in kept}

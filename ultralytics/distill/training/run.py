@@ -12,10 +12,9 @@ from ultralytics.distill.config import Config
 from ultralytics.distill.schedule import Constant
 from ultralytics.distill.teacher import average
 from ultralytics.distill.teacher.source import Source
-from ultralytics.distill.training.composite import Composite
 from ultralytics.distill.training.folder import Folder
-from ultralytics.distill.training.resume import GROUP
-from ultralytics.distill.upstream import weight_group
+from ultralytics.distill.training.optimizer import OwnOptimizer
+from ultralytics.distill.training.step import Step
 from ultralytics.utils import RANK
 
 if TYPE_CHECKING:
@@ -31,7 +30,8 @@ class Run:
         sources (list[Source]): The teachers.
         schedule (Constant): The weight over the run.
         folder (Folder): The results folder as it was before.
-        composite (Composite | None): Student, distiller and teacher, once built.
+        step (Step | None): Distiller and teacher, once built.
+        optimizer (OwnOptimizer | None): What trains the weights beside the student's, once the trainer has its own.
         batch (int): Batches since the epoch's start.
         begun (bool): Whether an epoch was completed.
     """
@@ -40,17 +40,10 @@ class Run:
     sources: list[Source]
     schedule: Constant
     folder: Folder
-    composite: Composite | None = None
+    step: Step | None = None
+    optimizer: OwnOptimizer | None = None
     batch: int = -1
     begun: bool = False
-
-
-def follow(trainer: BaseTrainer) -> None:
-    """Hang what a run needs at each epoch and batch on upstream's callbacks."""
-    trainer.add_callback("teardown", _put_back)
-    trainer.add_callback("on_train_epoch_start", _start_epoch)
-    trainer.add_callback("on_train_batch_start", _start_batch)
-    trainer.add_callback("on_train_epoch_end", _end_epoch)
 
 
 def save_teacher(trainer: BaseTrainer) -> None:
@@ -60,7 +53,7 @@ def save_teacher(trainer: BaseTrainer) -> None:
             source.write()
 
 
-def _put_back(trainer: BaseTrainer) -> None:
+def put_back(trainer: BaseTrainer) -> None:
     """Take back what upstream wrote if an error ends the run at its first batch, or a term does in its first epoch."""
     run, error = trainer.distill, sys.exc_info()[1]
     early = run.batch <= 0 or isinstance(error, TermError)
@@ -68,28 +61,23 @@ def _put_back(trainer: BaseTrainer) -> None:
         run.folder.put_back()
 
 
-def _start_epoch(trainer: BaseTrainer) -> None:
-    """Count the epoch's batches from zero; the first epoch begins anew, with less decay, where memory ran out."""
-    trainer.distill.batch = -1
-    trainer.distill.composite.take_means()
-    decay = weight_group(trainer.optimizer)["weight_decay"]
-    for group in trainer.optimizer.param_groups:
-        if group.get("param_group") == GROUP and group["weight_decay"]:
-            group["weight_decay"] = decay
+def begin_batch(trainer: BaseTrainer) -> None:
+    """Count the batch, set the weight of its terms, and let the student's next loss hold them.
 
-
-def _end_epoch(trainer: BaseTrainer) -> None:
-    """Save what resume needs beside the first checkpoint: a teacher that was given as an object."""
-    trainer.distill.begun = True
-    save_teacher(trainer)
-
-
-def _start_batch(trainer: BaseTrainer) -> None:
-    """Set the weight of this step; `time=` changes the number of epochs on the way, so it is read anew each time."""
-    run = trainer.distill
+    The trainer's own mean loss tells an epoch's first batch, also where memory ran out and the epoch begins anew.
+    `time=` changes the number of epochs on the way, so it is read anew each time.
+    """
+    run, step = trainer.distill, trainer.distill.step
+    if trainer.tloss is None:
+        run.batch = -1
+        step.take_means()
+        if step.online:
+            step.teacher.begin_epoch(trainer.epoch)
     run.batch += 1
     epoch = min(run.batch / max(len(trainer.train_loader), 1), 1.0)
     done = min((trainer.epoch + epoch) / max(trainer.epochs, 1), 1.0)
     off = trainer.epoch >= trainer.epochs - run.configs[0].stop
     ramp = min(done / average.RAMP, 1.0) if run.sources[0].module is None else 1.0
-    run.composite.weight = 0.0 if off else ramp * run.schedule(done, epoch)
+    step.weight = 0.0 if off else ramp * run.schedule(done, epoch)
+    run.optimizer.begin_batch()
+    step.arm()

@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Student, distiller and teacher under one roof."""
+"""A training step: the student stays a plain model, and its loss holds the terms."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from lines import listed, named, needs_84
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ultralytics.distill.training.composite import batch_factor
-from ultralytics.distill.upstream import unwrap_model
+from ultralytics.distill.training.step import batch_factor
 from ultralytics.utils.torch_utils import ModelEMA
 
 
@@ -44,10 +43,10 @@ class Shows(nn.Module):
 
 
 @pytest.fixture
-def composite(make_model, make_composite):
+def step(make_model, make_step):
     """A student and a wider teacher with a feature and a response term."""
     student, teacher = make_model(), make_model(width=0.1875, seed=1, trained=True)
-    return make_composite(student, teacher, distill_feat="mgd", distill_logit="bckd")
+    return make_step(student, teacher, distill_feat="mgd", distill_logit="bckd")
 
 
 def count(module, calls):
@@ -55,43 +54,50 @@ def count(module, calls):
     module.register_forward_pre_hook(lambda m, args: calls.append(type(m).__name__))
 
 
-def test_unwraps_to_the_plain_student(composite):
-    """EMA, criterion, validator, checkpoint and resume ask for the unwrapped model and get the student itself."""
-    assert unwrap_model(composite) is composite._orig_mod and type(unwrap_model(composite)).__name__ == "DetectionModel"
+def test_the_student_stays_plain(step, make_batch):
+    """Before and after a step the student has its own attributes, loss and hooks; a copy or pickle of it is plain."""
+    student = step.student
+    plain = vars(student).keys() | {"criterion"}
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules())
+    step(make_batch())
+    assert vars(student).keys() | {"criterion"} == plain
+    assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules()) == hooks
+    ema = ModelEMA(student).ema
+    ema.criterion = None  # as upstream's checkpoint drops it
+    buffer = io.BytesIO()
+    torch.save(ema, buffer)
+    assert b"ultralytics.distill" not in buffer.getvalue()
 
 
-def test_attributes_are_the_students(composite):
-    """Reading and writing an attribute reaches the student; what is neither's is an AttributeError as ever."""
-    student = composite._orig_mod
-    assert composite.names is student.names and composite.stride is student.stride and composite.nc == 3
-    composite.transforms = "a classifier's"
-    composite.names = {0: "other"}
-    assert student.transforms == "a classifier's" and student.names == {0: "other"}
-    assert not {"transforms", "names"} & vars(composite).keys()
-    with pytest.raises(AttributeError, match="no_such"):
-        _ = composite.no_such
-    composite.weight = 0.5  # its own
-    assert composite.weight == 0.5 and not hasattr(student, "weight")
+def test_one_call_of_the_loss_is_the_steps(step, make_batch):
+    """Armed, the next loss holds the terms, also where it fails; the one after is the student's own."""
+    student, batch = step.student, make_batch()
+    step.arm()
+    assert student(batch)[0].numel() == 5 and student(batch)[0].numel() == 3
+    step.arm()
+    with pytest.raises(KeyError):
+        student({"img": batch["img"]})
+    assert "loss" not in vars(student) and student(batch)[0].numel() == 3
 
 
-def test_one_forward_each(composite, make_batch):
+def test_one_forward_each(step, make_batch):
     """A step runs the student once and the teacher once, whatever terms are on, and leaves no hook in the student."""
-    calls, student = [], composite._orig_mod
+    calls, student = [], step.student
     count(student.model[0], calls)
     count(student.model[-1], calls)
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules())
-    count(composite.teacher.model.model[0], calls)
-    count(composite.teacher.model.model[-1], calls)
-    composite(make_batch())
+    count(step.teacher.model.model[0], calls)
+    count(step.teacher.model.model[-1], calls)
+    step(make_batch())
     assert sorted(calls) == ["Conv", "Conv", "Detect", "Detect"]
     assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in student.modules()) == hooks
 
 
-def test_task_loss_is_upstreams(composite, make_batch):
+def test_task_loss_is_upstreams(step, make_batch):
     """The student's own losses come first and are bit for bit what the student alone returns for the batch."""
-    student, batch = composite._orig_mod, make_batch()
+    student, batch = step.student, make_batch()
     alone = copy.deepcopy(student).train()
-    loss, items = composite(batch)
+    loss, items = step(batch)
     expected, names = alone(batch)
     assert torch.equal(loss[:-2], expected.view(-1)) and not any(v.requires_grad for v in listed(items))
     if isinstance(items, dict):
@@ -101,34 +107,23 @@ def test_task_loss_is_upstreams(composite, make_batch):
         assert torch.equal(a, b)  # BatchNorm saw the batch once
 
 
-def test_images_and_validation_batches_go_to_the_student(composite, make_batch):
-    """In eval mode neither images nor batches reach the teacher."""
-    calls, batch = [], make_batch()
-    count(composite.teacher.model.model[0], calls)
-    composite.eval()
-    assert len(composite(batch["img"])) == 2
-    loss, items = composite(batch)
-    alone = composite._orig_mod(batch)
-    assert torch.equal(loss, alone[0]) and len(items) == len(alone[1]) == 3 and not calls
-
-
-def test_weight_zero_leaves_the_teacher_out(composite, make_batch):
+def test_weight_zero_leaves_the_teacher_out(step, make_batch):
     """Where the schedule is at zero the teacher does not run, the columns stay and are zero, the task trains on."""
     calls = []
-    count(composite.teacher.model.model[0], calls)
-    composite.weight = 0.0
-    loss, items = composite(make_batch())
-    assert not calls and set(named(composite, items)) >= {"dfea_loss", "dlogit_loss"}
+    count(step.teacher.model.model[0], calls)
+    step.weight = 0.0
+    loss, items = step(make_batch())
+    assert not calls and set(named(step, items)) >= {"dfea_loss", "dlogit_loss"}
     assert not loss[-2:].any() and not any(listed(items)[-2:])
     loss.sum().backward()
-    assert composite._orig_mod.model[0].conv.weight.grad.abs().sum() > 0
-    assert all(p.grad is None for p in composite.distiller.parameters())
-    assert composite.take_means() == dict.fromkeys((f"distill/{x}" for x in composite.distiller.parts), 0)
+    assert step.student.model[0].conv.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in step.distiller.parameters())
+    assert step.take_means() == dict.fromkeys((f"distill/{x}" for x in step.distiller.parts), 0)
 
 
-def test_weight_scales_terms_not_parts(make_model, make_composite, make_batch):
+def test_weight_scales_terms_not_parts(make_model, make_step, make_batch):
     """The schedule's weight scales the loss and its columns; the unweighted parts do not follow it."""
-    c = make_composite(make_model(), make_model(seed=1), distill_feat="cwd")
+    c = make_step(make_model(), make_model(seed=1), distill_feat="cwd")
     seen = []
     for weight in (1.0, 0.25):
         c.weight = weight
@@ -138,94 +133,70 @@ def test_weight_scales_terms_not_parts(make_model, make_composite, make_batch):
 
 
 @needs_84("has no YOLO26")
-def test_terms_follow_the_weights_of_the_students_branches(make_model, make_composite, make_batch):
+def test_terms_follow_the_weights_of_the_students_branches(make_model, make_step, make_batch):
     """An end-to-end loss moves from one head to the other over the run, and each term follows its branch."""
     student, teacher = make_model("yolo26n.yaml"), make_model("yolo26n.yaml", seed=1, trained=True)
-    composite = make_composite(student, teacher, distill_feat="cwd", distill_logit="bckd(lead=0)", dlogit=3)
-    composite(make_batch())
-    composite.take_means()
+    step = make_step(student, teacher, distill_feat="cwd", distill_logit="bckd(lead=0)", dlogit=3)
+    step(make_batch())
+    step.take_means()
     student.criterion.o2m, student.criterion.o2o = 0.25, 0.75
-    *_, feature, response = composite(make_batch())[0] / len(make_batch()["img"])
-    parts = composite.take_means()
+    *_, feature, response = step(make_batch())[0] / len(make_batch()["img"])
+    parts = step.take_means()
     assert feature.item() == pytest.approx(0.5 * sum(v for k, v in parts.items() if k.startswith("distill/cwd")))
     both = 0.5 * parts["distill/bckd/one2many"] + 1.5 * parts["distill/bckd/one2one"]
     assert response.item() == pytest.approx(3 * both)
 
 
-def test_a_distiller_is_shown_what_it_asked_for(make_model, make_composite, make_batch, monkeypatch):
+def test_a_distiller_is_shown_what_it_asked_for(make_model, make_step, make_batch, monkeypatch):
     """The map at which gradients are looked at is not among the distiller's, nor does its size excuse a zero term."""
-    composite = make_composite(
+    step = make_step(
         make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl"
     )
-    shown, whole = [], composite.distiller.forward
-    monkeypatch.setattr(composite.distiller, "forward", lambda s, *more: shown.append(dict(s.maps)) or whole(s, *more))
-    composite(make_batch(size=32, task="classify"))  # one cell in the last map
-    assert shown == [{}] and composite.checked
+    shown, whole = [], step.distiller.forward
+    monkeypatch.setattr(step.distiller, "forward", lambda s, *more: shown.append(dict(s.maps)) or whole(s, *more))
+    step(make_batch(size=32, task="classify"))  # one cell in the last map
+    assert shown == [{}] and step.checked
 
 
-def test_means_over_the_epoch(composite, make_batch):
+def test_means_over_the_epoch(step, make_batch):
     """Parts are averaged since the last call, which starts anew."""
     single = []
     for seed in (0, 1):
         torch.manual_seed(seed)  # of mgd's mask
-        composite(make_batch(seed=seed))
-        single.append(list(composite.take_means().values()))
+        step(make_batch(seed=seed))
+        single.append(list(step.take_means().values()))
     for seed in (0, 1):
         torch.manual_seed(seed)
-        composite(make_batch(seed=seed))
-    both = composite.take_means()
+        step(make_batch(seed=seed))
+    both = step.take_means()
     assert list(both) == ["distill/mgd/P3", "distill/mgd/P4", "distill/mgd/P5", "distill/bckd"]
     assert list(both.values()) == pytest.approx([(a + b) / 2 for a, b in zip(*single)], rel=1e-5)
-    assert set(composite.take_means().values()) == {0}
+    assert set(step.take_means().values()) == {0}
 
 
 @pytest.mark.parametrize("yaml, factor", [("yolov8n.yaml", 4), ("yolov8n-cls.yaml", 1), ("yolov8n-rtdetr.yaml", 1)])
-def test_terms_are_scaled_as_the_criterion_scales(yaml, factor, make_model, make_composite, make_batch):
+def test_terms_are_scaled_as_the_criterion_scales(yaml, factor, make_model, make_step, make_batch):
     """Detectors multiply their means by the batch, classifiers and RT-DETR do not; terms follow, columns never do."""
-    c, batch = make_composite(make_model(yaml), make_model(yaml, seed=1), distill_feat="cwd"), make_batch(n=4)
+    c, batch = make_step(make_model(yaml), make_model(yaml, seed=1), distill_feat="cwd"), make_batch(n=4)
     if "cls" in yaml:
         batch = {"img": batch["img"], "cls": batch["cls"].flatten().long()}
     loss, items = c(batch)
-    assert batch_factor(c._orig_mod, batch) == factor
+    assert batch_factor(c.student, batch) == factor
     assert loss[-1].item() == pytest.approx(factor * named(c, items)["dfea_loss"].item())
 
 
-def test_average_and_copies_hold_no_teacher(composite, make_batch):
-    """The EMA and its pickle are the plain student; the composite's state and its copy hold no teacher."""
-    composite(make_batch())
-    ema = ModelEMA(composite).ema
-    assert ema.state_dict().keys() == composite._orig_mod.state_dict().keys()
-    ema.criterion = None  # as upstream's checkpoint drops it
-    buffer = io.BytesIO()
-    torch.save(ema, buffer)
-    assert b"ultralytics.distill" not in buffer.getvalue()
-    own = {id(p) for p in (*composite._orig_mod.parameters(), *composite.distiller.parameters())}
-    assert {id(p) for p in composite.parameters()} == own
-    assert all(k.startswith(("_orig_mod.", "distiller.")) for k in composite.state_dict())
-    twin = copy.deepcopy(composite)
-    assert twin.teacher is composite.teacher and twin._orig_mod is not composite._orig_mod
-    assert torch.isfinite(twin(make_batch())[0]).all()
-
-
-def test_teacher_stays_frozen(composite, make_batch):
-    """Training, eval, freezing and steps of the composite change nothing in the teacher."""
-    teacher = composite.teacher.model
+def test_teacher_stays_frozen(step, make_batch):
+    """Training, eval, freezing and steps of the step change nothing in the teacher."""
+    teacher = step.teacher.model
     before, modes = {k: v.clone() for k, v in teacher.state_dict().items()}, [m.training for m in teacher.modules()]
-    optimizer = torch.optim.SGD(composite.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD([*step.student.parameters(), *step.distiller.parameters()], lr=0.01)
     for _ in range(2):
-        composite.train().requires_grad_(True)
-        composite(make_batch())[0].sum().backward()
+        step.student.train().requires_grad_(True)
+        step(make_batch())[0].sum().backward()
         optimizer.step()
-        composite.eval()
+        step.student.eval()
     assert modes == [m.training for m in teacher.modules()] and not any(p.requires_grad for p in teacher.parameters())
     assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
-
-
-def test_moving_the_composite_keeps_its_parts(composite):
-    """Casting reaches student and distiller; the distiller comes along as a registered module."""
-    composite.double()
-    assert {p.dtype for p in composite.parameters()} == {torch.float64}
-    assert {p.dtype for p in composite.teacher.model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
@@ -243,18 +214,18 @@ def test_moving_the_composite_keeps_its_parts(composite):
         ("pair", "is not a scalar tensor"),
     ],
 )
-def test_useless_terms_stop_the_run(what, says, make_model, make_composite, make_batch):
+def test_useless_terms_stop_the_run(what, says, make_model, make_step, make_batch):
     """A term that teaches nothing, or is no number, is an error at the first batch that names it and its layers."""
-    c = make_composite(make_model(), make_model(width=0.1875, seed=1), distill_layers=[[15, 18]],
+    c = make_step(make_model(), make_model(width=0.1875, seed=1), distill_layers=[[15, 18]],
                        distill_feat=f"{__name__}:Shows(what={what})")  # fmt: skip
     with pytest.raises(RuntimeError, match=rf"term 'Shows/15-18' \(student layer 15, teacher layer 18\) {says}"):
         c(make_batch())
 
 
 @pytest.mark.parametrize("term, small", [({"distill_rel": "sp"}, {"n": 1}), ({"distill_feat": "cwd"}, {"size": 32})])
-def test_a_small_first_batch_is_no_mistake(term, small, make_model, make_composite, make_batch):
+def test_a_small_first_batch_is_no_mistake(term, small, make_model, make_step, make_batch):
     """One image has no relations and one cell no distribution: zero is normal there, the next batch is checked."""
-    c = make_composite(make_model(), make_model(seed=1), **term)
+    c = make_step(make_model(), make_model(seed=1), **term)
     _, items = c(make_batch(**small))
     assert torch.isfinite(named(c, items)[c.columns[0]]) and c.take_means()[f"distill/{c.distiller.parts[-1]}"] == 0
     assert not c.checked
@@ -262,9 +233,9 @@ def test_a_small_first_batch_is_no_mistake(term, small, make_model, make_composi
     assert c.checked
 
 
-def test_checked_once(make_model, make_composite, make_batch):
+def test_checked_once(make_model, make_step, make_batch):
     """Only the first batch is looked at that closely; later ones cost no synchronisation."""
-    c = make_composite(make_model(), make_model(seed=1), distill_feat=f"{__name__}:Shows(what=later)")
+    c = make_step(make_model(), make_model(seed=1), distill_feat=f"{__name__}:Shows(what=later)")
     c(make_batch())
     for loss in c.distiller.terms[0].losses:
         loss.what = "zero"
@@ -285,13 +256,13 @@ class Questions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_one_question_to_the_device_a_step(make_model, make_composite, make_batch):
+def test_one_question_to_the_device_a_step(make_model, make_step, make_batch):
     """The recipe's step asks a GPU once more than plain training: whether the terms are numbers."""
     student, teacher = make_model(), make_model(width=0.1875, seed=1, trained=True)
-    composite = make_composite(student, teacher, distill_feat="cwd", distill_logit="auto")
-    composite(make_batch())  # the first batch looks closer
+    step = make_step(student, teacher, distill_feat="cwd", distill_logit="auto")
+    step(make_batch())  # the first batch looks closer
     with Questions() as plain:
         student(make_batch())
     with Questions() as ours:
-        composite(make_batch())
+        step(make_batch())
     assert plain.count > 0 and ours.count == plain.count + 1

@@ -1,0 +1,134 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""One training step: the student's one forward is watched, the teacher looks at the same images, terms are added."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.base import BaseDistiller
+from ultralytics.distill.graph import Tapped, tap, trunk
+from ultralytics.distill.heads.predictions import watch_assigner
+from ultralytics.distill.teacher.online import OnlineTeacher
+from ultralytics.distill.terms.balance import Balance, Ratio
+from ultralytics.distill.terms.guard import Record, check_terms, require_form
+from ultralytics.distill.training import compiled
+from ultralytics.distill.upstream import branch_shares, join_items, unwrap_model
+
+
+class Step:
+    """Adds the terms to the student's own loss, inside the call in which the student computes it.
+
+    The student stays a plain model: for the length of one call its `loss` is replaced by that of this object. Under DDP
+    the call happens inside DDP's forward, so the reducer sees every weight that a term reaches.
+
+    Args:
+        model (nn.Module): The student as the trainer holds it before DDP, plain or compiled.
+        distiller (BaseDistiller): The terms.
+        teacher (Teacher | OnlineTeacher): A frozen teacher, or one that learns.
+        rule (Ratio | None): What keeps the terms at a share of the task loss.
+
+    Attributes:
+        student (nn.Module): The plain student.
+        online (bool): Whether the teacher learns.
+        weight (float): Weight of the distillation terms at this step; 0 leaves a frozen teacher out.
+        columns (list[str]): Loss columns, e.g. `dfea_loss`.
+    """
+
+    def __init__(self, model: nn.Module, distiller: BaseDistiller, teacher: Any, rule: Ratio | None = None):
+        """Keep all three; nothing is copied."""
+        self.model, self.student = model, unwrap_model(model)
+        self.distiller, self.teacher = distiller, teacher
+        self.online = isinstance(teacher, OnlineTeacher)
+        self.columns = [*distiller.columns, *["dline_loss"] * self.online]
+        self.weight, self.checked = 1.0, False
+        self.record = Record(distiller)
+        self.trunk = trunk(self.student)
+        self.balance = Balance(rule, distiller.columns, looks=not self.compiled)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether upstream compiled the student."""
+        return self.model is not self.student
+
+    def arm(self) -> None:
+        """Let the next loss that the student computes be this step's; from then on it is the student's own again."""
+        vars(self.student)["loss"] = self.loss
+
+    def disarm(self) -> None:
+        """Give the student its own loss back."""
+        vars(self.student).pop("loss", None)
+
+    def __call__(self, batch: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+        """Take a step as upstream's loop does, without a trainer; return the loss and the items to log."""
+        self.arm()
+        return self.student.loss(batch, self.model(batch["img"])) if self.compiled else self.model(batch)
+
+    def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, Any]:
+        """Run the student once, the teacher once, and add the terms to the task loss.
+
+        Args:
+            batch (dict): Upstream's batch.
+            preds (Any): What a compiled student returned for the batch's images; its criterion stays outside the graph.
+
+        Returns:
+            loss (torch.Tensor): The student's own loss vector with one entry more for each column.
+            items (dict | torch.Tensor): What is logged, with the columns.
+        """
+        self.disarm()
+        distiller, student = self.distiller, self.student
+        if distiller.needs_targets and getattr(student, "criterion", None) is None:  # else YOLOE picks by its prompts
+            student.criterion = student.init_criterion()
+        if self.online:
+            shown, own = self.teacher(batch)
+        elif self.weight:
+            shown = self.teacher(distiller.prepare(batch["img"]))
+        targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
+        with targets as assigned:
+            task, items, seen = self._learn(batch, preds)
+        columns, factor = dict.fromkeys(distiller.columns, task.new_zeros(())), batch_factor(student, batch)
+        if self.weight:
+            columns = self._terms(batch, task.sum(), seen, shown, assigned, factor)
+        if self.online:
+            columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
+        loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * factor])
+        return loss, join_items(items, columns)
+
+    def take_means(self) -> dict[str, float]:
+        """Return each part's unweighted mean since the last call, and start anew."""
+        return self.record.take_means()
+
+    def _learn(self, batch: dict[str, Any], preds: Any) -> tuple[torch.Tensor, Any, Tapped]:
+        """Return the student's task loss, the items to log and what was seen of its forward."""
+        if preds is not None:
+            return *self.student.loss(batch, preds), compiled.read(self.student, preds)
+        layers = {*self.distiller.layers[0], self.trunk}
+        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen:
+            return *self.student.loss(batch), seen
+
+    def _terms(
+        self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict, factor: int
+    ) -> dict[str, torch.Tensor]:
+        """Return the columns: each kind's terms, checked, balanced and weighted."""
+        distiller = self.distiller
+        seen.shares = branch_shares(self.student.criterion)
+        shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
+        seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}  # the distiller is shown what it asked for
+        columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
+        if not self.checked:
+            one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
+            check_terms(distiller, parts, zero_is_normal=one)
+            self.checked = not one
+        columns = self.record.add(columns, parts)
+        scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared)
+        return {k: v * self.weight * scale for k, v in columns.items()}
+
+
+def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:
+    """Return what the student's criterion multiplies its own means by: the batch size, or 1."""
+    from ultralytics.nn.tasks import ClassificationModel, RTDETRDetectionModel
+
+    return 1 if isinstance(student, (ClassificationModel, RTDETRDetectionModel)) else len(batch["img"])
