@@ -15,7 +15,7 @@ from torch import nn
 from ultralytics.distill.aside import looking
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import PROBE, replay
-from ultralytics.distill.upstream import SAFE_LOAD
+from ultralytics.distill.upstream import SAFE_LOAD, torch_load
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
@@ -179,7 +179,6 @@ def read_module(path: str) -> nn.Module | None:
         (nn.Module | None): None for every other file.
     """
     from ultralytics.engine.model import Model
-    from ultralytics.utils.patches import torch_load
 
     if SAFE_LOAD or not zipfile.is_zipfile(path):
         return None

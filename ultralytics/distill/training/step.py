@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Step:
         self.online = isinstance(teacher, OnlineTeacher)
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
-        self.record = Record(distiller)
+        self.record, self.watch = Record(distiller), ExitStack()
         self.trunk = trunk(self.student)
         self.balance = Balance(rule, distiller.columns, looks=not self.compiled)
 
@@ -55,12 +55,20 @@ class Step:
         return self.model is not self.student
 
     def arm(self) -> None:
-        """Let the next loss that the student computes be this step's; from then on it is the student's own again."""
+        """Let the next loss that the student computes be this step's; from then on it is the student's own again.
+
+        The student is watched from now on: some releases run it before they ask for its loss.
+        """
+        self.disarm()
         vars(self.student)["loss"] = self.loss
+        if not self.compiled:
+            layers = sorted({*self.distiller.layers[0], self.trunk})
+            self.seen = self.watch.enter_context(tap(self.student, layers, self.distiller.needs_features))
 
     def disarm(self) -> None:
-        """Give the student its own loss back."""
+        """Give the student its own loss back, and watch it no longer."""
         vars(self.student).pop("loss", None)
+        self.watch.close()
 
     def __call__(self, batch: dict[str, Any]) -> tuple[torch.Tensor, Any]:
         """Take a step as upstream's loop does, without a trainer; return the loss and the items to log."""
@@ -72,13 +80,14 @@ class Step:
 
         Args:
             batch (dict): Upstream's batch.
-            preds (Any): What a compiled student returned for the batch's images; its criterion stays outside the graph.
+            preds (Any): What the student returned for the batch's images, where it was run before; a compiled one
+                always was, since its criterion stays outside the graph.
 
         Returns:
             loss (torch.Tensor): The student's own loss vector with one entry more for each column.
             items (dict | torch.Tensor): What is logged, with the columns.
         """
-        self.disarm()
+        vars(self.student).pop("loss", None)
         distiller, student = self.distiller, self.student
         if distiller.needs_targets and getattr(student, "criterion", None) is None:  # else YOLOE picks by its prompts
             student.criterion = student.init_criterion()
@@ -95,7 +104,7 @@ class Step:
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
         loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * factor])
-        return loss, join_items(items, columns)
+        return (loss if task.ndim else loss.sum()), join_items(items, columns)  # as the loop wants it
 
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""
@@ -103,11 +112,11 @@ class Step:
 
     def _learn(self, batch: dict[str, Any], preds: Any) -> tuple[torch.Tensor, Any, Tapped]:
         """Return the student's task loss, the items to log and what was seen of its forward."""
-        if preds is not None:
-            return *self.student.loss(batch, preds), compiled.read(self.student, preds)
-        layers = {*self.distiller.layers[0], self.trunk}
-        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen:
-            return *self.student.loss(batch), seen
+        try:
+            task, items = self.student.loss(batch) if preds is None else self.student.loss(batch, preds)
+        finally:
+            self.watch.close()
+        return task, items, compiled.read(self.student, preds) if self.compiled else self.seen
 
     def _terms(
         self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict, factor: int
