@@ -50,14 +50,24 @@ def try_out(root: Path) -> None:
         copy.write_bytes(Path(__file__).read_bytes())
         reason = run(root, str(copy), folder)
     if reason:
-        raise PatchError(f"the tree does not train with the series in it: {reason} Nothing was changed; --no-try skips this.")
+        raise PatchError(
+            f"the tree does not train with the series in it: {reason} Nothing was changed; --no-try skips this."
+        )
 
 
 def run(root: Path, *line: str) -> str:
     """Run Python with a tree on its path; return the last lines that it said if it fails."""
     with tempfile.TemporaryDirectory(prefix="patchset-try-") as folder:
-        own = {"PYTHONPATH": os.pathsep.join(filter(None, (str(root.resolve()), os.environ.get("PYTHONPATH")))), "MPLBACKEND": "Agg"}
-        quiet = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(root.resolve()), os.environ.get("PYTHONPATH")))),
+            "MPLBACKEND": "Agg",
+        }
+        quiet = {
+            "YOLO_OFFLINE": "true",
+            "YOLO_AUTOINSTALL": "false",
+            "YOLO_CONFIG_DIR": folder,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
         try:
             done = subprocess.run(
@@ -87,7 +97,9 @@ def main(folder: Path) -> None:
         for kind in ("images", "labels"):
             (folder / kind / part).mkdir(parents=True)
         for number in range(8):
-            Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(folder / f"images/{part}/{number}.jpg")
+            Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(
+                folder / f"images/{part}/{number}.jpg"
+            )
             (folder / f"labels/{part}/{number}.txt").write_text(f"{number % 2} 0.5 0.5 0.4 0.4\n")
     data, student, teacher = (folder / name for name in ("data.yaml", "student.yaml", "teacher.yaml"))
     data.write_text(f"path: {folder.as_posix()}\ntrain: images/train\nval: images/val\nnames: {{0: a, 1: b}}\n")
@@ -96,7 +108,9 @@ def main(folder: Path) -> None:
     options = {"epochs": 1, "batch": 4, "imgsz": 64, "device": "cpu", "workers": 0, "plots": False, "amp": False}
     options.update(project=str(folder), name="run", exist_ok=True, val=True)
     YOLO(str(student)).train(data=str(data), model_t=YOLO(str(teacher)), distill_feat="cwd", **options)
-    head, row = ([x.strip() for x in line.split(",")] for line in (folder / "run/results.csv").read_text().splitlines()[:2])
+    head, row = (
+        [x.strip() for x in line.split(",")] for line in (folder / "run/results.csv").read_text().splitlines()[:2]
+    )
     terms = {name: float(value) for name, value in zip(head, row) if "dfea" in name or "dlogit" in name}
     taught = terms.get("train/dfea_loss", 0) > 0 and all(math.isfinite(x) for x in terms.values())
     assert taught, f"the teacher taught nothing: {terms}"

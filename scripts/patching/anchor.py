@@ -13,11 +13,13 @@ import ast
 import re
 import warnings
 from dataclasses import dataclass
+from typing import Union
 
 from . import PatchError
 from .series import Change, Place
 
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as Python's parser counts lines
+Function = Union[ast.FunctionDef, ast.AsyncFunctionDef]
 IN, THERE, ABSENT, CONFLICT = "in", "there already", "not needed", "does not fit"
 
 
@@ -53,7 +55,7 @@ class Source:
             PatchError: If a Python file is not valid.
         """
         self.lines: list[str] = LINE.findall(data.decode("utf-8", "surrogateescape"))
-        self.functions: dict[str, list[ast.AST]] = {}
+        self.functions: dict[str, list[Function]] = {}
         self.ends: dict[int, int] = {}  # last line of the statement that starts in a line, both from 0
         self.quoted: set[int] = set()  # lines that start inside a string
         if path.endswith(".py"):
@@ -71,7 +73,7 @@ class Source:
             name = inside
             if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 name = f"{inside}.{child.name}".lstrip(".")
-                if not isinstance(child, ast.ClassDef):
+                if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
                     self.functions.setdefault(name, []).append(child)
             if isinstance(child, ast.stmt):
                 start, end = child.lineno - 1, (child.end_lineno or child.lineno) - 1
@@ -86,7 +88,8 @@ class Source:
             inner = {i for name in self.functions for i in self.region((name,))}
             return [i for i in range(len(self.lines)) if i not in self.quoted and i not in inner]
         nodes = [node for name in functions for node in self.functions.get(name, [])]
-        return [i for n in nodes for i in range(n.lineno - 1, n.end_lineno) if i not in self.quoted]  # type: ignore[attr-defined]  # a function
+        spans = (range(node.lineno - 1, node.end_lineno or node.lineno) for node in nodes)
+        return [i for span in spans for i in span if i not in self.quoted]
 
 
 def make(path: str, data: bytes, change: Change) -> Result:
@@ -158,12 +161,12 @@ def _at_start(source: Source, change: Change, place: Place) -> Edit | str:
     nodes = [node for name in change.functions for node in source.functions.get(name, [])]
     if len(nodes) != 1:
         return f"there are {len(nodes)} functions {' or '.join(change.functions)}"
-    body = nodes[0].body  # type: ignore[attr-defined]  # a function
+    body = nodes[0].body
     first = min([body[0].lineno, *(x.lineno for x in getattr(body[0], "decorator_list", []))]) - 1
-    if first == nodes[0].lineno - 1:  # type: ignore[attr-defined]  # a function
+    if first == nodes[0].lineno - 1:
         return "the function is written in one line"
     if isinstance(body[0], ast.Expr) and isinstance(getattr(body[0].value, "value", None), str):
-        return _after(source, body[0].end_lineno - 1, _indented(source, first, place.code, change))
+        return _after(source, (body[0].end_lineno or body[0].lineno) - 1, _indented(source, first, place.code, change))
     return Edit(first, first, _indented(source, first, place.code, change))
 
 
@@ -179,14 +182,13 @@ def _indented(source: Source, at: int, code: tuple[str, ...] | list[str], change
     """Return lines indented as a line of the file is, each further step as wide as the file's own."""
     line = source.lines[at]
     indent, step = line[: len(line) - len(line.lstrip())], "    "
-    for name in change.functions:
-        for node in source.functions.get(name, []):
-            outer, inner = (source.lines[x.lineno - 1] for x in (node, node.body[0]))  # type: ignore[attr-defined]  # a function
-            widths = [len(x) - len(x.lstrip()) for x in (outer, inner)]
-            step = inner[widths[0] : widths[1]] or step
+    for node in (node for name in change.functions for node in source.functions.get(name, [])):
+        outer, inner = source.lines[node.lineno - 1], source.lines[node.body[0].lineno - 1]
+        widths = [len(x) - len(x.lstrip()) for x in (outer, inner)]
+        step = inner[widths[0] : widths[1]] or step
     end = _line_end(source, at)
     texts = ((len(text) - len(text.lstrip(" ")), text.lstrip(" ")) for text in code)
-    return tuple((f"{indent}{step * (width // 4)}{' ' * (width % 4)}{text}" if text else "") + end for width, text in texts)
+    return tuple((f"{indent}{step * (width // 4)}{text}" if text else "") + end for width, text in texts)
 
 
 def _line_end(source: Source, at: int) -> str:

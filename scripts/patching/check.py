@@ -29,7 +29,9 @@ def check(repo: Repo) -> tuple[list[str], str]:
         return [str(error)], ""
     failures = _check_names(repo, names)
     patches: list[Patch] = []
-    for name in (x.name for x in sorted(repo.patches.iterdir()) if x.name in names and x.is_file() and not x.is_symlink()):
+    for name in (
+        x.name for x in sorted(repo.patches.iterdir()) if x.name in names and x.is_file() and not x.is_symlink()
+    ):
         try:
             patches.append(parse_patch((repo.patches / name).read_bytes(), name))
             failures += _check_header(patches[-1])
@@ -73,7 +75,9 @@ def _check_header(patch: Patch) -> list[str]:
         elif not values[0][0] or TODO in values[0][0]:
             failures.append(f"{patch.name}:{values[0][1]} leaves {name} open: say {meaning}.")
         elif name == "Needed" and values[0][0] != "required" and not patch.lost:
-            failures.append(f"{patch.name}:{values[0][1]} has Needed {values[0][0]!r}: say required, or optional: LOST.")
+            failures.append(
+                f"{patch.name}:{values[0][1]} has Needed {values[0][0]!r}: say required, or optional: LOST."
+            )
     for field, value, line in patch.fields:
         if field not in (*FIELDS, "Touches"):
             failures.append(f"{patch.name}:{line} has field {field}: known are {', '.join(FIELDS)}, Touches.")

@@ -125,7 +125,11 @@ def report(outcome: Outcome) -> list[str]:
         code[-1] += replaced.string[replaced.end() :] if replaced else ""
         if len(code) > MOST - 2:
             code = [*code[: MOST - 3], f"    (and {len(place.code) - MOST + 3} more: {outcome.patch.name} has them)"]
-        lines += [f"{change.path}: {outcome.patch.title} {CONFLICT}: {result.reason}", f"  paste{where}, {spot}{line}:", *code]
+        lines += [
+            f"{change.path}: {outcome.patch.title} {CONFLICT}: {result.reason}",
+            f"  paste{where}, {spot}{line}:",
+            *code,
+        ]
     return lines
 
 
@@ -147,9 +151,9 @@ def printed(path: str, before: bytes, after: bytes) -> list[str]:
     old = LINE.findall(before.decode("utf-8", "surrogateescape"))
     lines = []
     for at, gone, new in reversed(blocks(before, after)):  # so that line numbers stay true while they are pasted
-        after = not gone and at > 0 and old[at - 1].strip()
-        spot = f"after line {at}" if after else f"{'in place of' if gone else 'before'} line {at + 1}"
-        known = old[at - 1] if after else old[at] if at < len(old) else ""
+        behind = not gone and at > 0 and bool(old[at - 1].strip())
+        spot = f"after line {at}" if behind else f"{'in place of' if gone else 'before'} line {at + 1}"
+        known = old[at - 1] if behind else old[at] if at < len(old) else ""
         lines += [f"{path}, {spot}: {known.strip()}", *(f"  |{text.rstrip()}" for text in new)]
     return [line.encode("utf-8", "replace").decode() for line in lines]
 

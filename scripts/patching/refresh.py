@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Writes each patch's diff and hashes as its changes make them of the pin, or of another release that becomes the pin."""
+"""Writes each patch's diff and hashes as its changes make them of the pin, or of a release that becomes the pin."""
 
 from __future__ import annotations
 
@@ -58,6 +58,10 @@ def refresh(
         contents["patches/upstream.toml"] = new.text().encode()
     contents = {path: data for path, data in contents.items() if read(repo.root, path) != data}
     idle = [o.patch.title for o in plan.outcomes if o.word == ABSENT]
-    log(f"* not needed on {version}: {', '.join(idle)}" if idle else f"* all {len(patches)} patches are needed on {version}")
+    log(
+        f"* not needed on {version}: {', '.join(idle)}"
+        if idle
+        else f"* all {len(patches)} patches are needed on {version}"
+    )
     with swapped(repo.root, contents if write else {}):
         log(f"* {'wrote' if write else 'would write'} {', '.join(contents) or 'nothing'}")

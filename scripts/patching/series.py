@@ -1,8 +1,8 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """The pin and the series: which release they are for, which patches there are, and what each says about itself.
 
-A patch file is a header of `Field: value` lines (a value goes on in indented lines), its changes, and the diff that these
-make of the pinned files. `refresh` writes the `Touches:` lines, which end the header, and the diff. A change is
+A patch file is a header of `Field: value` lines (a value goes on in indented lines), its changes, and the diff that
+these make of the pinned files. `refresh` writes the `Touches:` lines, which end the header, and the diff. A change is
 
     In PATH[, FUNCTION[ or FUNCTION]][, if there]
     [If: PATTERN | Unless: PATTERN]
@@ -34,8 +34,8 @@ FIELDS = {
 }
 KINDS = ("First", "Before", "After", "Replace")
 SERIES = "series"
-# The file is flat TOML: `tomllib` exists from Python 3.11 only, and upstream supports 3.8. In this subset every value is
-# also JSON, so the standard library's INI reader is enough; a test holds it against `tomllib`.
+# The file is flat TOML: `tomllib` exists from Python 3.11 only, and upstream supports 3.8. In this subset every value
+# is also JSON, so the standard library's INI reader is enough; a test holds it against `tomllib`.
 PIN = """# The only place where the upstream version stands; every script reads it.
 [upstream]
 version = {version}
@@ -74,7 +74,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Change:
-    """One change: the file, the functions it may stand in (none: outside them), and its places, the first fitting one counts.
+    """One change: a file, the functions that may hold it (none: outside them), its places; the first that fits counts.
 
     Attributes:
         path (str): The file.
@@ -194,7 +194,9 @@ def _parse_changes(lines: list[str], name: str, first: int) -> list[Change]:
         if not match:
             raise PatchError(f"{where} has {lines[at][:80]!r}: a change starts with `In PATH, FUNCTION`.")
         path, functions = safe_path(match[1], where), tuple(match[2].split(" or ")) if match[2] else ()
-        places, at, asked = [], at + 1, {"If": None, "Unless": None}
+        places: list[Place] = []
+        asked: dict[str, re.Pattern[str] | None] = {"If": None, "Unless": None}
+        at += 1
         while at < len(lines) and lines[at].startswith(("If: ", "Unless: ")):
             word, _, pattern = lines[at].partition(": ")
             asked[word], at = _pattern(pattern, f"{name}:{first + at}"), at + 1
@@ -214,9 +216,11 @@ def _parse_place(lines: list[str], at: int, name: str, first: int, again: bool) 
     where, line = f"{name}:{first + at}", lines[at]
     match = re.fullmatch(r"(Or: )?(First|(Before|After|Replace): (.+))", line)
     if not match or bool(match[1]) != again:
-        raise PatchError(f"{where} has {line[:80]!r}: expected {', '.join(KINDS)}, from the second place on after `Or: `.")
+        raise PatchError(
+            f"{where} has {line[:80]!r}: expected {', '.join(KINDS)}, from the second place on after `Or: `."
+        )
     code, at = [], at + 1
-    while at < len(lines) and (lines[at].startswith("    ") or (not lines[at] and lines[at + 1 : at + 2][:1] > ["    "])):
+    while at < len(lines) and (lines[at].startswith("    ") or not lines[at]):
         code.append(lines[at][4:])
         at += 1
     while code and not code[-1]:

@@ -52,7 +52,9 @@ def swapped(root: Path, contents: dict[str, bytes | None]) -> Iterator[None]:
     """
     recover(root)
     work, kept = inside(root, WORK), {name: read(root, name) for name in contents}
-    plan = {name: [data if data is None else sha256(data) for data in (kept[name], contents[name])] for name in contents}
+    plan = {
+        name: [data if data is None else sha256(data) for data in (kept[name], contents[name])] for name in contents
+    }
     try:
         for name, data in contents.items():
             new, old = work / "new" / name, work / "old" / name
@@ -98,7 +100,9 @@ def recover(root: Path) -> bool:
     found = {name: read(root, name) for name in plan}
     for name, data in found.items():
         if data is not None and sha256(data) not in plan[name]:
-            raise PatchError(f"{root / name} was edited after a run that was cut off: take your edit out, then try again.")
+            raise PatchError(
+                f"{root / name} was edited after a run that was cut off: take your edit out, then try again."
+            )
     for name, (old, _) in plan.items():
         if (work / "old" / name).is_file():
             os.replace(work / "old" / name, root / name)

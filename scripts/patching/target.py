@@ -44,7 +44,9 @@ class Store:
 
     def contents(self) -> dict[str, bytes]:
         """Return the store as files by path."""
-        kept = {f"{STORE}/{side}/{path}": data for side in ("before", "after") for path, data in getattr(self, side).items()}
+        kept = {
+            f"{STORE}/{side}/{path}": data for side in ("before", "after") for path, data in getattr(self, side).items()
+        }
         state = {"files": {path: sha256(data) for path, data in self.after.items()}, "package": self.package}
         return {**kept, RAW: b"* -text\n", STATE: json.dumps(state, indent=0, sort_keys=True).encode()}
 
@@ -60,11 +62,13 @@ def read_store(target: Path) -> Store | None:
         return None
     try:
         state = json.loads(data)
-        sides = [{path: read(target, f"{STORE}/{side}/{path}") for path in state["files"]} for side in ("before", "after")]
-        whole = all(sha256(sides[1][path] or b"") == digest for path, digest in state["files"].items())
-        if whole and None not in sides[0].values():
-            return Store(sides[0], sides[1], dict(state["package"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        before, after = (
+            {path: inside(target, f"{STORE}/{side}/{path}").read_bytes() for path in state["files"]}
+            for side in ("before", "after")
+        )
+        if all(sha256(after[path]) == digest for path, digest in state["files"].items()):
+            return Store(before, after, dict(state["package"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise PatchError(f"{target / STORE} is broken: take the files that the series changes from your version control.")
 
@@ -143,7 +147,9 @@ def apply(
     if show:
         return
     after = {path: data for path, data in plan.files.items() if data != goal.originals[path]}
-    store = Store({path: goal.originals[path] for path in after}, after, {p: sha256(d) for p, d in goal.package.items()})
+    store = Store(
+        {path: goal.originals[path] for path in after}, after, {p: sha256(d) for p, d in goal.package.items()}
+    )
     contents = _differing(goal, {**goal.originals, **after, **goal.package, **store.contents()})
     if not contents:
         log("nothing to do: the series is in place, neither it nor your tree changed")
@@ -178,7 +184,7 @@ def revert(repo: Repo, root: Path, log: Log = print) -> None:
     for path in goal.store.before:
         log(f"* {path}: as it was" if path in contents else f"* {path}: was as it was already")
     for _, change, _ in goal.plan.there:
-        log(f"* {change.path}: lines of the series that you pasted are still there: take them out, their package is gone")
+        log(f"* {change.path}: lines of the series that you pasted are still there, and their package is gone")
 
 
 def status(repo: Repo, root: Path) -> tuple[str, list[str]]:
@@ -225,9 +231,11 @@ def _take_out(path: str, before: bytes, after: bytes, found: bytes | None) -> by
         return found  # another version of the file, as after a change of branch
     if counts != dict(changes):
         lost = next(pair[1] for pair in changes if counts[pair] != changes[pair])
-        raise PatchError(f"{path} was edited in lines of the series ({lost.strip()[:60]!r} is not as it was): undo that.")
+        raise PatchError(
+            f"{path} was edited in lines of the series ({lost.strip()[:60]!r} is not as it was): undo that."
+        )
     for gone, new in changes:
-        text = re.sub(r"(?m)^" + re.escape(new), lambda match: gone, text)
+        text = re.sub(r"(?m)^" + re.escape(new), gone.replace("\\", r"\\"), text)
     return text.encode("utf-8", "surrogateescape")
 
 

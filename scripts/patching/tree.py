@@ -1,9 +1,9 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Keeps the repository's own tree: upstream's files, unpacked from the wheel, with the series in them.
 
-On the pin the series is strict: its changes must make exactly the diffs that its patches show. A file counts as ours to
-write when it is pristine, patched, or what this tool itself wrote last (its hash stands in the record); anything else is
-somebody's edit, and stops us. Users' trees are another matter: see `target`.
+On the pin the series is strict: its changes must make exactly the diffs that its patches show. A file counts as ours
+to write when it is pristine, patched, or what this tool itself wrote last (its hash stands in the record); anything
+else is somebody's edit, and stops us. Users' trees are another matter: see `target`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def patched(repo: Repo, version: str = "") -> tuple[dict[str, bytes], Plan]:
     if version in ("", pin.version):
         for patch, (touches, diff) in zip(patches, describe(patches, files)):
             if (touches, diff) != (dict(patch.touches), patch.diff):
-                raise PatchError(f"{patch.name} shows another diff than its changes make of {pin.version}: run `refresh`.")
+                raise PatchError(
+                    f"{patch.name} shows another diff than its changes make of {pin.version}: run `refresh`."
+                )
     return files, plan
 
 
@@ -57,7 +59,9 @@ def describe(patches: list[Patch], files: dict[str, bytes]) -> list[tuple[dict[s
     said, now = [], files
     for patch in patches:
         after = make_plan([patch], now).files
-        changed = [path for path in sorted({change.path for change in patch.changes}) if after.get(path) != now.get(path)]
+        changed = [
+            path for path in sorted({change.path for change in patch.changes}) if after.get(path) != now.get(path)
+        ]
         diffs = "".join(diff_text(path, now[path], after[path]) for path in changed)
         said.append(({path: sha256(files[path]) for path in changed}, diffs))
         now = after
@@ -111,7 +115,11 @@ def status(repo: Repo) -> tuple[str, list[str]]:
     seen = {word for path, word in words.items() if files[path] != plan.files[path] or word == "drifted"}
     word = "drifted" if "drifted" in seen else seen.pop() if len(seen) == 1 else "partly" if seen else "clean"
     lines = [f"{outcome.patch.title}: {outcome.word}" for outcome in plan.outcomes]
-    return word, [f"{PACKAGE} {version}", *lines, *(f"{p}: {w}" for p, w in words.items() if w in ("drifted", "partly"))]
+    return word, [
+        f"{PACKAGE} {version}",
+        *lines,
+        *(f"{p}: {w}" for p, w in words.items() if w in ("drifted", "partly")),
+    ]
 
 
 def _known_version(repo: Repo) -> str:
@@ -130,7 +138,8 @@ def _write(repo: Repo, wanted: dict[str, bytes], known: list[dict[str, bytes]]) 
             continue
         if data is not None and data not in (k.get(path) for k in known) and record.get(path) != sha256(data):
             raise PatchError(
-                f"{repo.root / path} was edited: write the edit as a change of a patch, and delete the file or revert the edit."
+                f"{repo.root / path} was edited: write the edit as a change of a patch, then delete the file, "
+                f"or undo the edit."
             )
         contents[path] = wanted.get(path)
     said = (json.dumps({p: sha256(d) for p, d in wanted.items()}, indent=0, sort_keys=True) + "\n").encode()
@@ -146,4 +155,3 @@ def _record(root: Path) -> dict[str, str]:
         if isinstance(record, dict) and all(isinstance(x, str) for pair in record.items() for x in pair):
             return {path: digest for path, digest in record.items() if path.startswith(f"{PACKAGE}/")}
     return {}
-

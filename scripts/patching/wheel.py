@@ -52,7 +52,8 @@ def obtain(repo: Repo, pin: Pin, version: str = "", source: Path | None = None) 
         data = found.read_bytes()
     if sha256(data) != known[version]:
         raise PatchError(
-            f"{found.name} has sha256 {sha256(data)}, pinned is {known[version]}: cut short or another file, fetch it again."
+            f"{found.name} has sha256 {sha256(data)}, pinned is {known[version]}: cut short or another file, "
+            f"fetch it again."
         )
     return _keep(repo, cached.name, data)
 

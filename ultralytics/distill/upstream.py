@@ -68,7 +68,7 @@ def save_yaml(path: str | Path, data: dict[str, Any]) -> None:
     utils.YAML.save(path, data) if hasattr(utils, "YAML") else utils.yaml_save(path, data)
 
 
-def torch_load(path: Path, **kwargs: Any) -> Any:
+def torch_load(path: str | Path, **kwargs: Any) -> Any:
     """Read a file as upstream does, which before 8.2.64 has nothing but torch for it."""
     from ultralytics.utils import patches
 
@@ -106,9 +106,9 @@ def read_output(head: nn.Module, inputs: Sequence[torch.Tensor], output: Any) ->
     Args:
         head (nn.Module): The model's last layer.
         inputs (Sequence[torch.Tensor]): The maps that entered it.
-        output (Any): What it returned. A detection head before 8.4 returns one map (N, 4 * reg_max + nc, H, W) a level,
-            in a dictionary of branches if it is end-to-end, in a tuple if it predicts more; in eval mode all that stands
-            behind the decoded predictions.
+        output (Any): What it returned. A detection head before 8.4 returns one map (N, 4 * reg_max + nc, H, W) a
+            level, in a dictionary of branches if it is end-to-end, in a tuple if it predicts more; in eval mode all of
+            it stands behind the decoded predictions.
 
     Returns:
         (Any): For such a head a dictionary with `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A), `feats`, and what
