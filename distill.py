@@ -15,6 +15,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 ARGS = {
     "model_t": None,  # teacher: a trained model (.pt), best one trained on this data; None trains one first
@@ -80,13 +81,14 @@ def main(line: list[str]) -> None:
         args = {**ARGS, **(DEMO if drawn else {}), **given}
         teacher = {k[8:]: args.pop(k) for k in list(args) if k.startswith("teacher_")}
         compare = args.pop("compare")
-        command.check(args, {**args, **teacher})
+        plain = command.without_teacher(args)
+        command.check(args, {**plain, **teacher})
         if drawn:
             args["data"] = demo.prepare("runs/demo", args["imgsz"])
         folder = increment_path(Path(args["project"]).resolve() / args["name"])
 
-        def train(name: str, **changes: object) -> YOLO:
-            run = {**args, **changes, "project": str(folder), "name": name}
+        def train(name: str, given: dict[str, Any]) -> YOLO:
+            run = {**given, "project": str(folder), "name": name}
             LOGGER.info(f"\n{colorstr('bold', f'Training: {name}')} ({run['model']}, {run['epochs']} epochs)")
             model = open_model(run["model"])
             with command.interruptible(model):
@@ -94,10 +96,10 @@ def main(line: list[str]) -> None:
             return model
 
         if args["model_t"] is None:
-            args["model_t"] = str(command.best(train("teacher", model_t=None, **teacher)))
-        model = train("distilled")
-        plain = compare or (compare is None and drawn)
-        models = {"plain": command.best(train("plain", model_t=None))} if plain else {}
+            args["model_t"] = str(command.best(train("teacher", {**plain, **teacher})))
+        model = train("distilled", args)
+        beside = compare or (compare is None and drawn)
+        models = {"plain": command.best(train("plain", plain))} if beside else {}
 
     models.update(command.teachers(model), distilled=command.best(model))
     run = model.trainer

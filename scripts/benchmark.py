@@ -99,7 +99,7 @@ def run(options: argparse.Namespace, argv: list[str]) -> dict[str, Any]:
         ways = {name: Way(name, student, teacher, options) for name in options.ways}
         batch = make_batch(student.yaml["nc"], options)
         times = measure.time_ways(ways, batch, options.steps, options.seconds, options.clock)
-        said = ways["ours"].model.teacher.describe() if "ours" in ways else None
+        said = ways["ours"].distill.step.teacher.describe() if "ours" in ways else None
     command = f"python scripts/benchmark.py {shlex.join(argv)}"
     about = {"command": command, **measure.about(options), "our_teacher": said}
     return {"about": about, "rows": report.rows(times, memory), "milliseconds": times}

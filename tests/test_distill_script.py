@@ -81,7 +81,7 @@ def test_takes_a_teacher_and_trains_only_the_student(trained, data, tmp_path):
 def test_refuses_a_wrong_argument_before_anything_is_trained(tmp_path):
     """It is one sentence at once, not a traceback after the teacher's training."""
     done = run("distill_feat=cdw", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "'distill_feat=cdw' is unknown" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
 

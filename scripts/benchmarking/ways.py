@@ -102,7 +102,8 @@ class Way(BaseTrainer):
         self.data, self.accumulate, self.epoch, self.epochs = {"nc": student.yaml["nc"]}, 1, 0, 100
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp and self.device.type == "cuda")
         self.loss_names: tuple[str, ...] = ()
-        self.distill = distill.attach(self)
+        run: Any = distill.attach(self)
+        self.distill = run
         self.model = deepcopy(student).to(self.device)
         self.model.args = self.args
         if self.device.type == "cuda":
@@ -117,7 +118,7 @@ class Way(BaseTrainer):
             self.model = Tutorial(self.model, load_checkpoint(teacher)[0].to(self.device))
         distill.build(self)
         if name == "floor":
-            self.model, self.distill = Floor(self.model, self.distill.step.teacher), None
+            self.model, self.distill = Floor(self.model, run.step.teacher), None
         self.optimizer = self.build_optimizer(self.model, options.optimizer, lr=1e-3, momentum=0.937, decay=5e-4)
         self.ema = ModelEMA(self.model)
         distill.begin(self, None)

@@ -31,9 +31,9 @@ def columns(folder):
 
 
 def rows(folder):
-    """Return a run's results.csv as dictionaries of numbers."""
+    """Return a run's results.csv as dictionaries of numbers, nan where a cell is empty."""
     with open(Path(folder) / "run/results.csv") as f:
-        return [{k: float(v) for k, v in r.items()} for r in csv.DictReader(f)]
+        return [{k: float(v or "nan") for k, v in r.items()} for r in csv.DictReader(f)]
 
 
 def weights(folder):

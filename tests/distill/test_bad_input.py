@@ -56,8 +56,8 @@ BEFORE = [  # found before the results folder is made
     ({"model_t": "ema", "distill_online": True}, r"'distill_online=True' trains one .*'model_t=ema' is no .*; give"),
     ({"distill_online": "maybe"}, r"'distill_online=maybe' is unknown; choose from False, True"),
     ({"distill_feat": "cwdd"}, r"'distill_feat=cwdd' is unknown; choose from .*cwd"),
-    ({"distill_logit": "cwd"}, r"'distill_logit=cwd' is unknown; choose from .*bckd"),
-    ({"distill_rel": "cwd"}, r"'distill_rel=cwd' is unknown; choose from sp"),
+    ({"distill_logit": "cwd"}, r"'distill_logit=cwd' is a feature term; give it in 'distill_feat'"),
+    ({"distill_rel": "cwd"}, r"'distill_rel=cwd' is a feature term; give it in 'distill_feat'"),
     ({"distill_feat": "mgd(lamda=1)"}, r"'distill_feat=mgd\(lamda=1\)': mgd has no parameter 'lamda'; valid ones: "),
     ({"distill_feat": "cwd(tau=-1)"}, r"'distill_feat=cwd\(tau=-1\)' cannot be built: tau=-1 is out of range"),
     ({"distill_feat": "cwd(tau"}, r"'distill_feat=cwd\(tau' cannot be read; write parameters as"),
@@ -79,7 +79,7 @@ BEFORE = [  # found before the results folder is made
     ({"distill_precision": "fp8"}, r"'distill_precision=fp8' is unknown; choose from auto"),
 ]  # fmt: skip
 BUILT = [  # found when student and teacher are held against each other
-    ({"distill_layers": [99]}, r"'distill_layers=\[\[99, 99\]\]': the student has layers 0 to 21 .* 99 is out"),
+    ({"distill_layers": [99]}, r"'distill_layers=\[99\]': the student has layers 0 to 21 .* 99 is out"),
     ({"model_t": "yolov8n-cls.yaml", "distill_logit": "bckd"}, r"'distill_logit=bckd': predictions of Detect and "),
     ({"distill_logit": "kl"}, r"'distill_logit=kl': it is a softmax over classes, .*; use relative or bckd"),
     ({"model_t": "other names", "distill_logit": "bckd"}, r"'distill_logit=bckd': no class name is shared: .*teacher"),
@@ -144,6 +144,17 @@ def test_earlier_run_in_the_folder_stays(more, data_yaml, teacher_pt, student_ya
     found = {p.relative_to(tmp_path / "run").as_posix(): p for p in (tmp_path / "run").rglob("*") if p.is_file()}
     assert found.keys() == {"args.yaml", "results.csv", "labels.jpg", "weights/last.pt", "weights/teacher.pt"}
     assert all(p.read_text() == f"earlier {name}" for name, p in found.items())
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_teacher_that_the_student_would_replace_stays(live, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """With `exist_ok` and the folder of the teacher's own run, its file would become the student's."""
+    own = tmp_path / "run/weights/best.pt"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(Path(teacher_pt).read_bytes())
+    teacher = YOLO(own) if live else str(own)
+    refused(student_yaml, options(data_yaml, tmp_path, model_t=teacher)).match("lies where this run writes its own")
+    assert own.read_bytes() == Path(teacher_pt).read_bytes() and [*(tmp_path / "run").rglob("*.*")] == [own]
 
 
 def test_a_strangers_file_stays(data_yaml, teacher_pt, student_yaml, tmp_path):

@@ -108,6 +108,10 @@ def test_it_owns_neither_model(models, make_distiller):
         ("yolov8n.yaml", "yolov8n-seg.yaml", "mask", "needs masks, which Detect does not predict"),
         ("yolov8n-pose.yaml", "yolov8n.yaml", "pose", "needs keypoints, which Detect does not predict"),
         ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "giou", "upright boxes, and these are rotated; use probiou"),
+        ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "ld", "upright boxes, and these are rotated; use probiou"),
+        ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "ld(lead=0)", "upright boxes, and these are rotated; use probiou"),
+        ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "mse", "upright boxes, and these are rotated; use probiou"),
+        ("yolov8n.yaml", "yolov8n-obb.yaml", "ld", "upright boxes, and these are rotated; use probiou"),
         ("yolov8n.yaml", "yolov8n.yaml", "probiou", "needs angles, which Detect does not predict"),
         ("yolo26n-sem.yaml", "yolo26n-sem.yaml", "ld", "needs boxes, which SemanticSegment does not predict"),
         ("yolo26n-sem.yaml", "yolov8n-cls.yaml", "kl", "SemanticSegment and Classify do not compare"),
@@ -213,12 +217,12 @@ def test_classes_are_mapped_by_name(make_model, make_step, make_batch, log):
     teacher.names = {0: "STRIPE", 1: "circle ", 2: "square"}
     c = make_step(student, teacher, distill_logit="mse")
     c.checked = True  # equality is what is expected here
-    c.eval().training = True  # BatchNorm as in the teacher
+    c.student.eval().training = True  # BatchNorm as in the teacher
     assert named(c, c(make_batch())[1])["dlogit_loss"].item() < 1e-9
     teacher.names = {0: "circle", 1: "square", 2: "stripe"}
     assert make_step(student, teacher, distill_logit="mse").distiller.terms[0].index_s is None  # nothing is copied
     c = make_step(student, teacher, distill_logit="mse")
-    c.eval().training = True
+    c.student.eval().training = True
     assert named(c, c(make_batch())[1])["dlogit_loss"].item() > 1e-4
     assert [x for x in log() if "compare 3 of 3 classes by name: circle (0 <- 1), square (1 <- 2)" in x]
 

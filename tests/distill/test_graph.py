@@ -171,7 +171,7 @@ def test_probe_restores_modes_after_a_failure(make_model):
     """A layer that fails on the probe image leaves the model in train mode."""
     model = make_model().train()
     model.model[5].forward = None
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="a DetectionModel cannot be tried with a blank image"):
         probe(model, [4])
     assert model.training and model.model[0].training and hooks(model) == 0
 

@@ -29,7 +29,7 @@ SEEDED = {"deadline": None, "derandomize": True}
 # Graphs ---------------------------------------------------------------------------------------------------------------
 
 
-@st.step
+@st.composite
 def graphs(draw) -> dict:
     """A model YAML of random layers: chains, jumps, joins, up and down, and a head on maps of different strides."""
     layers, strides = [[-1, 1, "Conv", [8, 3, 2]]], [2]

@@ -12,7 +12,7 @@ from torch import nn
 from ultralytics.cfg import get_cfg, parse_key_value_pair
 from ultralytics.distill.losses import CWD, FEATURE, MGD
 from ultralytics.distill.schedule import SCHEDULES, Constant
-from ultralytics.distill.spelling import OLD_NAMES, accept_old_names, parse, split_list
+from ultralytics.distill.spelling import OLD_NAMES, accept_old_names, build_spelled, parse, split_list
 from ultralytics.utils import DEFAULT_CFG, SETTINGS
 
 
@@ -48,6 +48,14 @@ class Anything(nn.Module):
     def __init__(self, **kwargs):
         """Take them."""
         super().__init__()
+
+
+class Smooth(nn.SmoothL1Loss):
+    """A user's loss, derived from one of torch's."""
+
+    def forward(self, student, teacher, batch):
+        """Leave out the batch."""
+        return super().forward(student, teacher)
 
 
 class Outer:
@@ -195,6 +203,49 @@ def test_wrong_things(item, says):
     """A missing module or class, a function and a number are refused by name."""
     with pytest.raises(ValueError, match=f"distill_rel={item}.*{says}"):
         parse("distill_rel", item, FEATURE)
+
+
+BROKEN = {  # what a user's file does, and what is said of it
+    "def f(:": "cannot be imported: SyntaxError: invalid syntax .*line 1",
+    "import os\nraise RuntimeError('no GPU')": "cannot be imported: RuntimeError: no GPU .*line 2",
+    "raise SystemExit": "cannot be imported: SystemExit: no reason given .*line 1",
+    "import sys\nsys.exit('bye')": "cannot be imported: SystemExit: bye .*line 2",
+    "import no_such_thing": "cannot be imported: it needs 'no_such_thing', which is not installed .*line 1",
+    "from os import nothing_of_it": "cannot be imported: ImportError: cannot import name .*line 1",
+    "Other = 1": "cannot be imported: '{name}' has no 'Loss'",
+    "import torch\nclass Loss(torch.nn.Module):\n  def __init__(self):\n    super().__init__(); {{}}['k']": (
+        "cannot be built: KeyError: 'k' .*line 4"
+    ),
+}
+
+
+@pytest.mark.parametrize("text, says", BROKEN.items())
+def test_what_goes_wrong_in_a_users_file_is_said_with_its_place(text, says, tmp_path, monkeypatch):
+    """The sentence names the argument, the error and the line; the advice about PYTHONPATH is for files not found."""
+    name = f"broken{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(text.format())
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=f"'distill_feat={name}:Loss' {says.format(name=name)}") as e:
+        build_spelled("distill_feat", parse("distill_feat", f"{name}:Loss", FEATURE))
+    assert "\n" not in str(e.value) and "PYTHONPATH" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "item, says",
+    [("mine/loss.py:Loss", "names a file; give 'loss:Loss'"), ("loss.py:Loss", "names a file; give 'loss:Loss'"),
+     (".loss:Loss", "starts with a dot"), (":Loss", "cannot be imported"), ("C:\\\\loss.py:Loss", "'loss:Loss'")]
+)  # fmt: skip
+def test_other_ways_to_name_a_file(item, says):
+    """A path or a relative name is answered with the spelling that would do."""
+    with pytest.raises(ValueError, match=says):
+        parse("distill_feat", item.replace("\\\\", "\\"), FEATURE)
+
+
+def test_a_torch_loss_with_a_forward_of_ones_own():
+    """A class derived from one of torch's is spelled without the parameters that torch no longer keeps."""
+    assert (
+        parse("distill_feat", Smooth(reduction="sum"), FEATURE).text == f"{__name__}:Smooth(reduction='sum', beta=1.0)"
+    )
 
 
 @pytest.mark.parametrize("old, new", OLD_NAMES.items())

@@ -91,8 +91,8 @@ def probe(name, case, empty, steps, joined=False):
         loss = terms_only(step, wrapped, mine) if joined else take(step, wrapped, mine).sum()
         (loss * world).backward()
     for part, module in learners(step).items():
-        if part != "student":
-            average_gradients([p for p in module.parameters() if p.requires_grad])
+        if part != "student" and (own := [p for p in module.parameters() if p.requires_grad]):
+            average_gradients(own)
     if rank == 0:
         alone = build({k: v for k, v in case.items() if k != "distill_balance"})
         alone.weight = 1.0 if step.balance.shown is None else float(step.balance.shown)  # both ranks' factor

@@ -29,7 +29,10 @@ def main(model, arguments, notes, kill):
         yolo.add_callback("on_train_batch_start", count)
     yolo.train(**arguments)
     trainer = yolo.trainer
-    note = {"student": digest(trainer.model), "folder": str(trainer.save_dir), "images": len(trainer.train_loader)}
+    step = trainer.distill.step
+    own = [digest(m) for m in (step.distiller, *[step.teacher] * step.online)]
+    note = {"student": digest(trainer.model), "own": own, "folder": str(trainer.save_dir)}
+    note["images"] = len(trainer.train_loader)
     Path(notes, f"{rank}.json").write_text(json.dumps(note))
 
 

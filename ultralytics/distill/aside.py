@@ -19,7 +19,7 @@ def same_random(device: torch.device) -> AbstractContextManager[Any]:
 @contextmanager
 def looking(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Run a model in eval mode and without gradients; its modes and the random state are as before afterwards."""
-    modes = {m: m.training for m in model.modules()}
+    modes = {m: getattr(m, "training", False) for m in model.modules()}  # a frozen trace has no mode
     try:
         with same_random(device), torch.no_grad():
             model.eval()

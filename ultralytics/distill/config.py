@@ -9,9 +9,21 @@ from typing import Any
 
 from ultralytics.distill import losses
 from ultralytics.distill.schedule import SCHEDULES, Constant
-from ultralytics.distill.spelling import Spelled, parse, split_list
+from ultralytics.distill.spelling import Spelled, build_spelled, parse, require_forward, split_list
 from ultralytics.distill.terms.balance import BALANCES, Ratio
-from ultralytics.distill.values import choice, image_size, is_auto, number, numbers, whole
+from ultralytics.distill.values import (
+    choice,
+    gains_of,
+    image_size,
+    is_auto,
+    layer_pairs,
+    number,
+    numbers,
+    plain,
+    switch,
+    whole,
+)
+from ultralytics.utils import DEFAULT_CFG_DICT
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 # What `auto` means: terms and their gains. The feature term serves where predictions do not teach all classes.
@@ -26,6 +38,8 @@ RESPONSES: dict[str, dict[str, float]] = {  # what it means for predictions, by 
     "depth": {"depth": 1},
 }
 WITHOUT_BINS = {"relative": "bckd"}  # what takes its place for a student whose boxes have no bins, as YOLO26's
+NAMES = [k for k in DEFAULT_CFG_DICT if k.startswith("distill_") and k != "distill_model"]
+ARGUMENTS = (*NAMES, "dfea", "dlogit", "drel", "dline")  # those that say how a teacher teaches
 KINDS = {  # kind of term: (its argument, the names it may have, its gain)
     "feat": ("distill_feat", losses.FEATURE, "dfea"),
     "logit": ("distill_logit", losses.RESPONSE, "dlogit"),
@@ -72,6 +86,7 @@ class Config:
         imgsz (int | tuple[int, int] | None): The teacher's own image size: longer side, or height and width, in pixels.
         mean (list[float] | None): Subtracted from the teacher's images, one number or one a channel.
         std (list[float] | None): What they are divided by after that.
+        data (str): The run's data and image size as a command line has them, for messages.
     """
 
     terms: list[Term] = field(default_factory=list)
@@ -91,6 +106,7 @@ class Config:
     imgsz: int | tuple[int, int] | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    data: str = ""
 
     @property
     def columns(self) -> list[str]:
@@ -111,6 +127,7 @@ def read(args: SimpleNamespace) -> Config:
     Raises:
         ValueError: With one sentence that names the argument, the value and what would do.
     """
+    vars(args).update({k: plain(v) for k, v in vars(args).items() if k in ARGUMENTS})
     module = None
     if args.distill_module is not None:
         module = parse("distill_module", args.distill_module, {})
@@ -125,28 +142,38 @@ def read(args: SimpleNamespace) -> Config:
             f"'model_t={args.model_t}' is given, but 'distill_feat', 'distill_logit' and 'distill_rel' are all 'none'; "
             f"leave one of them at 'auto' or name a loss."
         )
+    if terms and module is None and not any(t.gain for t in terms):
+        gains = " and ".join(
+            f"'{g}={getattr(args, g)}'" for k, (_, _, g) in KINDS.items() if k in {t.kind for t in terms}
+        )
+        raise ValueError(f"{gains} leave nothing to distil; give a gain above 0, or train without 'model_t'.")
+    terms = [t for t in terms if t.gain or not t.auto]
     schedule = parse("distill_schedule", args.distill_schedule, SCHEDULES, base=Constant)
     balance = [parse("distill_balance", x, BALANCES, base=Ratio) for x in split_list(args.distill_balance)]
     if len(balance) > 1:
         raise ValueError(f"'distill_balance={args.distill_balance}' are several; give one of them.")
+    build_spelled("distill_schedule", schedule)
+    for rule in balance:
+        build_spelled("distill_balance", rule)
     return Config(
         terms=terms,
-        layers=_layers(args.distill_layers),
+        layers=layer_pairs("distill_layers", args.distill_layers),
         tau=None if is_auto(args.distill_tau) else number("distill_tau", args.distill_tau, above=0),
         alpha=number("distill_alpha", args.distill_alpha, least=0, most=1),
         schedule=schedule,
-        stop=whole("distill_stop", args.distill_stop),
+        stop=_stop(args),
         balance=balance[0] if balance else None,
         precision=choice("distill_precision", args.distill_precision, PRECISIONS),
         module=module,
-        online=choice("distill_online", args.distill_online, (False, True)),
+        online=switch("distill_online", args.distill_online),
         dline=number("dline", args.dline, least=0),
         imgsz=image_size("distill_imgsz", args.distill_imgsz),
         mean=numbers("distill_mean", args.distill_mean, least=0, most=1),
         std=numbers("distill_std", args.distill_std, above=0),
-        check=choice("distill_check", args.distill_check, (False, True)),
+        check=switch("distill_check", args.distill_check),
         single_cls=bool(args.single_cls),
         classes=[args.classes] if isinstance(args.classes, int) else args.classes,
+        data=f"data={args.data} imgsz={args.imgsz}",
     )
 
 
@@ -160,6 +187,7 @@ def read_each(args: SimpleNamespace, count: int) -> list[Config]:
     Returns:
         (list[Config]): One for each teacher; `args` holds plain values afterwards.
     """
+    vars(args).update({k: plain(v) for k, v in vars(args).items() if k in ARGUMENTS})
     views = [SimpleNamespace(**{**vars(args), **_share(args, i, count)}) for i in range(count)]
     configs = [read(view) for view in views]
     for argument in ("distill_feat", "distill_logit", "distill_rel", "distill_module"):
@@ -195,50 +223,48 @@ def _share(args: SimpleNamespace, index: int, count: int) -> dict[str, Any]:
     return share
 
 
+def _stop(args: SimpleNamespace) -> int:
+    """Read `distill_stop`, which has to leave an epoch to the teacher."""
+    stop = whole("distill_stop", args.distill_stop)
+    if stop and stop >= args.epochs and not args.time:  # `time=` decides on the way how many epochs there are
+        raise ValueError(f"'distill_stop={stop}' leaves the teacher none of 'epochs={args.epochs}'; give fewer.")
+    return stop
+
+
 def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
-    """Read one kind of term with its gains."""
+    """Read one kind of term with its gains; `auto` in a list is the recipe beside what is named."""
     argument, names, gain_name = KINDS[kind]
     value = getattr(args, argument)
-    auto = is_auto(value)
     recipe = RESPONSES.get(args.task, {}) if kind == "logit" else RECIPE[kind]
-    spelled = [parse(argument, x, names) for x in (recipe if auto else split_list(value))]
-    if not auto and any(not isinstance(x, str) for x in split_list(value)):
-        texts = [s.text for s in spelled]
+    items = split_list(value)
+    terms, texts = [], []
+    for item, gain in zip(items, gains_of(argument, value, gain_name, getattr(args, gain_name))):
+        if is_auto(item):
+            texts.append("auto")
+            terms += [Term(kind, parse(argument, name, names), gain * own, True) for name, own in recipe.items()]
+            continue
+        _require_kind(argument, item, names)
+        spelled = parse(argument, item, names)
+        require_forward(argument, spelled)
+        texts.append(spelled.text)
+        terms.append(Term(kind, spelled, gain))
+    if texts.count("auto") > 1:
+        raise ValueError(f"'{argument}={value}' names auto twice; name it once.")
+    if any(not isinstance(x, str) for x in items):
         setattr(args, argument, texts if isinstance(value, (list, tuple)) else texts[0])  # no live object in args
-    gains = getattr(args, gain_name)
-    many = split_list(gains) if isinstance(gains, str) and ("[" in gains or "," in gains) else gains
-    if isinstance(many, (list, tuple)):
-        if auto:
-            raise ValueError(
-                f"'{gain_name}={gains}' is a list, but '{argument}=auto' takes one number, which multiplies the "
-                f"recipe's own gains; give a number, or name the terms."
-            )
-        if len(many) != len(spelled):
-            raise ValueError(
-                f"'{gain_name}={gains}' has {len(many)} gains for {len(spelled)} term(s) of "
-                f"'{argument}={value}'; give one number, or one for each named term."
-            )
-    else:
-        many = [many] * len(spelled)
-    own = recipe.values() if auto else [1] * len(spelled)
-    return [Term(kind, s, number(gain_name, g, least=0) * r, auto) for s, g, r in zip(spelled, many, own)]
+    return without_doubles(terms)
 
 
-def _layers(value: Any) -> str | list[tuple[int, int]]:
-    """Read `distill_layers`: auto, an index, a list of indices, or a list of (student, teacher) pairs."""
-    if is_auto(value):
-        return "auto"
-    pairs = []
-    for item in value if isinstance(value, (list, tuple)) else [value]:
-        pair = item if isinstance(item, (list, tuple)) else (item, item)
-        if len(pair) != 2 or not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in pair):
-            raise ValueError(
-                f"'distill_layers={value}' is not 'auto', a layer index, a list of indices, or a list of "
-                f"[student, teacher] index pairs."
-            )
-        if tuple(pair) in pairs:
-            raise ValueError(f"'distill_layers={value}' names {item} twice; name each layer or pair once.")
-        pairs.append(tuple(pair))
-    if not pairs:
-        raise ValueError("'distill_layers=[]' names no layer; use 'auto' or a list of layer indices.")
-    return pairs
+def without_doubles(terms: list[Term]) -> list[Term]:
+    """Leave out the recipe's terms that are named too, with parameters or a gain of their own."""
+    named = {t.spelled.cls for t in terms if not t.auto}
+    return [t for t in terms if not (t.auto and t.spelled.cls in named)]
+
+
+def _require_kind(argument: str, item: Any, names: Any) -> None:
+    """Raise a ValueError that names the right argument if a loss is of another kind."""
+    head = item.partition("(")[0].strip().lower() if isinstance(item, str) else ""
+    words = {"feat": "feature", "logit": "response", "rel": "relation"}
+    for kind, (other, known, _) in KINDS.items():
+        if head in known and head not in names:
+            raise ValueError(f"'{argument}={item}' is a {words[kind]} term; give it in '{other}'.")

@@ -11,16 +11,23 @@ import torch
 from torch import nn
 
 from ultralytics.distill.base import BaseDistiller, require_scalar
-from ultralytics.distill.config import KINDS, WITHOUT_BINS, Config, Term
+from ultralytics.distill.config import KINDS, RECIPE, WITHOUT_BINS, Config, Term, without_doubles
 from ultralytics.distill.graph import Tapped, head_inputs, pair, probe
-from ultralytics.distill.heads.common import fit_features, fit_response, head_strides, outputs, report_classes
+from ultralytics.distill.heads.common import (
+    NoSharedClass,
+    fit_features,
+    fit_response,
+    head_strides,
+    outputs,
+    report_classes,
+)
 from ultralytics.distill.heads.comparable import require_comparable
-from ultralytics.distill.heads.predictions import branches, scores_at
+from ultralytics.distill.heads.predictions import assigners, branches, scores_at
 from ultralytics.distill.losses import RESPONSE
 from ultralytics.distill.losses.base import choice
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.lead import LEADS
-from ultralytics.distill.terms.term import MapTerm, ResponseTerm
+from ultralytics.distill.terms.term import NO_ASSIGNER, MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
 
@@ -143,7 +150,8 @@ class Distiller(BaseDistiller):
                 why = "the teacher yields no map"
             else:
                 continue
-            LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {why}.")
+            say = LOGGER.info if term.gain == RECIPE["feat"][term.spelled.name] else LOGGER.warning  # 'dfea' was given
+            say(f"Distillation: leaving out {term.spelled.name}: {why}.")
             maps = [t for t in maps if t is not term]
         return maps
 
@@ -162,7 +170,8 @@ class Distiller(BaseDistiller):
             whole (bool): Whether they teach all of the student's classes, so that the recipe needs no feature term.
         """
         built, fits = [], []
-        for term in (_suit(t, student) for t in config.terms if t.kind == "logit"):
+        strange: dict[str, list[str]] = {}  # what is said of terms that share no class: once, whatever their number
+        for term in without_doubles([_suit(t, student) for t in config.terms if t.kind == "logit"]):
             try:
                 require_comparable(term, config, student, teacher)
                 fit = fit_response(term, config, student, teacher)
@@ -170,18 +179,25 @@ class Distiller(BaseDistiller):
             except ValueError as e:
                 if not term.auto:
                     raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
+                if isinstance(e, NoSharedClass):
+                    strange.setdefault(str(e), []).append(term.spelled.name)
+                    continue
                 LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {e}")
                 continue
             fits.append(fit)
             response = ResponseTerm(
                 term, config, replace(fit, classes=None) if widths else fit, len(student.names), widths
             )
+            if response.needs_targets:
+                _require_assigner(term, student, fit.branches)
             if widths and fit.classes and response.needs_targets:
                 raise ValueError(
                     f"'distill_logit={term.spelled.text}' mixes labels with the teacher's scores, whose classes are in "
                     f"another order; leave 'distill_alpha' at 1, or train a teacher with the student's classes."
                 )
             built.append(response)
+        for why, names in strange.items():
+            LOGGER.warning(f"Distillation: leaving out {', '.join(names)}: {why}")
         if found := next((f.classes for f in fits if f.classes), None):
             report_classes(found, student.names, teacher.names)
         return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))
@@ -192,6 +208,12 @@ class Distiller(BaseDistiller):
         if teacher is student or "boxes" not in outputs(student.model[-1]):  # its own average is never far ahead
             return nn.ModuleDict()
         led = [t for t in responses if t.lead]
+        turned = any(hasattr(m.model[-1], "ne") for m in (student, teacher))
+        if wrong := [t.name for t in led if turned and t.lead_of == "boxes"]:
+            raise ValueError(
+                f"'distill_logit={wrong[0]}': its 'lead' holds upright boxes against the labels, and these are "
+                f"rotated; set its 'lead' to 0."
+            )
         kinds = [LEADS[choice("lead_of", t.lead_of, tuple(LEADS))] for t in led]
         return nn.ModuleDict({f"{t.lead_of}/{b}": k(t) for k, t in zip(kinds, led) for b in t.branches})
 
@@ -217,6 +239,18 @@ class Distiller(BaseDistiller):
             label = name if seen[name] == 1 else f"{name}{seen[name]}"
             names += [f"{label}/{p}" if p else label for p in term.parts]
         return names
+
+
+def _require_assigner(term: Term, student: nn.Module, branches: Sequence[str]) -> None:
+    """Raise a ValueError where a detector's criterion is seen to lack what says which anchors are labelled."""
+    if "boxes" not in outputs(student.model[-1]):
+        return
+    try:
+        criterion = getattr(student, "criterion", None) or student.init_criterion()
+    except Exception:  # one that cannot be built yet; the first batch will show
+        return
+    if not set(branches) <= set(assigners(criterion)):
+        raise ValueError(f"'distill_logit={term.spelled.text}' {NO_ASSIGNER}")
 
 
 def _suit(term: Term, student: nn.Module) -> Term:

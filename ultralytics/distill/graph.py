@@ -12,11 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.aside import looking
+from ultralytics.distill.blank import run_blank
 from ultralytics.distill.prompts import Prompts
 from ultralytics.distill.upstream import read_output
-
-PROBE = 128  # (pixels) side of the probe image: two cells at stride 64
 
 
 @dataclass
@@ -157,20 +155,14 @@ def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float
     Returns:
         (dict[int, tuple[int, float]]): Channels and stride in pixels a cell for each layer; layers whose output is no
             (N, C, H, W) map are left out.
+
+    Raises:
+        ValueError: If the model takes no blank image.
     """
-    parameter = next(model.parameters(), torch.zeros(1))
-    size = getattr(model, "probe_size", (PROBE, PROBE))  # a teacher may take one size only
-    blank = torch.zeros(1, input_channels(model), *size, device=parameter.device, dtype=parameter.dtype)
-    with looking(model, parameter.device), tap(model, layers) as seen:
-        model(blank)
+    with tap(model, layers) as seen:
+        height, _ = run_blank(model)
     maps = {i: m for i, m in seen.maps.items() if isinstance(m, torch.Tensor) and m.ndim == 4}
-    return {i: (m.shape[1], size[0] / m.shape[2]) for i, m in maps.items()}
-
-
-def input_channels(model: nn.Module) -> int:
-    """Return how many channels an image has for a model: its own word on it, or those of its first convolution."""
-    found = getattr(model, "channels", None)
-    return found or next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    return {i: (m.shape[1], height / m.shape[2]) for i, m in maps.items()}
 
 
 @dataclass
@@ -230,18 +222,17 @@ def pair(student: nn.Module, teacher: nn.Module, layers: str | Sequence[tuple[in
 def _pair_by_hand(student: nn.Module, teacher: nn.Module, layers: Sequence[tuple[int, int]]) -> list[Pair]:
     """Pair the layers that the user named, which may have any strides."""
     found = []
+    shown = [s if s == t else [s, t] for s, t in layers]
     for role, model, indices in zip(("student", "teacher"), (student, teacher), zip(*layers)):
         count = len(model.model)
         if bad := [i for i in indices if i >= count - 1]:
             raise ValueError(
-                f"'distill_layers={[list(p) for p in layers]}': the {role} has layers 0 to {count - 2} before its "
+                f"'distill_layers={shown}': the {role} has layers 0 to {count - 2} before its "
                 f"head, {bad[0]} is out of range."
             )
         probed = probe(model, sorted(set(indices)))
         if bad := [i for i in indices if i not in probed]:
-            raise ValueError(
-                f"'distill_layers={[list(p) for p in layers]}': layer {bad[0]} of the {role} yields no 4-D map."
-            )
+            raise ValueError(f"'distill_layers={shown}': layer {bad[0]} of the {role} yields no 4-D map.")
         found.append(probed)
     s, t = found
     return [Pair(i, j, (s[i][0], t[j][0]), (s[i][1], t[j][1]), f"{i}" if i == j else f"{i}-{j}") for i, j in layers]

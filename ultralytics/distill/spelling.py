@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import re
 from collections.abc import Mapping
@@ -12,6 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.loss import _Loss
+
+from ultralytics.distill.imports import load_class, require_base
+from ultralytics.distill.refusal import explain
 
 OLD_NAMES = {
     "Distillation": "model_t",
@@ -114,7 +117,7 @@ def parse(argument: str, item: Any, names: Mapping[str, type], base: type = nn.M
         ValueError: If the text cannot be read, the name is unknown, or the object has no spelling that can be reloaded.
     """
     if isinstance(item, type):
-        _require_base(argument, item.__qualname__, item, base)
+        require_base(argument, item.__qualname__, item, base)
     if isinstance(item, (type, nn.Module)):
         return _spell_object(argument, item)
     if not isinstance(item, str):
@@ -122,12 +125,13 @@ def parse(argument: str, item: Any, names: Mapping[str, type], base: type = nn.M
     head, bracket, tail = item.partition("(")
     head, params = head.strip(), _parameters(argument, item, bracket + tail)
     if ":" in head:
-        spelled = Spelled(head.rsplit(":", 1)[1], _load_class(argument, head, base), params, text=item)
-    elif head not in names:
+        spelled = Spelled(head.rsplit(":", 1)[1], load_class(argument, head, base), params, text=item)
+    elif head.lower() not in names:
         known = f"choose from {', '.join(names)}, or " if names else ""
         raise ValueError(f"'{argument}={item}' is unknown; {known}give 'package.module:Class'.")
     else:
-        spelled = Spelled(head, names[head], params, text=item)
+        head = head.lower()
+        spelled = Spelled(head, names[head], params, text=f"{head}{bracket}{tail}")
     check_parameters(argument, spelled)
     return spelled
 
@@ -169,28 +173,39 @@ def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
         ) from None
 
 
-def _load_class(argument: str, path: str, base: type) -> type:
-    """Import `package.module:Class` and check what it is."""
-    module, _, name = path.partition(":")
+def build_spelled(argument: str, spelled: Spelled, **defaults: Any) -> Any:
+    """Build what was spelled.
+
+    Args:
+        argument (str): The argument, for the message.
+        spelled (Spelled): The class and its parameters.
+        **defaults (Any): Parameters that are not given in brackets.
+
+    Returns:
+        (Any): The object.
+
+    Raises:
+        ValueError: If the constructor fails, whatever it raises; the message says where in a user's file.
+    """
     try:
-        cls: Any = importlib.import_module(module)
-        for part in name.split("."):
-            cls = getattr(cls, part)
-    except (ImportError, AttributeError, ValueError) as e:
+        return spelled.cls(**{**defaults, **spelled.params})
+    except Exception as e:
+        if isinstance(e, ValueError) and str(e).startswith(f"'{argument}="):
+            raise  # a sentence already
+        raise ValueError(f"'{argument}={spelled.text}' cannot be built: {explain(e)}.") from e
+
+
+def require_forward(argument: str, spelled: Spelled) -> None:
+    """Raise a ValueError unless a loss can be called with what student and teacher show, and the batch."""
+    signature = inspect.signature(spelled.cls.forward)
+    try:
+        signature.bind(None, "student", "teacher", "batch")
+    except TypeError:
+        takes = ", ".join(list(signature.parameters)[1:])
         raise ValueError(
-            f"'{argument}={path}' cannot be imported ({e}); give 'package.module:Class' with its folder on PYTHONPATH."
-        ) from e
-    if not isinstance(cls, type):
-        raise ValueError(f"'{argument}={path}' is a {type(cls).__name__}, not a class.")
-    _require_base(argument, path, cls, base)
-    return cls
-
-
-def _require_base(argument: str, text: str, cls: type, base: type) -> None:
-    """Raise unless a class is derived from what can be used here."""
-    if not issubclass(cls, base):
-        name = "torch.nn.Module" if base is nn.Module else f"{base.__module__}.{base.__qualname__}"
-        raise ValueError(f"'{argument}={text}' is a class that cannot be used here; derive it from {name}.")
+            f"'{argument}={spelled.text}': its forward takes ({takes}), not (student, teacher, batch); call it in a "
+            f"module of your own that does."
+        ) from None
 
 
 def _spell_object(argument: str, item: Any) -> Spelled:
@@ -217,6 +232,8 @@ def _spell_object(argument: str, item: Any) -> Spelled:
                 f"give '{text}(...)' instead."
             )
         for name in names:
+            if isinstance(item, _Loss) and name in {"size_average", "reduce"}:
+                continue  # torch's older words for `reduction`, which is kept
             value = getattr(item, name, inspect.Parameter.empty)
             if not isinstance(value, (bool, int, float, str, list, tuple, type(None))):
                 if name in {"channels_s", "channels_t"}:

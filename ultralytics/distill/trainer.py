@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""The few functions that the patches call. Each does nothing in a run without a teacher."""
+"""The few functions that the patches call. Each does nothing in a run that never had a teacher."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics.distill import config as configuration
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
+from ultralytics.distill.refusal import end_with_the_sentence
 from ultralytics.distill.report import finale
 from ultralytics.distill.report.formula import formula
 from ultralytics.distill.teacher import online
@@ -16,11 +17,13 @@ from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
 from ultralytics.distill.training.building import build_step
-from ultralytics.distill.training.folder import Folder
+from ultralytics.distill.training.folder import Folder, require_kept
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.rehearsal import count_in_auto_batch
+from ultralytics.distill.training.results import fit_table
 from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
+from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
 from ultralytics.utils import LOGGER, RANK
@@ -66,13 +69,16 @@ def attach(trainer: BaseTrainer) -> Run | None:
         args.model_t = trainer.given_teacher
     given = teachers_of(getattr(args, "model_t", None))
     if not given:
+        warn_without_teacher(args)
         return None
+    end_with_the_sentence()
     if getattr(args, "distill_model", None) is not None:
         raise ValueError(
             f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
         )
     configs = configuration.read_each(args, len(given))
     config = configs[0]
+    warn_beside_teacher(args, configs)
     if "ema" in given and len(given) > 1:
         raise ValueError(f"'model_t={args.model_t}': 'ema' teaches alone; give it without other teachers.")
     if "ema" in given and not keeps_average(args.device):
@@ -88,18 +94,18 @@ def attach(trainer: BaseTrainer) -> Run | None:
     for term in config.terms:
         if term.spelled.cls in NAMED:  # a wrong value is found before anything is written; users' classes when built
             build_loss(term, config, channels=(8, 8))
-    if config.balance:
-        config.balance.cls(**config.balance.params)
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     side = longer_side(args.imgsz)
     sources = [resolve(t, trainer.wdir / n, c.imgsz or side) for t, n, c in zip(given, names, configs)]
+    require_kept(trainer, sources)
     for c, source in zip(configs, sources):
         if source.module is not None:
             check_view(c, source.module)
     if config.online:
         online.require_trainable(config, sources[0])
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
-    return Run(configs, sources, config.schedule.cls(**config.schedule.params), Folder(trainer.save_dir))
+    folder = Folder(trainer.save_dir, [s.path for s in sources if s.save])
+    return Run(configs, sources, config.schedule.cls(**config.schedule.params), folder)
 
 
 def build(trainer: BaseTrainer) -> None:
@@ -115,7 +121,7 @@ def build(trainer: BaseTrainer) -> None:
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
     count_in_auto_batch(trainer)
-    save_teacher(trainer)
+    save_teacher(trainer)  # as it is now: its owner may change it while the student learns
     if RANK in {-1, 0}:
         names = ", ".join(s.name for s in run.sources)
         LOGGER.info(formula(run.step.distiller, run.step.teacher, run.configs[0], names, trainer.args.imgsz))
@@ -158,21 +164,26 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     """Return an epoch's row of `results.csv`, with the unweighted mean of every term's part and its pull added.
 
     Upstream makes a validation column for each training loss. No term is computed in validation, so these columns
-    leave the row, and the trainer's metrics, which loggers read after this.
+    leave the row, and the trainer's metrics, which loggers read after this. Where the file's header is of a run in
+    other terms, it is made to fit first.
     """
     if trainer.distill is None:
+        fit_table(trainer, metrics)
         return metrics
     run, step = trainer.distill, trainer.distill.step
     if run.batch < 0:
         LOGGER.warning("'model_t' has taught nothing in this epoch: the trainer's own loop does not call distill.step.")
     run.begun = True
+    run.folder.settle()
     never = {f"val/{name}" for name in step.columns}
     for name in never:
         trainer.metrics.pop(name, None)
     row = order_columns(metrics, step.columns)
     notes = {f"distill/{k}": v for k, v in step.distiller.notes().items()}
     ours = {**step.take_means(), **notes, **step.balance.take(step.weight)}
-    return {**{k: v for k, v in row.items() if k not in never}, **ours}
+    row = {**{k: v for k, v in row.items() if k not in never}, **ours}
+    fit_table(trainer, row)
+    return row
 
 
 __all__ = (

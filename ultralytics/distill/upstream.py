@@ -89,8 +89,17 @@ def time_sync(device: torch.device) -> float:
 
 def keeps_average(device: Any) -> bool:
     """Whether each process of a run on `device=` has the student's running average; in 8.3 the first alone has it."""
-    several = utils.RANK != -1 or len(device if isinstance(device, (list, tuple)) else str(device).split(",")) > 1
-    return LINE == "8.4" or not several
+    return LINE == "8.4" or not (utils.RANK != -1 or _several(device))
+
+
+def clears_folder(trainer: BaseTrainer) -> bool:
+    """Whether a trainer will delete its results folder, as upstream does before it spawns a process for each device."""
+    return utils.LOCAL_RANK == -1 and _several(trainer.args.device) and not trainer.resume
+
+
+def _several(device: Any) -> bool:
+    """Whether `device=` names several devices."""
+    return len(device if isinstance(device, (list, tuple)) else str(device).split(",")) > 1
 
 
 def weight_group(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -223,6 +232,7 @@ __all__ = (
     "WorldDetect",
     "YOLOEDetect",
     "adapt",
+    "clears_folder",
     "for_profile",
     "join_items",
     "keeps_average",

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import ast
 import math
+from pathlib import PurePath
 from typing import Any
+
+import numpy as np
+import torch
 
 from ultralytics.distill.spelling import split_list
 
@@ -12,6 +17,23 @@ from ultralytics.distill.spelling import split_list
 def reason(error: Exception) -> str:
     """Return what an error says, or its kind where it says nothing, as part of a sentence."""
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def plain(value: Any) -> Any:
+    """Return a value as `args.yaml`, a checkpoint and a worker's script can hold it.
+
+    Args:
+        value (Any): Numbers and texts of numpy or torch, arrays, tensors, ranges and paths become Python's own, also
+            inside lists; anything else stays what it is.
+
+    Returns:
+        (Any): The value.
+    """
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple, range)):
+        return [plain(x) for x in value]
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def is_auto(value: Any) -> bool:
@@ -106,14 +128,35 @@ def whole(name: str, value: Any) -> int:
     return int(found)
 
 
+def to_whole(value: Any) -> int | None:
+    """Return a whole number, which may be written as text or as a float; None for anything else."""
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(found) if math.isfinite(found) and found == int(found) else None
+
+
+def from_text(value: Any) -> Any:
+    """Return what a text spells, a number or a list, as upstream's command line reads it; else the value itself."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return value
+
+
 def image_size(name: str, value: Any) -> int | tuple[int, int] | None:
     """Return an image size in pixels: the longer side, or height and width; None for None. Else raise a ValueError."""
-    items = value if isinstance(value, (list, tuple)) else [value]
     if value is None:
         return None
-    if len(items) > 2 or not items or not all(isinstance(x, int) and not isinstance(x, bool) and x > 0 for x in items):
+    read = from_text(value)
+    items = [to_whole(x) for x in (read if isinstance(read, (list, tuple)) else [read])]
+    found = [x for x in items if x is not None and x > 0]
+    if len(items) > 2 or not items or len(found) < len(items):
         raise ValueError(f"'{name}={value}' must be a whole number of pixels for the longer side, or [height, width].")
-    return items[0] if len(items) == 1 else (items[0], items[1])
+    return found[0] if len(found) == 1 else (found[0], found[1])
 
 
 def longer_side(imgsz: Any) -> int:
@@ -122,8 +165,71 @@ def longer_side(imgsz: Any) -> int:
     return -(-side // 32) * 32
 
 
-def choice(name: str, value: Any, valid: tuple) -> Any:
-    """Return one of the valid values, or raise a ValueError."""
-    if value not in valid:
-        raise ValueError(f"'{name}={value}' is unknown; choose from {', '.join(map(str, valid))}.")
-    return value
+def choice(name: str, value: Any, valid: tuple[str, ...]) -> str:
+    """Return one of the valid words, which may be written in capitals, or raise a ValueError."""
+    found = value.strip().lower() if isinstance(value, str) else value
+    if found not in valid:
+        raise ValueError(f"'{name}={value}' is unknown; choose from {', '.join(valid)}.")
+    return found
+
+
+def switch(name: str, value: Any) -> bool:
+    """Return True or False, which may be written as text or as 1 and 0, or raise a ValueError."""
+    words = {"true": True, "false": False, "1": True, "0": False}
+    if (found := words.get(str(value).strip().lower())) is None:
+        raise ValueError(f"'{name}={value}' is unknown; choose from False, True.")
+    return found
+
+
+def gains_of(argument: str, terms: Any, name: str, value: Any) -> list[float]:
+    """Return the gain of each term as its user wrote them.
+
+    Args:
+        argument (str): The argument that names the terms.
+        terms (Any): Its value.
+        name (str): The argument that gives the gains.
+        value (Any): One number for all, or one for each item of `terms`.
+
+    Returns:
+        (list[float]): As many as there are items.
+
+    Raises:
+        ValueError: If there are more or fewer, or one is no number of at least 0.
+    """
+    count = len(split_list(terms))
+    many = split_list(value) if isinstance(value, str) and ("[" in value or "," in value) else value
+    if not isinstance(many, (list, tuple)):
+        many = [many] * count
+    elif is_auto(terms):
+        raise ValueError(
+            f"'{name}={value}' is a list, but '{argument}=auto' takes one number, which multiplies the recipe's own "
+            f"gains; give a number, or name the terms."
+        )
+    if len(many) != count:
+        raise ValueError(
+            f"'{name}={value}' has {len(many)} gains for {count} term(s) of '{argument}={terms}'; give one number, or "
+            f"one for each named term."
+        )
+    return [number(name, x, least=0) for x in many]
+
+
+def layer_pairs(name: str, value: Any) -> str | list[tuple[int, int]]:
+    """Return layers to compare: auto, or (student, teacher) pairs, given as such or as an index for both."""
+    if is_auto(value):
+        return "auto"
+    read = from_text(value)
+    pairs: list[tuple[int, int]] = []
+    for item in read if isinstance(read, (list, tuple)) else [read]:
+        pair = [to_whole(i) for i in (item if isinstance(item, (list, tuple)) else (item, item))]
+        found = [i for i in pair if i is not None and i >= 0]
+        if len(pair) != 2 or len(found) != 2:
+            raise ValueError(
+                f"'{name}={value}' is not 'auto', a layer index, a list of indices, or a list of "
+                f"[student, teacher] index pairs."
+            )
+        if (found[0], found[1]) in pairs:
+            raise ValueError(f"'{name}={value}' names {item} twice; name each layer or pair once.")
+        pairs.append((found[0], found[1]))
+    if not pairs:
+        raise ValueError(f"'{name}=[]' names no layer; use 'auto' or a list of layer indices.")
+    return pairs

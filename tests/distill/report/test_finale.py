@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from short_run import options
-from small_models import save_model
+from small_models import NAMES, save_model
 from task_sets import draw_set
 
 import report
@@ -44,6 +45,20 @@ def test_cka_by_hand():
     assert np.isnan(linear_cka(a, torch.ones(4, 1)))
 
 
+@pytest.mark.parametrize("names, known", [("abc", False), (("stripe", "circle", "square", "dog"), True)])
+def test_a_teacher_is_validated_by_name(names, known, data_yaml, make_model, tmp_path, log):
+    """Its classes are put into the labels' order; where it does not know them it has a size and a time, no accuracy."""
+    teacher = make_model(nc=len(names), width=0.25, trained=True)
+    teacher.names = dict(enumerate(names))
+    row = Contender("teacher", save_model(teacher, tmp_path / "teacher.pt"))
+    args = {"data": str(data_yaml), "imgsz": 64, "task": "detect", "batch": 4}
+    finale._fill([row], make_model(), args, None)
+    assert row.facts["parameters"] and row.facts["ms"] and ("mAP50-95" in row.facts) == known
+    classes = {k[3:] for k in row.facts if k.startswith("AP ")}
+    assert classes == (set(NAMES.values()) if known else set())
+    assert known or any("it knows 0 of the student's 3 classes" in x for x in log())
+
+
 def test_heat_and_images(tmp_path):
     """A heat map is bright where channels are large in either sign; images are read letterboxed, in RGB."""
     maps = torch.zeros(3, 2, 2)
@@ -62,11 +77,12 @@ def test_heat_and_images(tmp_path):
     assert spread("abcde", 3) == ["a", "c", "e"]
 
 
-def test_a_run_ends_with_its_report(data_yaml, student_yaml, teacher_pt, tmp_path):
+def test_a_run_ends_with_its_report(data_yaml, student_yaml, teacher_pt, tmp_path, log):
     """Pictures, likeness before and after, and a table stand beside results.png; the script writes them again."""
     more = {"model_t": str(teacher_pt), "plots": True, "distill_check": False}
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, **more))
     folder = tmp_path / "run"
+    assert [x for x in log() if "ms/image (cpu)" in x]
     assert all(cv2.imread(str(folder / x)).std() > 10 for x in PICTURES)
     alike = curves.read_similarity(folder)
     assert list(alike) == ["before", "after"] and all(list(v) == ["P3", "P4", "P5"] for v in alike.values())
@@ -104,10 +120,44 @@ def test_table_of_many_classes_and_of_one():
         Contender("teacher", "t.pt", {"mAP50": 0.9, **dict.fromkeys(many, 0.9)}),
         Contender("student", "s.pt", many),
     ]
-    text = finale._short(rows)
+    text = finale._short(rows, "cuda:1")
+    assert text.splitlines()[0].endswith("   ms/image (cuda:1)")
     assert text.count("thing") == 10 and "thing 0 " in text and "10 furthest behind of 80" in text
     one = [Contender(n, "x.pt", {"mAP50": 0.5, "AP nut": 0.4}) for n in ("teacher", "student")]
-    assert "nut" not in finale._short(one)
+    assert "nut" not in finale._short(one, "cpu")
+
+
+@pytest.mark.parametrize("seen_as", ["cuda:1", "mps", "cpu"])
+def test_the_runs_device(seen_as, monkeypatch, tmp_path):
+    """A run's models are timed and validated where it trained, and the report is told so."""
+    where, told = [], []
+    monkeypatch.setattr(finale, "write", lambda folder, scores, seconds, device: told.append(device))
+    metrics = SimpleNamespace(results_dict={})
+    finale.finish(
+        SimpleNamespace(
+            args=SimpleNamespace(plots=True),
+            validator=SimpleNamespace(metrics=metrics),
+            data={"names": {}},
+            save_dir=tmp_path,
+            device=torch.device(seen_as),
+        )
+    )
+    assert told == [seen_as]
+    monkeypatch.setattr(finale, "validation_images", lambda *_: [])
+    monkeypatch.setattr(finale, "load_fused", lambda weights, device: where.append(str(device)))
+    monkeypatch.setattr(finale, "size", lambda *_: {"GFLOPs": 1.0})
+    monkeypatch.setattr(finale, "time_forward", lambda *_, **__: 1.0)
+    monkeypatch.setattr(finale, "validate", lambda weights, device, **_: where.append(device) or (metrics, {}))
+    args = {"data": "x.yaml", "task": "detect", "imgsz": 64}
+    finale._fill([Contender("teacher", "t.pt")], args, None, torch.device(seen_as))
+    assert where == [seen_as, seen_as]
+
+
+@pytest.mark.parametrize("device, lines", [("cpu", 0), ("cpu,cpu", 0), (["cpu", "cpu"], 0), ("99", 1), ([99, 98], 1)])
+def test_the_device_of_an_old_run(device, lines, log):
+    """The first of the run's devices; the CPU, and a line, on a machine that does not have it."""
+    assert str(finale._place(device)) == "cpu"
+    assert len([x for x in log() if "of the run is not here, the report is made on the CPU" in x]) == lines
 
 
 @pytest.mark.parametrize(

@@ -30,24 +30,33 @@ OPEN = pytest.param(["imgsz=[3"], marks=needs_84("takes an open bracket for a wo
 
 
 @pytest.mark.parametrize("line", [["data.yaml"], EMPTY, ["cfg=missing.yaml"], OPEN])
-def test_leaves_with_a_sentence_where_the_line_cannot_be_read(line):
+def test_leaves_with_a_sentence_where_the_line_cannot_be_read(line, capsys):
     """No traceback for a slip of the hand."""
-    with pytest.raises(SystemExit, match="error: "):
+    with pytest.raises(SystemExit, match="2"):
         command.read_line(line)
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 @pytest.mark.parametrize(
-    "args, words",
+    "runs, words",
     [
-        ({"epoch": 3}, "epoch.* is not a valid YOLO argument"),
-        ({"distill_tau": -1}, "'distill_tau=-1'"),
-        ({"imgsz": 64, "epochs": "many"}, "epochs"),
+        ([{"imgsz": 64}, {"epoch": 3}], "'epoch' is not a valid YOLO argument"),
+        ([{"distill_tau": -1}], "'distill_tau=-1'"),
+        ([{}, {"imgsz": 64, "epochs": "many"}], "epochs"),
     ],
 )
-def test_checks_every_run_before_the_first(args, words):
+def test_checks_every_run_before_the_first(runs, words, capsys):
     """An argument of the last run is wrong before the first has begun."""
-    with pytest.raises(SystemExit, match=words):
-        command.check({"imgsz": 64}, args)
+    with pytest.raises(SystemExit, match="2"):
+        command.check(*runs)
+    assert words in capsys.readouterr().err
+
+
+def test_what_is_for_a_teacher_is_not_given_to_a_training_without():
+    """A teacher that is trained first, for fewer epochs than `distill_stop`, is not held against it."""
+    args = {"epochs": 9, "distill_stop": 3, "dfea": 2, "model_t": None}
+    assert command.without_teacher(args) == {"epochs": 9}
+    command.check(args, {**command.without_teacher(args), "epochs": 2})
 
 
 @pytest.mark.parametrize("asked, threads", [("3", 3), (None, 1), ("", 1), ("two", 1)])

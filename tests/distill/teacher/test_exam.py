@@ -12,8 +12,8 @@ from small_models import build_model, save_model
 from task_sets import draw_set
 
 from ultralytics import YOLO
+from ultralytics.distill import trainer as seams
 from ultralytics.distill.config import Config
-from ultralytics.distill.teacher import exam
 from ultralytics.distill.teacher.exam import candidate, guesses, narrow, report, sample
 from ultralytics.distill.teacher.source import Source
 
@@ -90,13 +90,23 @@ def test_the_look_leaves_no_trace(boards, tmp_path, log):
 
 
 def test_a_teacher_that_cannot_be_judged_is_no_obstacle(data_yaml, student_yaml, tmp_path, make_model, log):
-    """Fewer classes than the student, or another kind of head: said in one line, and the run goes on."""
+    """Fewer classes than the student's, or another kind of head: said in one line, and the run goes on.
+
+    One that knows none of them is warned about once, with the command that would make it useful.
+    """
     segment = save_model(make_model("yolov8n-seg.yaml", trained=True), tmp_path / "seg.pt")
     model = make_model(nc=2, trained=True)
     model.names = {0: "circle", 1: "dog"}
     few = save_model(model, tmp_path / "few.pt")
-    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=[str(segment), str(few)], distill_check=True))
+    model.names = {0: "cat", 1: "dog"}
+    none = save_model(model, tmp_path / "none.pt")
+    files = [str(segment), str(few), str(none)]
+    YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=files, distill_check=True))
     said = [x for x in log() if "is not measured" in x]
+    warned = [x for x in log() if "no class name is shared" in x]
+    assert len(said) == 2 and len(warned) == 1 and not any("none.pt is not measured" in x for x in log())
+    assert f"yolo train model={none} data={data_yaml} imgsz=64" in warned[0]
+    assert "leaving out relative, ld, giou:" in warned[0]
     assert "teacher seg.pt is not measured: its Segment head is not what a student with Detect" in said[0]
     assert "teacher few.pt is not measured: it knows 1 of the student's 3 classes" in said[1]
 
@@ -176,6 +186,11 @@ def test_a_teacher_that_learns_is_not_warned_about(log):
 
 
 def test_resumed_runs_are_not_looked_at_again(monkeypatch):
-    """A run that goes on has been through this."""
-    monkeypatch.setattr(exam, "sample", lambda loader: pytest.fail("it was looked at"))
-    exam.examine(SimpleNamespace(start_epoch=1, distill=None, ema=SimpleNamespace(ema=None)))
+    """A run that goes on has been through this; a new one is looked at."""
+    looked, run = [], SimpleNamespace(step=SimpleNamespace(online=False), optimizer=None)
+    for name in ("examine", "OwnOptimizer", "restore"):
+        monkeypatch.setattr(seams, name, lambda *args, name=name: looked.append(name))
+    monkeypatch.setattr(seams.finale, "note_start", lambda trainer: None)
+    seams.begin(SimpleNamespace(distill=run, resume=True), {})
+    seams.begin(SimpleNamespace(distill=run, resume=False), {})
+    assert looked == ["OwnOptimizer", "restore", "OwnOptimizer", "examine"]

@@ -17,7 +17,8 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from ultralytics import YOLO
-from ultralytics.distill.graph import head_inputs, input_channels, pair, probe
+from ultralytics.distill.blank import input_channels
+from ultralytics.distill.graph import head_inputs, pair, probe
 from ultralytics.distill.teacher.foreign import Foreign, read_module
 from ultralytics.distill.teacher.source import resolve
 from ultralytics.distill.teacher.view import View
@@ -126,8 +127,8 @@ def test_users_module_stays_as_it_is():
 @pytest.mark.parametrize(
     "module, says",
     [
-        (nn.Linear(5, 5), r"a Linear, which cannot take images of 3x128x128 \(.*\); give the size it takes"),
-        (nn.Flatten(2), r"a Flatten, which returns tensors of shapes \[\(1, 3, 16384\)\]; a teacher returns maps"),
+        (nn.Linear(5, 5), r"a Linear, which cannot take images of 3x256x256 \(.*\); give the size it takes"),
+        (nn.Flatten(2), r"a Flatten, which returns tensors of shapes \[\(1, 3, 65536\)\]; a teacher returns maps"),
         (Logits(lambda y, x: [y, y]), r"shapes \[\(1, 3\), \(1, 3\)\]"),
         (Logits(lambda y, x: None), r"shapes \[\]"),
     ],
@@ -146,6 +147,27 @@ def test_channels_of_its_own(tmp_path):
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def test_channels_that_the_first_convolution_does_not_tell(tmp_path):
+    """Another convolution may be registered first, and a stem may fold pixels into channels."""
+
+    class Upside(nn.Module):
+        """Registers its layers from the last to the first."""
+
+        def __init__(self, channels):
+            super().__init__()
+            self.last, self.first = nn.Conv2d(16, 8, 2, 2), nn.Conv2d(channels, 16, 4, 4)
+
+        def forward(self, x):
+            return self.last(self.first(x))
+
+    for channels in (1, 3, 4):
+        source = resolve(Upside(channels), tmp_path / "teacher.pt")
+        assert input_channels(source.module) == channels and probe(source.module, [1]) == {1: (8, 8.0)}
+    for channels in (1, 3):
+        folded = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, 8, 4, 4))
+        assert input_channels(resolve(folded, tmp_path / "teacher.pt").module) == channels
+
+
 def test_size_of_its_own(tmp_path):
     """A module that takes one size only is tried at that size."""
 
@@ -157,7 +179,7 @@ def test_size_of_its_own(tmp_path):
             assert x.shape[2:] == (96, 64), "wrong size"
             return super().forward(x)
 
-    with pytest.raises(ValueError, match=r"Fixed, which cannot take images of 3x128x128 \(wrong size\)"):
+    with pytest.raises(ValueError, match=r"Fixed, which cannot take images of 3x256x256 \(wrong size\)"):
         resolve(Fixed(), tmp_path / "teacher.pt")
     assert [v for _, v in probe(resolve(Fixed(), tmp_path, (96, 64)).module, [1, 2, 3]).values()] == [8, 16, 32]
 

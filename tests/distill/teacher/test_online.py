@@ -1,12 +1,15 @@
 """A teacher that learns along."""
 
+
 import pytest
 import torch
+from lines import needs_84
 from short_run import columns, options, rows
 
 from ultralytics import YOLO
 from ultralytics.distill import losses
-from ultralytics.distill.upstream import LINE
+from ultralytics.distill.teacher.online import OnlineTeacher, share_class_weights
+from ultralytics.distill.upstream import LINE, unwrap_model
 
 
 def run(student_yaml, arguments, **callbacks):
@@ -99,7 +102,7 @@ def test_every_term(kind, data_yaml, student_yaml, teacher_pt, tmp_path):
 
 
 def test_resume(data_yaml, student_yaml, teacher_pt, tmp_path):
-    """An interrupted run brings back the teacher, its average, and its optimizer slots."""
+    """An interrupted run brings back the teacher, its average, its optimizer slots and class weights."""
     kept, found = {}, {}
 
     class Stop(Exception):
@@ -108,6 +111,7 @@ def test_resume(data_yaml, student_yaml, teacher_pt, tmp_path):
     def stop(trainer):
         if trainer.epoch == 1:
             teacher = trainer.distill.step.teacher
+            kept["weighted"] = getattr(teacher.net.criterion, "class_weights", None)
             kept.update(net=teacher.net.state_dict(), ema=teacher.ema.ema.state_dict(), updates=teacher.ema.updates)
             raise Stop
 
@@ -117,9 +121,9 @@ def test_resume(data_yaml, student_yaml, teacher_pt, tmp_path):
         found["net"] = {k: v.clone() for k, v in found["net"].items()}
         found["slots"] = [state.get(p) for p in teacher.parameters() if p.requires_grad]
 
-    arguments = options(
-        data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), distill_feat="cwd", distill_online=True, nbs=4
-    )
+    weighted = {"cls_pw": 0.5} if LINE == "8.4" else {}  # 8.3 has no such argument
+    more = {"model_t": str(teacher_pt), "distill_feat": "cwd", "distill_online": True, "nbs": 4, **weighted}
+    arguments = options(data_yaml, tmp_path, epochs=3, **more)
     with pytest.raises(Stop):
         run(student_yaml, arguments, on_model_save=stop)
     model = YOLO(tmp_path / "run/weights/last.pt")
@@ -127,7 +131,29 @@ def test_resume(data_yaml, student_yaml, teacher_pt, tmp_path):
     model.train(resume=True)
     assert found["updates"] == kept["updates"] > 0 and all(found["slots"])
     assert all(torch.equal(v, kept["net"][k]) for k, v in found["net"].items())
-    assert (tmp_path / "run/weights/teacher_last.pt").exists()
+    saved = torch.load(tmp_path / "run/weights/teacher_last.pt", weights_only=False)["model"]
+    if weighted:
+        teacher = model.trainer.distill.step.teacher
+        assert saved.class_weights.mean() == 1 and kept["weighted"] is not None
+        assert torch.equal(teacher.net.class_weights, unwrap_model(model.trainer.model).class_weights)
+        assert teacher.net.criterion.class_weights is not None
+
+
+@needs_84("has no class weights")
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml", "yolov8n-obb.yaml", "yolo26n-sem.yaml"])
+def test_class_weights(name, make_model, make_batch):
+    """What the student's classes weigh, the teacher's weigh too."""
+    student = make_model(name)
+    batch, weights = make_batch(task=student.task), torch.tensor([2.0, 0.75, 0.25])
+    teacher, alike = (OnlineTeacher(make_model(name, seed=1), [], False, 1.0) for _ in range(2))
+    share_class_weights(student, teacher)
+    assert not hasattr(teacher.net, "class_weights")  # the student has none
+    student.class_weights = weights
+    share_class_weights(student, teacher)
+    weighted, plain = teacher(batch)[1], alike(batch)[1]
+    alike.net.class_weights, alike.net.criterion = weights, None
+    assert torch.equal(alike(batch)[1], weighted) and not torch.isclose(plain, weighted)
+    assert torch.equal(teacher.ema.ema.class_weights, weights)
 
 
 def test_one_teacher_only(data_yaml, student_yaml, teacher_pt, tmp_path):

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from lines import learners
 from short_run import options, rows
 
 from ultralytics import YOLO
@@ -92,7 +93,7 @@ def test_looking_changes_nothing(step, make_batch):
         twin.balance.looks = looks
         torch.manual_seed(0)
         twin(make_batch())[0].sum().backward()
-        found.append([p.grad for p in twin.parameters()])
+        found.append([p.grad for p in learners(twin).parameters()])
         assert ("distill/grad/dfea" in twin.balance.take(twin.weight)) == looks
     assert all(a is b is None or torch.equal(a, b) for a, b in zip(*found))
 

@@ -136,7 +136,7 @@ def test_training_goes_on(data_yaml, teacher_pt, student_yaml, tmp_path, log):
     model = YOLO(student_yaml)
 
     def break_second(trainer):
-        for loss in losses_of(trainer.model):
+        for loss in losses_of(trainer.distill.step):
             loss.factor = "inf" if trainer.epoch == 1 else "fine"
 
     model.add_callback("on_train_batch_start", break_second)

@@ -212,6 +212,15 @@ def test_a_criterion_without_an_assigner(make_model, make_step, make_batch):
     assert float(items["dlogit_loss"] if isinstance(items, dict) else items[-1]) == pytest.approx(part)
 
 
+def test_turned_boxes_have_no_lead(make_model, make_distiller, monkeypatch):
+    """Labels of rotated boxes are not held against upright ones: a user's loss that asks for it is told so."""
+    monkeypatch.setattr("ultralytics.distill.losses.probiou.ProbIoU.lead", 0.03)
+    models = [make_model("yolov8n-obb.yaml", seed=i) for i in (0, 1)]
+    with pytest.raises(ValueError, match="'distill_logit=probiou': its 'lead' holds upright boxes .*; set its 'lead'"):
+        make_distiller(*models, distill_logit="probiou")
+    assert list(make_distiller(*models, distill_logit="relative").leads) == ["classes/one2many"]
+
+
 @pytest.mark.parametrize("terms", ["[ld(lead=0),giou(lead=0)]", "[relative(lead=0),bckd(lead=0)]", "[bce,mse]"])
 def test_no_term_asks(terms, make_model, make_step, make_batch):
     """Without a term that follows it nothing is measured, and a named weight stays as it is."""

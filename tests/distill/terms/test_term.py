@@ -8,6 +8,7 @@ import torch
 from lines import learners
 from torch import nn
 
+from ultralytics.distill.base import TermError
 from ultralytics.distill.config import Config, Term, read
 from ultralytics.distill.graph import Pair
 from ultralytics.distill.heads.classes import Classes
@@ -54,8 +55,8 @@ def alone(make_model, make_step, make_batch, kind, name, yaml, **more):
     student, teacher = make_model(yaml), make_model(yaml, width=0.1875, seed=1, trained=True)
     step = make_step(student, teacher, **{f"distill_{kind}": unled(name), **more})
     batch = make_batch(n=4, task=student.task)  # relations of distances need three images
-    loss, _ = step(batch)
-    return step, loss[-1]
+    *_, columns = step.compute(batch)
+    return step, list(columns.values())[-1]
 
 
 @pytest.mark.parametrize("kind, name, yaml", CASES)
@@ -110,6 +111,52 @@ def test_hard_targets_take_part(name, yaml, make_model, make_step, make_batch):
         alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
     )
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
+
+
+class Unlike(nn.Module):
+    """A label assigner that answers in a form of its own."""
+
+    def __init__(self, inner):
+        """Wrap upstream's."""
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args):
+        """Return a list."""
+        return list(self.inner(*args))
+
+
+@pytest.mark.parametrize("name", ["bckd(alpha=0.5)", "bckd(norm=npos)", "bce(alpha=0)", "crosskd(alpha=0.5)"])
+@pytest.mark.parametrize("yaml", ["yolov8n.yaml", "yolo26n.yaml"])
+def test_labels_without_an_assigner(name, yaml, make_model, make_distiller, make_composite, make_batch):
+    """A term that reads labels is refused before training where the criterion assigns none, else at the first batch."""
+    student, teacher = make_model(yaml), make_model(yaml, seed=1, trained=True)
+    says = rf"'{name.split('(')[0]}.* reads which anchors are labelled, and the student's criterion has no label assign"
+    criterion = student.init_criterion()
+    composite = make_composite(student, teacher, distill_logit=name)  # with upstream's all is well
+    student.criterion = lambda preds, batch: criterion(preds, batch)
+    with pytest.raises(ValueError, match=f"^'distill_logit={says[1:]}"):
+        make_distiller(student, teacher, distill_logit=name)
+    with pytest.raises(TermError, match=f"the distillation term {says}"):
+        composite(make_batch())
+    student.criterion = criterion
+    for part in (getattr(criterion, k, criterion) for k in ("one2many", "one2one")):
+        part.assigner = Unlike(part.assigner)
+    make_distiller(student, teacher, distill_logit=name)
+    with pytest.raises(TermError, match=f"the distillation term {says}"):
+        composite(make_batch())
+    part.assigner = None
+    with pytest.raises(ValueError, match=f"^'distill_logit={says[1:]}"):
+        make_distiller(student, teacher, distill_logit=name)
+
+
+def test_labels_that_the_batch_lacks(make_model, make_composite, make_batch):
+    """A classifier's batch without classes is named, with what would do."""
+    composite = make_composite(
+        make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl(alpha=0.5)"
+    )
+    with pytest.raises(TermError, match=r"'kl' reads labels, and the batch has no 'cls' but \['img'\]; leave"):
+        composite.distiller.terms[0]._require_labels({"scores": torch.rand(2, 3)}, {"img": 0})
 
 
 @pytest.mark.parametrize("name", ["bckd", "kl", "dist", "mse"])

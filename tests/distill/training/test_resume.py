@@ -14,9 +14,10 @@ class Stop(Exception):
     """Raised in place of a kill."""
 
 
-def interrupt(student_yaml, arguments, after=1):
-    """Train until an epoch is saved, then stop; return what stood in memory."""
+def interrupt(student_yaml, arguments, after=1, meanwhile=lambda trainer: None):
+    """Train until an epoch is saved, then stop; return what stood in memory. `meanwhile` is called at each batch."""
     model, kept = YOLO(student_yaml), {}
+    model.add_callback("on_train_batch_end", meanwhile)
 
     def stop(trainer):
         if trainer.epoch == after:
@@ -96,18 +97,35 @@ def test_resume_without_teacher_file(data_yaml, teacher_pt, student_yaml, tmp_pa
 
 
 def test_resume_plainly(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """`model_t=None` on resume goes on without distillation."""
-    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), distill_feat="cwd", nbs=4))
-    model = YOLO(tmp_path / "run/weights/last.pt")
+    """`model_t=None` on resume goes on without distillation; `results.csv` has no cell of it under another name."""
+    more = {"model_t": str(teacher_pt), "distill_feat": "cwd", "nbs": 4, "val": True}
+    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, **more))
+    model, named = YOLO(tmp_path / "run/weights/last.pt"), {}
+    model.add_callback("on_model_save", lambda trainer: named.update({**trainer.metrics, **trainer.lr}))
     model.train(resume=True, model_t=None)
     assert model.trainer.distill is None
+    *_, before, last = rows(tmp_path)
+    own = {k for k in last if k.startswith(("distill/", "train/dfea", "train/dlogit"))}
+    assert len(own) > 3 and all(before[k] == before[k] and last[k] != last[k] for k in own)
+    assert len(named) > 8 and all(last[k] == pytest.approx(v, rel=1e-4) for k, v in named.items() if k in last)
+    kept = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)["train_results"]
+    if LINE == "8.4":  # 8.3 keeps its own
+        assert kept["val/cls_loss"] == [r["val/cls_loss"] for r in rows(tmp_path)]
 
 
 def test_live_teacher_resumes(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """A teacher given as an object without a file is found again in the run's folder."""
+    """A teacher given as an object without a file is found again in the run's folder, as it was when the run began."""
     teacher = YOLO(teacher_pt).model
     del teacher.pt_path
-    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=teacher))
+    weight = teacher.model[0].conv.weight
+    before = weight.detach().clone()
+
+    def change(trainer):
+        weight.data += 1.0  # its owner trains it on, say
+
+    interrupt(student_yaml, options(data_yaml, tmp_path, epochs=3, model_t=teacher), meanwhile=change)
+    saved = YOLO(tmp_path / "run/weights/teacher.pt").model.model[0].conv.weight
+    assert torch.equal(saved, before) and not torch.equal(weight, before)
     model = YOLO(tmp_path / "run/weights/last.pt")
     model.train(resume=True)
     assert model.trainer.args.model_t == str(tmp_path / "run/weights/teacher.pt")

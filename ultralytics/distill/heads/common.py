@@ -19,6 +19,10 @@ from ultralytics.utils import LOGGER
 Reader = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+class NoSharedClass(ValueError):
+    """The teacher knows none of the student's classes."""
+
+
 @dataclass
 class Fit:
     """How a term compares two heads.
@@ -118,9 +122,10 @@ def _fit_classes(loss: type, config: Config, student: nn.Module, teacher: nn.Mod
     """Pair the classes of two heads, or raise a ValueError if nothing matches; None where all agree in order."""
     found = class_map(student.names, teacher.names, config.single_cls, config.classes)
     if not found.student:
-        raise ValueError(
+        raise NoSharedClass(
             f"no class name is shared: the student has {list(student.names.values())[:8]}, the teacher "
-            f"{list(teacher.names.values())[:8]}."
+            f"{list(teacher.names.values())[:8]}; train the teacher on this data first and give its best.pt: "
+            f"yolo train model={getattr(teacher, 'pt_path', None) or 'teacher.pt'} {config.data}"
         )
     if len(found.student) == 1 and getattr(loss, "exclusive", False):
         raise ValueError(

@@ -52,6 +52,13 @@ def _with_levels(branch: dict[str, Any], strides: Sequence[float]) -> dict[str, 
     return {**branch, **more}
 
 
+def assigners(criterion: Any) -> dict[str, nn.Module]:
+    """Return the label assigners of a criterion's branches; none of a criterion that assigns no labels."""
+    parts = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
+    found = {k: getattr(c, "assigner", None) for k, c in (parts or {"one2many": criterion}).items()}
+    return {k: a for k, a in found.items() if isinstance(a, nn.Module)}
+
+
 @contextmanager
 def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
     """Keep what the student's label assigner decides while the criterion runs inside the block.
@@ -65,18 +72,18 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]
             no labels, such as a classifier's.
     """
     found: dict[str, dict[str, torch.Tensor]] = {}
-    parts = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
-    parts = {k: c for k, c in (parts or {"one2many": criterion}).items() if hasattr(c, "assigner")}
 
     def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple, out: tuple) -> None:
+        def hook(module: nn.Module, args: tuple, out: Any) -> None:
+            if len(args) < 3 or not isinstance(out, tuple) or len(out) < 4:
+                return  # an assigner of another form than upstream's
             boxes, scores = out[1].transpose(1, 2), out[2].transpose(1, 2)
             found[name] = {"target_scores": scores, "target_boxes": boxes, "fg_mask": out[3].bool()}
             found[name]["points"] = args[2].T[None]
 
         return hook
 
-    handles = [c.assigner.register_forward_hook(keep(k)) for k, c in parts.items()]
+    handles = [a.register_forward_hook(keep(k)) for k, a in assigners(criterion).items()]
     try:
         yield found
     finally:

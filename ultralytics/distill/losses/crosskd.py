@@ -10,6 +10,7 @@ from torch import nn
 
 from .analytic import focal_bce
 from .bckd import BCKD
+from .pkd import EPS
 
 
 class CrossKD(BCKD):
@@ -69,6 +70,6 @@ class CrossKD(BCKD):
         self.same_shape(student, teacher)
         var, mean = torch.var_mean(teacher, (0, 2, 3), correction=0)
         # batch normalisation with the teacher's numbers as its affine part keeps nothing but its input for backward
-        x = torch.batch_norm(student, var.sqrt(), mean, None, None, True, 0.0, 1e-12, False)
+        x = torch.batch_norm(student, (var + EPS).sqrt(), mean, None, None, True, 0.0, EPS, False)
         weight = next(tail.parameters(), x)  # a teacher in 16 bits has its branch in 16 bits
         return tail(x.to(weight.dtype)).to(x.dtype)

@@ -32,6 +32,7 @@ class LD(Loss):
 
     same_grid = True
     bins = "dfl"
+    upright = True  # the sides of two boxes that are turned differently lie along different axes
     reads = ("scores", "boxes")
     needs_outputs = ("classes", "boxes")
 

@@ -28,6 +28,7 @@ class MSE(ClassLoss):
 
     same_grid = True
     bins = "equal"
+    upright = True  # the sides of two boxes that are turned differently lie along different axes
     reads = ("scores", "boxes", "target_scores")
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:

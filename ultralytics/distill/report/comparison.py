@@ -14,6 +14,7 @@ import numpy as np
 from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
+from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
@@ -73,7 +74,7 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
     """Validate each model and fill in its facts.
 
     Args:
-        contenders (Sequence[Contender]): The models.
+        contenders (Sequence[Contender]): The models; the last one's classes are the labels'.
         data (str): The data's YAML.
         imgsz (int | list): Image size in pixels.
         device (Any): As `device=` takes it.
@@ -84,17 +85,19 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
         try:
             model = load_fused(c.weights, select_device(device, verbose=False))
             c.facts = {**size(model, imgsz), "ms": time_forward(model, imgsz)}
-            found = validate(c.weights, data=data, imgsz=imgsz, device=device)[0]
+            student = load_checkpoint(contenders[-1].weights)[0]
+            found = validate(c.weights, student, data=data, imgsz=imgsz, device=device)[0]
             c.facts.update(accuracy(found.results_dict))
         except Exception as e:  # e.g. a teacher of another data set, or none of Ultralytics: its row stays
             LOGGER.warning(f"Comparison: {c.name} cannot be measured on {data}: {reason(e)}")
 
 
-def table(contenders: Sequence[Contender]) -> str:
+def table(contenders: Sequence[Contender], device: str = "") -> str:
     """Return the facts as aligned text, a row a model, and what distilling changed where both students are there.
 
     Args:
         contenders (Sequence[Contender]): Measured models.
+        device (str): Where they were timed, for the header.
 
     Returns:
         (str): The table.
@@ -106,7 +109,8 @@ def table(contenders: Sequence[Contender]) -> str:
         a, b = by_name["distilled"], by_name["plain"]
         scores = [k for k in keys if k not in {"parameters", "GFLOPs", "ms"} and k in a and k in b]
         shown.append(["distilled - plain", *(f"{a[k] - b[k]:+.3f}" if k in scores else "" for k in keys)])
-    lines = [["", *("ms/image" if k == "ms" else k for k in keys)], *shown]
+    timed = f"ms/image ({device})" if device else "ms/image"
+    lines = [["", *(timed if k == "ms" else k for k in keys)], *shown]
     widths = [max(len(row[i]) for row in lines) for i in range(len(lines[0]))]
     return "\n".join(
         row[0].ljust(widths[0]) + "".join(v.rjust(w + 3) for v, w in zip(row[1:], widths[1:])) for row in lines

@@ -17,9 +17,9 @@ MOST = 12  # lines with a name of their own in one panel
 
 
 def read_columns(file: Path) -> dict[str, list[float]]:
-    """Return the columns of a run's `results.csv`."""
+    """Return the columns of a run's `results.csv`; nan where a row that was made in other terms has no value."""
     with open(file, encoding="utf-8") as f:
-        rows = [{k.strip(): float(v) for k, v in row.items() if k} for row in csv.DictReader(f)]
+        rows = [{k.strip(): float(v or "nan") for k, v in row.items() if k} for row in csv.DictReader(f)]
     return {k: [r[k] for r in rows] for k in (rows[0] if rows else {})}
 
 

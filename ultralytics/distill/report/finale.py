@@ -15,8 +15,9 @@ from torch import nn
 from ultralytics.cfg import get_cfg
 from ultralytics.distill import config as configuration
 from ultralytics.distill.aside import same_random
+from ultralytics.distill.blank import input_channels
 from ultralytics.distill.config import Config
-from ultralytics.distill.graph import Pair, input_channels, pair
+from ultralytics.distill.graph import Pair, pair
 from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.comparison import Contender, table
 from ultralytics.distill.report.curves import plot_run, read_similarity, save_similarity
@@ -28,6 +29,7 @@ from ultralytics.distill.teacher.view import View, make_view
 from ultralytics.distill.upstream import load_checkpoint, load_yaml
 from ultralytics.distill.values import longer_side, reason
 from ultralytics.utils import LOGGER, RANK, colorstr
+from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -40,7 +42,7 @@ CLOSE = 0.9  # share of its teacher's mAP50-95; a student that a weak teacher he
 def note_start(trainer: BaseTrainer) -> None:
     """Measure how alike student and teacher are before the first step, for the report."""
     run = trainer.distill
-    if not trainer.args.plots or RANK not in {-1, 0} or trainer.start_epoch or trainer.ema is None:
+    if not trainer.args.plots or RANK not in {-1, 0} or trainer.ema is None:
         return
     try:
         with same_random(trainer.device):
@@ -59,20 +61,24 @@ def finish(trainer: BaseTrainer) -> None:
     try:
         scores = class_scores(trainer.validator.metrics, trainer.data["names"])
         if RANK == -1:
-            write(trainer.save_dir, scores, SECONDS)
+            write(trainer.save_dir, scores, SECONDS, str(trainer.device))
         else:
-            run_apart(write, str(trainer.save_dir), scores, SECONDS)
+            run_apart(write, str(trainer.save_dir), scores, SECONDS, str(trainer.device))
     except Exception as e:
         LOGGER.warning(f"Distillation: the report is not whole: {reason(e)}")
 
 
-def write(folder: str | Path, scores: dict[str, float] | None = None, seconds: float | None = None) -> None:
+def write(
+    folder: str | Path, scores: dict[str, float] | None = None, seconds: float | None = None, device: str | None = None
+) -> None:
     """Write `distill.png`, `distill_samples.jpg` and `distill.csv` into a run's folder, and print the table.
 
     Args:
         folder (str | Path): The folder of a distilled run that has ended.
         scores (dict[str, float], optional): The student's accuracy; measured if not given.
         seconds (float, optional): What validating the teacher may take; without a limit it is always validated.
+        device (str, optional): Where models are timed and validated, as `device=` takes it; by default where the run
+            was, of several the first.
 
     Raises:
         FileNotFoundError: If the folder holds no distilled run.
@@ -93,10 +99,11 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, seconds: f
     rows = [Contender("student", weights, scores or {})]
     if source.module is not None:
         rows.insert(0, Contender("teacher", source.path))
-    _fill(rows, args, seconds)
+    place = _place(args.get("device") if device is None else device)
+    _fill(rows, student, args, seconds, place)
     _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
-    text = f"\n{_short(rows)}\n{_advice(rows)}\n"
+    text = f"\n{_short(rows, str(place))}\n{_advice(rows)}\n"
     LOGGER.info(f"{text}Report saved to {colorstr('bold', folder / 'distill.png')}, and beside it")
 
 
@@ -138,21 +145,35 @@ def _affordable(gflops: float, total: float, most: int) -> int:
     return max(2, min(most, int(total / max(gflops, 0.1))))
 
 
-def _fill(rows: Sequence[Contender], args: dict[str, Any], seconds: float | None) -> None:
+def _place(device: Any) -> torch.device:
+    """Return the first of a run's devices; the CPU, with a line, where this machine does not have it."""
+    first = str("" if device is None else device).strip("[] ").partition(",")[0]
+    try:
+        return select_device(first, verbose=False)
+    except ValueError:
+        LOGGER.warning(f"Distillation: 'device={device}' of the run is not here, the report is made on the CPU")
+        return torch.device("cpu")
+
+
+def _fill(
+    rows: Sequence[Contender], student: nn.Module, args: dict[str, Any], seconds: float | None, device: torch.device
+) -> None:
     """Fill in size and time of each model, and the accuracy where it is missing and affordable."""
     count = len(validation_images(args["data"], args["task"]))
     for row in rows:
         try:
-            model = load_fused(row.weights, torch.device("cpu"))
+            model = load_fused(row.weights, device)
             facts = size(model, args["imgsz"])
             repeats = _affordable(facts["GFLOPs"], 150, most=10)
             facts["ms"] = time_forward(model, args["imgsz"], repeats, warm=min(repeats, 5))
-            if not row.facts and (seconds is None or count * facts["ms"] / 1000 < seconds):
-                more = {k: args[k] for k in ("data", "imgsz", "batch") if args.get(k)}
-                row.facts = class_scores(*validate(row.weights, **more))
-            row.facts = {**facts, **row.facts}
+            scores, row.facts = row.facts, facts  # a teacher of other classes keeps its size and time
+            if not scores and (seconds is None or count * facts["ms"] / 1000 < seconds):
+                more = {k: args[k] for k in ("data", "imgsz", "batch", "single_cls") if args.get(k)}
+                scores = class_scores(*validate(row.weights, student, device=str(device), **more))
+            row.facts = {**facts, **scores}
         except Exception as e:  # e.g. a teacher of other data, or no Ultralytics model: its row stays
-            LOGGER.warning(f"Distillation: the {row.name} is not measured: {reason(e)}")
+            say = LOGGER.info if isinstance(e, ValueError) else LOGGER.warning  # other classes are no fault
+            say(f"Distillation: the {row.name} is not measured: {reason(e)}")
 
 
 def _draw_samples(
@@ -172,10 +193,10 @@ def _draw_samples(
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 
 
-def _short(rows: Sequence[Contender]) -> str:
+def _short(rows: Sequence[Contender], device: str) -> str:
     """Return the table for the screen, and the classes in which teacher and student differ most."""
     scores = [Contender(r.name, r.weights, {k: v for k, v in r.facts.items() if k[:3] != "AP "}) for r in rows]
-    text = table(scores)
+    text = table(scores, device)
     classes = [k for k in rows[-1].facts if k.startswith("AP ") and all(k in r.facts for r in rows)]
     if len(classes) < 2 or len(rows) < 2:
         return text

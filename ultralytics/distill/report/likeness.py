@@ -69,7 +69,7 @@ def see(model: Any, layers: Sequence[int], images: torch.Tensor, view: View | No
         images (torch.Tensor): Images (N, C, H, W), 0 to 1.
         view (View, optional): What it sees of them.
     """
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.zeros(1)).device
     model.eval()
     with torch.no_grad():
         shown = images.to(device) if view is None else view(images.to(device))

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.distill.graph import input_channels
+from ultralytics.distill.blank import input_channels
+from ultralytics.distill.heads.common import outputs
+from ultralytics.distill.teacher.exam import narrow
 from ultralytics.distill.upstream import load_checkpoint, time_sync
 
 METRICS = ("mAP", "accuracy", "mIoU", "delta1")  # how the names of what is compared begin
@@ -43,23 +45,35 @@ def time_forward(model: nn.Module, imgsz: Any, repeats: int = 30, warm: int = 5)
     return float(np.median(times[warm:]) * 1e3)
 
 
-def validate(weights: str | Path, **arguments: Any) -> tuple[Any, dict[int, str]]:
+def validate(weights: str | Path, student: nn.Module | None = None, **arguments: Any) -> tuple[Any, dict[int, str]]:
     """Validate a checkpoint and leave no results folder, which upstream makes even where nothing is saved.
 
     Args:
         weights (str | Path): The checkpoint.
+        student (nn.Module, optional): The model whose classes the labels are; this one's are put into their order.
         **arguments (Any): What `val` is given, e.g. `data` and `imgsz`.
 
     Returns:
         metrics (Any): Upstream's metrics.
         names (dict[int, str]): The model's classes.
+
+    Raises:
+        ValueError: If the model does not know all of the student's classes; the rest of a sentence.
     """
     from ultralytics import YOLO
 
     model = YOLO(weights)
+    if student is not None and not (_one_class(student) or "depth" in outputs(student.model[-1])):
+        narrow(model.model, student.names)
     with tempfile.TemporaryDirectory() as scratch:
         quiet = {"plots": False, "verbose": False, "save_json": False, "project": scratch}
         return model.val(**arguments, **quiet), model.names
+
+
+def _one_class(model: nn.Module) -> bool:
+    """Whether a model was trained with `single_cls`, and its one class stands for all of a teacher's."""
+    args = getattr(model, "args", {})
+    return bool((args if isinstance(args, dict) else vars(args)).get("single_cls"))
 
 
 def accuracy(found: Mapping[str, float]) -> dict[str, float]:

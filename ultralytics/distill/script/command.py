@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.cfg import get_cfg, merge_equals_args, parse_key_value_pair
 from ultralytics.distill import config as configuration
+from ultralytics.distill.refusal import is_refusal, leave
 from ultralytics.distill.spelling import accept_old_names
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.utils import LOGGER
@@ -40,20 +41,27 @@ def read_line(line: list[str]) -> dict[str, Any]:
             given = {**{k: v for k, v in load_yaml(check_yaml(file)).items() if k not in of_run}, **given}
         return accept_old_names(given)
     except (SyntaxError, ValueError, AssertionError, FileNotFoundError) as e:
-        sys.exit(f"error: {e}")
+        leave(e)
 
 
-def check(*runs: dict[str, Any]) -> None:
+def check(distilled: dict[str, Any], *others: dict[str, Any]) -> None:
     """Leave with one sentence if arguments would be refused, before the first of several trainings has begun.
 
     Args:
-        *runs (dict[str, Any]): The arguments of each training.
+        distilled (dict[str, Any]): The arguments of the training with a teacher.
+        *others (dict[str, Any]): Those of each training without.
     """
     try:
-        for args in runs:
-            configuration.read(get_cfg(overrides={**args, "model_t": args.get("model_t") or "teacher.pt"}))
+        for args in others:
+            get_cfg(overrides=args)
+        configuration.read(get_cfg(overrides={**distilled, "model_t": distilled.get("model_t") or "teacher.pt"}))
     except (SyntaxError, ValueError, TypeError) as e:
-        sys.exit(f"error: {e}")
+        leave(e)
+
+
+def without_teacher(args: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a training without teacher: those that are for one would only be warned about."""
+    return {k: v for k, v in args.items() if k not in {"model_t", *configuration.ARGUMENTS}}
 
 
 def use_threads(asked: str | None) -> None:
@@ -72,7 +80,7 @@ def use_threads(asked: str | None) -> None:
 
 @contextmanager
 def interruptible(model: YOLO) -> Iterator[None]:
-    """Let Ctrl-C in a training end the script with a sentence that says how to go on, and the shell's status for it."""
+    """Let a training end the script with a sentence: a refused argument, or after Ctrl-C how to go on."""
     try:
         yield
     except KeyboardInterrupt:
@@ -85,6 +93,10 @@ def interruptible(model: YOLO) -> Iterator[None]:
             line = "python distill.py resume=" if run.distill else "yolo train resume=True model="
             LOGGER.info(f"\nInterrupted; go on with: {line}{run.last}")
         sys.exit(130)
+    except (ValueError, RuntimeError, FileNotFoundError) as e:
+        if not is_refusal(e):
+            raise
+        leave(e)
 
 
 def best(model: YOLO) -> Path:

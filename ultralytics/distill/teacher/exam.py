@@ -42,14 +42,14 @@ def examine(trainer: BaseTrainer) -> None:
         trainer (BaseTrainer): A trainer whose loaders and EMA are built, before the first epoch.
     """
     run = trainer.distill
-    if trainer.start_epoch or not run.configs[0].check or trainer.ema is None:  # 8.3 validates in one process
+    if not run.configs[0].check or trainer.ema is None:  # 8.3 validates in one process
         return
     student = trainer.ema.ema
     loader, images = sample(trainer.test_loader)
     start: dict[str, float] | None = {} if untrained(student) else None
     with same_random(trainer.device):
         for source, config in zip(run.sources, run.configs):
-            if source.module is None:  # the student's own average
+            if source.module is None or told(source.module, student, config):  # the student's own average, or useless
                 continue
             try:
                 module = candidate(source, student, config)
@@ -63,6 +63,13 @@ def examine(trainer: BaseTrainer) -> None:
             if RANK in {-1, 0}:
                 report(source.name, found, start, len(student.names), images, trainer.args.task, config.online)
     gc.collect()
+
+
+def told(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
+    """Whether the distiller has already said that a teacher knows none of the student's classes."""
+    if config.module or not any(t.kind == "logit" for t in config.terms) or not outputs(teacher.model[-1]):
+        return False
+    return not class_map(student.names, teacher.names, config.single_cls, config.classes).student
 
 
 def candidate(source: Source, student: nn.Module, config: Config) -> nn.Module:

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from ultralytics.distill.aside import looking
+from ultralytics.distill.blank import PROBE
 from ultralytics.distill.files import save_whole
-from ultralytics.distill.graph import PROBE, replay
+from ultralytics.distill.graph import replay
+from ultralytics.distill.teacher.given import name_of
 from ultralytics.distill.upstream import SAFE_LOAD, torch_load
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
@@ -32,7 +34,7 @@ class Foreign(nn.Module):
         size (int | tuple[int, int]): Image size at which it can be tried, in pixels.
 
     Attributes:
-        channels (int): Channels it takes, those of its first convolution, or 3.
+        channels (int): Channels it takes: those of its first convolution, else 3, 1, or those of another convolution.
         probe_size (tuple[int, int]): Height and width at which it was tried.
         names (dict[int, str]): The module's own class names, or numbers.
         stride (torch.Tensor): Pixels a cell of each map, where these are whole numbers.
@@ -45,13 +47,13 @@ class Foreign(nn.Module):
         """Try the module and lay out its outputs as layers."""
         super().__init__()
         self.probe_size = (size, size) if isinstance(size, int) else tuple(size)
-        self.channels = next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
-        outputs = list(tensors(self._try(module)))
+        self.channels, found = self._try(module)
+        outputs = list(tensors(found))
         maps = [i for i, x in enumerate(outputs) if x.ndim == 4]
         logits = [i for i, x in enumerate(outputs) if x.ndim == 2]
         if not maps and len(logits) != 1:
             raise ValueError(
-                f"'model_t' is a {type(module).__name__}, which returns tensors of shapes "
+                f"'model_t' is a {name_of(module)}, which returns tensors of shapes "
                 f"{[tuple(x.shape) for x in outputs]}; a teacher returns maps (N, C, H, W), class logits, or both."
             )
         layers = [Outputs(module), *(Pick(i) for i in maps), Classify(logits[0]) if len(logits) == 1 else Maps()]
@@ -78,18 +80,27 @@ class Foreign(nn.Module):
         """The module as it was given."""
         return self.model[0].module
 
-    def _try(self, module: nn.Module) -> Any:
-        """Run a module on a blank image; modes and the random state are as before."""
+    def _try(self, module: nn.Module) -> tuple[int, Any]:
+        """Return the channels that a module takes, and what it makes of a blank image.
+
+        Modes and the random state are as before. The convolution that was registered first need not be the one that
+        runs first, and may see more channels than the image has.
+        """
         weight = next(iter(module.parameters()), torch.zeros(1))
-        blank = torch.zeros(1, self.channels, *self.probe_size, device=weight.device, dtype=weight.dtype)
-        try:
-            with looking(module, weight.device):
-                return module(blank)
-        except Exception as e:
-            raise ValueError(
-                f"'model_t' is a {type(module).__name__}, which cannot take images of "
-                f"{'x'.join(map(str, blank.shape[1:]))} ({reason(e)}); give the size it takes in 'distill_imgsz'."
-            ) from e
+        seen = [m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)]
+        seen = seen or [p.shape[1] for p in module.parameters() if p.ndim == 4]  # a traced module names no layers
+        said = ""
+        for channels in dict.fromkeys([*seen[:1], 3, 1, *seen]):
+            blank = torch.zeros(1, channels, *self.probe_size, device=weight.device, dtype=weight.dtype)
+            try:
+                with looking(module, weight.device):
+                    return channels, module(blank)
+            except Exception as e:
+                said = said or f"{'x'.join(map(str, blank.shape[1:]))} ({reason(e)})"
+        raise ValueError(
+            f"'model_t' is a {name_of(module)}, which cannot take images of {said}; give the size it takes in "
+            f"'distill_imgsz'."
+        )
 
 
 class Outputs(nn.Module):
@@ -153,10 +164,10 @@ def is_ultralytics(module: Any) -> bool:
     return isinstance(layers, nn.Sequential) and len(layers) > 0 and all(hasattr(m, "f") for m in layers)
 
 
-def save_module(module: nn.Module, path: Path) -> None:
-    """Save a whole module; where it cannot be pickled, say what that means and go on."""
+def save_module(whole: Any, path: Path) -> None:
+    """Save a whole module, or a checkpoint with one; where it cannot be pickled, say what that means and go on."""
     try:
-        save_whole(module, path)
+        save_whole(whole, path)
         LOGGER.info(f"Distillation: teacher saved to {path}, for resume and spawned workers")
     except OSError:
         raise

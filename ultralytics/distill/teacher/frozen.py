@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import torch
 
 from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
 from ultralytics.distill.teacher.cuda import Recorded
 from ultralytics.distill.teacher.foreign import Foreign
+from ultralytics.distill.teacher.given import copied
 from ultralytics.distill.teacher.packed import pack
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.teacher.speed import choose_format, fuse
@@ -18,12 +18,12 @@ from ultralytics.distill.teacher.view import View
 
 
 class Teacher:
-    """A frozen, fused copy of the teacher that yields maps and raw predictions.
+    """The teacher, frozen and fused, which yields maps and raw predictions.
 
     It is a plain object, so that neither an optimizer, an EMA, DDP, a deepcopy nor a checkpoint ever sees it.
 
     Args:
-        source (Source): The teacher; its own module is left as it is.
+        source (Source): The teacher; a live one is copied, one that was loaded is changed in place.
         layers (Sequence[int]): Layers whose maps are wanted.
         head (bool): Whether raw predictions are wanted; without, the graph is cut after the last layer.
         features (bool): Whether the class head's inner features are wanted, and what follows them.
@@ -44,9 +44,9 @@ class Teacher:
         why: str = "",
         view: View | None = None,
     ):
-        """Copy, fuse, cast and freeze the teacher."""
+        """Fuse, cast and freeze the teacher, or a copy of one that is its owner's."""
         self.layers, self.head, self.dtype, self.view = sorted(set(layers)), head, dtype, view
-        model = source.module if not source.live else deepcopy(source.module)
+        model = source.module if not source.live else copied(source.module)
         model.criterion = None
         fuse(model.float().eval())
         self.features = features

@@ -17,6 +17,7 @@ from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import Tapped, frozen_tails, tap
 from ultralytics.distill.losses.base import detach
 from ultralytics.distill.teacher.foreign import Foreign
+from ultralytics.distill.teacher.given import copied, name_of
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER, RANK
@@ -113,7 +114,7 @@ def require_trainable(config: Config, source: Source) -> None:
     if isinstance(source.module, Foreign):
         raise ValueError(
             f"'distill_online=True' trains an Ultralytics model along, the teacher is a "
-            f"{type(source.module.inner).__name__}; leave 'distill_online' out."
+            f"{name_of(source.module.inner)}; leave 'distill_online' out."
         )
 
 
@@ -128,15 +129,19 @@ def fit(trainer: BaseTrainer, module: nn.Module) -> nn.Module:
         (nn.Module): A model of its own on the trainer's device.
     """
     student = unwrap_model(trainer.model)
-    model = trainer.get_model(cfg=deepcopy(module.yaml), weights=deepcopy(module), verbose=False)
+    model = trainer.get_model(cfg=deepcopy(module.yaml), weights=copied(module), verbose=False)
     model.names, model.args, model.nc = student.names, trainer.args, trainer.data["nc"]
     return model.to(trainer.device)
 
 
 def share_class_weights(student: nn.Module, teacher: OnlineTeacher) -> None:
-    """Give the teacher the weights of the classes (`cls_pw`) that the student has got since it was built."""
+    """Give the teacher the class weights (`cls_pw`) that the student got; its average carries them, as upstream's does.
+
+    To be called once upstream has set them, before the teacher's criterion, which reads them, is built.
+    """
     if getattr(student, "class_weights", None) is not None:
-        vars(teacher.net)["class_weights"] = student.class_weights  # as upstream sets the student's
+        for model in (teacher.net, teacher.ema.ema):
+            vars(model)["class_weights"] = student.class_weights
 
 
 def build_optimizer(trainer: BaseTrainer, teacher: OnlineTeacher) -> torch.optim.Optimizer:

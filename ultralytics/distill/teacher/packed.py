@@ -47,10 +47,10 @@ def pack(model: nn.Module) -> int:
     """
     from ultralytics.nn.modules.conv import Conv
 
-    if not supported(next(model.parameters()).dtype):
-        return 0
     blocks = [m for m in model.modules() if isinstance(m, Conv) and not hasattr(m, "bn")]
     blocks = [m for m in blocks if type(m.act) in ACTIVATIONS and m.conv.padding_mode == "zeros"]
+    if not blocks or not supported(blocks[0].conv.weight.dtype):
+        return 0
     for m in blocks:
         m.forward = Packed(m.conv, ACTIVATIONS[type(m.act)])
     return len(blocks)

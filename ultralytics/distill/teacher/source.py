@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.files import save_whole
-from ultralytics.distill.graph import PROBE
+from ultralytics.distill.blank import PROBE
 from ultralytics.distill.opening import open_model
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.teacher.foreign import Foreign, is_ultralytics, read_module, save_module
+from ultralytics.distill.teacher.given import copied, unpack
 from ultralytics.distill.upstream import load_checkpoint, model_file
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
@@ -26,7 +25,8 @@ class Source:
     """Where the teacher comes from.
 
     Attributes:
-        module (nn.Module | None): The teacher as given or loaded; never changed. None for the student's own average.
+        module (nn.Module | None): The teacher. A live one is its owner's and never changed; one that was loaded becomes
+            the frozen teacher, which is fused, cast and moved in place. None for the student's own average.
         path (Path): Its checkpoint, or where it will be saved.
         save (bool): Whether it still has to be saved there.
         live (bool): Whether the user gave an object, which stays theirs.
@@ -44,11 +44,11 @@ class Source:
 
     def fresh(self) -> nn.Module:
         """Return a copy of the teacher as it was given; its own module may have been changed for speed since."""
-        module = deepcopy(self.module) if self.live else _load(str(self.path))[0]
+        module = copied(self.module) if self.live else _load(str(self.path))[0]
         return module if is_ultralytics(module) else Foreign(module, self.module.probe_size)
 
     def write(self) -> None:
-        """Save a teacher that was given as an object, once, as a checkpoint that upstream loads."""
+        """Save a teacher that was given as an object, once and as it is now, as a checkpoint that upstream loads."""
         if not self.save:
             return
         self.save = False
@@ -56,26 +56,29 @@ class Source:
         if isinstance(self.module, Foreign):
             save_module(self.module.inner, self.path)
             return
-        module = deepcopy(self.module).float()
+        module = copied(self.module).float()
         module.criterion = None
         args = getattr(module, "args", {})
         args = args if isinstance(args, dict) else vars(args)
-        save_whole({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
-        LOGGER.info(f"Distillation: teacher saved to {self.path}, for resume and spawned workers")
+        save_module({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
 
 
 def teachers_of(value: Any) -> list:
-    """Return the teachers that `model_t` names: none, one, or as many as a list holds."""
-    if isinstance(value, str) and not Path(value).exists():
-        return split_list(value)
-    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    """Return the teachers that `model_t` names: none, one, or as many as a list holds; `ema` in any case."""
+    if isinstance(value, (list, tuple)):
+        return [teacher for item in value for teacher in teachers_of(item)]
+    if isinstance(value, (str, Path)):
+        text = str(value)
+        found = [value] if text.strip() and Path(text).exists() else split_list(text)
+        return ["ema" if str(x).lower() == "ema" else x for x in found]
+    return [] if value is None or value is False else [value]
 
 
 def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Source:
     """Find the teacher and load it, before anything is written.
 
     Args:
-        value (Any): `model_t`: a path, a `YOLO`, an `nn.Module`, or the word `ema`.
+        value (Any): `model_t`: a path, a `YOLO`, an `nn.Module`, one of these wrapped, or the word `ema`.
         place (Path): Where an object without a file will be saved.
         size (int | tuple[int, int]): Image size in pixels at which a teacher that is no Ultralytics model is tried.
 
@@ -86,16 +89,12 @@ def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Sou
         FileNotFoundError: If the path does not exist.
         ValueError: If the file holds no model, the value is something else, or the module yields nothing to learn from.
     """
-    from ultralytics.engine.model import Model
-
-    if value == "ema":
+    if isinstance(value, str) and value == "ema":
         return Source(None, Path("ema"))
-    if isinstance(value, (str, Path)):
-        source = Source(*_load(str(value)))
+    module = str(value) if isinstance(value, (str, Path)) else unpack(value)
+    if isinstance(module, str):
+        source = Source(*_load(module))
     else:
-        module = value.model if isinstance(value, Model) else value
-        if not isinstance(module, nn.Module):
-            raise ValueError(f"'model_t={value!r}' is not a path, a YOLO or an nn.Module.")
         file = Path(getattr(module, "pt_path", None) or "teacher.pt")
         if file.is_file() and _equals_file(module, file):
             source = Source(module, file.resolve(), live=True)

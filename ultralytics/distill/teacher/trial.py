@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import torch
 from torch import nn
 
 from ultralytics.distill.graph import head_inputs, probe
+from ultralytics.distill.teacher.given import copied
 
 
 def runs_in(dtype: torch.dtype, model: nn.Module, device: torch.device) -> bool:
@@ -25,10 +24,14 @@ def runs_in(dtype: torch.dtype, model: nn.Module, device: torch.device) -> bool:
         (bool): Whether a forward went through.
     """
     known = all(type(m).__module__.split(".")[0] in {"torch", "ultralytics"} for m in model.modules())
-    if known or dtype == torch.float32:
+    traced = any(isinstance(m, torch.jit.ScriptModule) for m in model.modules())  # holds whoever's code
+    if (known and not traced) or dtype == torch.float32:
         return True
+    if next(model.parameters(), None) is None:  # a frozen trace keeps its numbers to itself
+        return False
+    own = copied(model)
     try:
-        probe(deepcopy(model).to(device, dtype), head_inputs(model))
-    except RuntimeError:
+        probe(own.to(device, dtype), head_inputs(own))
+    except (RuntimeError, ValueError):
         return False
     return True

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ultralytics.distill.blank import input_channels
 from ultralytics.distill.config import Config
-from ultralytics.distill.graph import input_channels
 
 LUMA = (0.299, 0.587, 0.114)  # red, green and blue in gray: ITU-R BT.601, as OpenCV reads images in gray
 

@@ -11,13 +11,19 @@ import torch
 from torch import nn
 
 from ultralytics.distill.align import Align
+from ultralytics.distill.base import TermError
 from ultralytics.distill.config import KINDS, Config, Term
 from ultralytics.distill.graph import Pair, Tapped
 from ultralytics.distill.heads.classes import label_scores, select_classes
 from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.heads.predictions import match_levels
-from ultralytics.distill.spelling import parameters_of
+from ultralytics.distill.spelling import build_spelled, parameters_of
 from ultralytics.distill.terms.settle import settle
+
+NO_ASSIGNER = (
+    "reads which anchors are labelled, and the student's criterion has no label assigner that is called and answers as "
+    "upstream's; give it one as 'assigner', or leave 'distill_alpha' at 1 and 'norm' at conf."
+)
 
 
 def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = None) -> nn.Module:
@@ -43,10 +49,7 @@ def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = No
     if channels is not None:
         defaults["channels_s"], defaults["channels_t"] = channels
     wanted = parameters_of(spelled.cls) or []
-    try:
-        return spelled.cls(**{**{k: v for k, v in defaults.items() if k in wanted}, **spelled.params})
-    except (TypeError, ValueError) as e:
-        raise ValueError(f"'{argument}={spelled.text}' cannot be built: {e}") from e
+    return build_spelled(argument, spelled, **{k: v for k, v in defaults.items() if k in wanted})
 
 
 class MapTerm(nn.Module):
@@ -130,9 +133,21 @@ class ResponseTerm(nn.Module):
                 t = {**t, "head": [b for _, b in pairs], "tail": t["tails"]}
             s, t = select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge)
             if self.needs_targets and "target_scores" not in s:
+                self._require_labels(s, batch)
                 s["target_scores"] = label_scores(s["scores"], self.count, batch, self.index_s)
             values.append(loss(*(read(x) for read, x in zip(self.readers, (s, t))), batch))
         return values
+
+    def _require_labels(self, s: dict[str, Any], batch: dict[str, Any]) -> None:
+        """Raise a TermError where nothing says what the labels of a branch's scores are."""
+        if s["scores"].ndim == 3:
+            raise TermError(f"the distillation term '{self.name}' {NO_ASSIGNER}")
+        key = "cls" if s["scores"].ndim == 2 else "semantic_mask"
+        if key not in batch:
+            raise TermError(
+                f"the distillation term '{self.name}' reads labels, and the batch has no '{key}' but {sorted(batch)}; "
+                f"leave 'distill_alpha' at 1, or give the batch its labels."
+            )
 
 
 def describe(term: Term, loss: nn.Module) -> str:

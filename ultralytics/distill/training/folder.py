@@ -3,8 +3,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ultralytics.distill.upstream import clears_folder
+
+if TYPE_CHECKING:
+    from ultralytics.distill.teacher.source import Source
+    from ultralytics.engine.trainer import BaseTrainer
 
 SIMILARITY = "distill_similarity.csv"  # ours; how alike both models are before the first step and at the end
 # What is written or deleted before the first batch is through. Nothing else is ever touched.
@@ -17,13 +26,14 @@ class Folder:
 
     Args:
         path (Path): The results folder, which may not exist yet, or may hold another run.
+        teachers (Sequence[Path]): Where live teachers will be saved before the first batch.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, teachers: Sequence[Path] = ()):
         """Keep the early files, and which folders are missing."""
-        weights = Path(path) / "weights"
+        weights, early = Path(path) / "weights", (*(Path(path) / name for name in EARLY), *teachers)
         self.missing = [p for p in (weights, *weights.parents) if not p.exists()]  # the deepest first
-        self.held = {p: p.read_bytes() if p.is_file() else None for p in (Path(path) / name for name in EARLY)}
+        self.held = {p: p.read_bytes() if p.is_file() else None for p in early}
 
     def put_back(self) -> None:
         """Make the early files as they were, and remove the folders that were missing where they are empty."""
@@ -35,3 +45,33 @@ class Folder:
         for folder in self.missing:
             with suppress(OSError):  # somebody else's file is in it
                 folder.rmdir()
+
+    def settle(self) -> None:
+        """Let go of the earlier files, once there is a run to keep; a teacher's may be large."""
+        self.held.clear()
+
+
+def require_kept(trainer: BaseTrainer, sources: Sequence[Source]) -> None:
+    """Raise if a run would write over a teacher's file, or delete it with its folder.
+
+    A teacher that an earlier process of the same run saved, `weights/teacher.pt`, is written by none.
+
+    Args:
+        trainer (BaseTrainer): A trainer whose arguments and folders are known.
+        sources (Sequence[Source]): The teachers.
+
+    Raises:
+        ValueError: One sentence that names the argument, the file and what would do.
+    """
+    args, folder, weights = trainer.args, trainer.save_dir.resolve(), trainer.wdir.resolve()
+    own = {"best.pt", "last.pt"} | ({"teacher_last.pt"} if args.distill_online else set())
+    saved = {s.path.resolve() for s in sources if s.save}
+    cleared = clears_folder(trainer)
+    for file in (s.path.resolve() for s in sources if s.module is not None and not s.save):
+        periodic = args.save_period > 0 and re.fullmatch(r"epoch\d+\.pt", file.name)
+        over = file in saved or (file.parent == weights and (file.name in own or periodic))
+        if over or (cleared and folder in file.parents):
+            raise ValueError(
+                f"'model_t={file}' lies where this run {'writes its own weights' if over else 'clears its folder'}; "
+                f"give the run another 'name', leave 'exist_ok' out, or give a copy of the teacher in another place."
+            )

@@ -84,10 +84,18 @@ class Step:
                 always was, since its criterion stays outside the graph.
 
         Returns:
-            loss (torch.Tensor): The student's own loss vector with one entry more for each column.
+            loss (torch.Tensor): The student's own loss vector with one entry more for each column; the sum of them
+                where the student's own is a sum.
             items (dict | torch.Tensor): What is logged, with the columns.
         """
-        vars(self.student).pop("loss", None)
+        self.disarm()
+        task, items, columns = self.compute(batch, preds)
+        factor = batch_factor(self.student, batch)
+        loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * factor])
+        return loss if task.ndim else loss.sum(), join_items(items, columns)
+
+    def compute(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
+        """Return the student's own loss and its items, and apart from them the columns, as means over the batch."""
         distiller, student = self.distiller, self.student
         if distiller.needs_targets and getattr(student, "criterion", None) is None:  # else YOLOE picks by its prompts
             student.criterion = student.init_criterion()
@@ -98,13 +106,12 @@ class Step:
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
         with targets as assigned:
             task, items, seen = self._learn(batch, preds)
-        columns, factor = dict.fromkeys(distiller.columns, task.new_zeros(())), batch_factor(student, batch)
+        columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         if self.weight:
-            columns = self._terms(batch, task.sum(), seen, shown, assigned, factor)
+            columns = self._terms(batch, task.sum(), seen, shown, assigned)
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
-        loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * factor])
-        return (loss if task.ndim else loss.sum()), join_items(items, columns)  # as the loop wants it
+        return task, items, columns
 
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""
@@ -112,17 +119,18 @@ class Step:
 
     def _learn(self, batch: dict[str, Any], preds: Any) -> tuple[torch.Tensor, Any, Tapped]:
         """Return the student's task loss, the items to log and what was seen of its forward."""
-        try:
-            task, items = self.student.loss(batch) if preds is None else self.student.loss(batch, preds)
-        finally:
-            self.watch.close()
-        return task, items, compiled.read(self.student, preds) if self.compiled else self.seen
+        if preds is not None:
+            seen = compiled.read(self.student, preds) if self.compiled else self.seen
+            return *self.student.loss(batch, preds), seen
+        layers = {*self.distiller.layers[0], self.trunk}
+        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen:
+            return *self.student.loss(batch), seen
 
     def _terms(
-        self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict, factor: int
+        self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict
     ) -> dict[str, torch.Tensor]:
         """Return the columns: each kind's terms, checked, balanced and weighted."""
-        distiller = self.distiller
+        distiller, factor = self.distiller, batch_factor(self.student, batch)
         seen.shares = branch_shares(self.student.criterion)
         shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
         seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}  # the distiller is shown what it asked for

@@ -1,0 +1,70 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Arguments that do nothing in this run: said in one warning, before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from ultralytics.distill.config import ARGUMENTS, KINDS, Config
+from ultralytics.distill.spelling import parameters_of
+from ultralytics.distill.values import is_auto, plain
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK
+
+
+def warn_without_teacher(args: SimpleNamespace) -> None:
+    """Warn of what is given for a teacher where there is none.
+
+    Args:
+        args (SimpleNamespace): The trainer's arguments.
+    """
+    asked, model = _given(args, ARGUMENTS), plain(getattr(args, "model_t", None))
+    none = f"'model_t={model}' names no teacher"
+    empty = model is not None and str(model).strip().lower() != "none" and model is not False
+    if asked and RANK in {-1, 0}:
+        verb = "does" if len(asked) == 1 else "do"
+        LOGGER.warning(f"{', '.join(asked)} {verb} nothing without a teacher: {none}, and this is plain training.")
+    elif empty and RANK in {-1, 0}:
+        LOGGER.warning(f"{none}: this is plain training.")
+
+
+def warn_beside_teacher(args: SimpleNamespace, configs: Sequence[Config]) -> None:
+    """Warn of what is given for terms that are not there, and of upstream's arguments that look like ours.
+
+    Args:
+        args (SimpleNamespace): The trainer's arguments.
+        configs (Sequence[Config]): What was read from them, for each teacher.
+    """
+    said = [] if configs[0].module else _without_term(args, [t for c in configs for t in c.terms])
+    if not configs[0].online:
+        said += [f"{x} is for 'distill_online=True'" for x in _given(args, ("dline",))]
+    if args.task != "depth":
+        said += [f"{x} is a depth model's own; did you mean 'dlogit'?" for x in _given(args, ("dlog",))]
+    said += [f"{x} is for 'distill_model'; 'model_t' has 'dfea', 'dlogit' and 'drel'" for x in _given(args, ("dis",))]
+    if said and RANK in {-1, 0}:
+        LOGGER.warning(f"Arguments that do nothing here: {'; '.join(said)}.")
+
+
+def _without_term(args: SimpleNamespace, terms: Sequence) -> list[str]:
+    """Return what is given for terms that none is there for."""
+    said = []
+    for kind, (argument, _, gain) in KINDS.items():
+        if not any(t.kind == kind for t in terms) and getattr(args, gain) != 0:
+            said += [f"{x} has no term in '{argument}={getattr(args, argument)}'" for x in _given(args, (gain,))]
+    if all(t.kind == "logit" for t in terms):
+        said += [f"{x} is for feature and relation terms" for x in _given(args, ("distill_layers",))]
+    for name in ("tau", "alpha"):
+        if not any(name in (parameters_of(t.spelled.cls) or ()) for t in terms):
+            said += [f"{x} reaches none of the terms" for x in _given(args, (f"distill_{name}",))]
+    return said
+
+
+def _given(args: SimpleNamespace, names: Sequence[str]) -> list[str]:
+    """Return as `'name=value'` the arguments that are not at their defaults."""
+    found = []
+    for name in names:
+        default = DEFAULT_CFG_DICT.get(name)
+        value = plain(getattr(args, name, default))
+        if value != default and not (is_auto(value) and is_auto(default)):
+            found.append(f"'{name}={value}'")
+    return found
