@@ -2,8 +2,8 @@
 """Builds the distribution `ultralytics` from the pinned upstream wheel, our patches, and our own package.
 
 What upstream says about itself (requirements, extras, console scripts, supported Python) is read from its wheel, so
-that a new pin brings its own and nothing here repeats it. The environment variable DISTILL_UPSTREAM chooses another of
-the supported upstream lines, by its version.
+that a new pin brings its own and nothing here repeats it. The environment variable DISTILL_UPSTREAM chooses another
+release, one whose sha256 stands in patches/upstream.toml.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from setuptools import setup
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from patching import PACKAGE, PatchError, Repo, tree
-from patching.pin import choose_line, read_pin
+from patching.series import read_pin
 from patching.wheel import obtain, read_wheel
 
 ROOT = Path(__file__).resolve().parent
@@ -63,18 +63,17 @@ def list_files(upstream: dict[str, bytes], repo: Repo) -> tuple[list[str], list[
 
     Only the wheel's files and our own package count: what else lies in the folder is somebody's work in progress.
     """
-    ours = (path for path in repo.overlay.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    paths = sorted({*upstream, *(path.relative_to(repo.root).as_posix() for path in ours)})
+    paths = sorted({*upstream, *repo.overlay_files()})
     packages = sorted({path.rpartition("/")[0].replace("/", ".") for path in paths if path.endswith(".py")})
     return packages, [glob.escape(path[len(PACKAGE) + 1 :]) for path in paths if not path.endswith(".py")]
 
 
 def main() -> None:
     """Make sure that the tree is unpacked and patched, then build from it."""
-    repo = choose_line(ROOT, os.environ.get("DISTILL_UPSTREAM"))
-    pin = read_pin(repo.patches / "upstream.toml")
-    tree.apply(repo, ROOT)
-    upstream, info = read_wheel(obtain(repo, pin))
+    repo, version = Repo(ROOT), os.environ.get("DISTILL_UPSTREAM", "")
+    pin = read_pin(repo)
+    tree.apply(repo, version)
+    upstream, info = read_wheel(obtain(repo, pin, version))
     facts = message_from_string(info["METADATA"].decode())
     requires, extras = split_requirements(facts)
     packages, data = list_files(upstream, repo)
@@ -85,7 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="build-") as scratch:
         setup(
             name=PACKAGE,
-            version=pin.local_version,
+            version=f"{version or pin.version}+distill.{pin.distill}",
             description=facts["Summary"],
             long_description=readme.read_text(encoding="utf-8") if readme.is_file() else "",
             long_description_content_type="text/markdown",

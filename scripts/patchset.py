@@ -1,10 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Carries our patches: over the pinned upstream, into trees of one's own, and on to other releases.
-
-Usage:
-    python scripts/patchset.py status
-    python scripts/patchset.py COMMAND --help
-"""
+"""Puts our patches into a tree of Ultralytics, takes them out, and keeps them: `patchset.py COMMAND --help`."""
 
 from __future__ import annotations
 
@@ -15,161 +10,68 @@ from pathlib import Path
 
 from patching import PatchError, Repo, target, tree
 from patching.check import check
-from patching.drift import drift
-from patching.drop import drop
-from patching.pin import choose_line, find_lines, read_pin
-from patching.port import make_port, report, require_release, try_out, write
-from patching.refresh import parse_pick, refresh
+from patching.refresh import refresh
 from patching.release import release
-from patching.status import status, target_status
-from patching.target import nearest_line
-from patching.wheel import obtain
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = {
-    "fetch": "get the pinned wheel, check its sha256, and unpack the upstream files that are missing",
-    "apply": "apply the whole series, all of it or nothing: strictly to this repository's tree, by merge to yours",
-    "revert": "take the series out of a tree again, byte for byte",
-    "status": "say whether a tree is clean, applied, partly, drifted, foreign or empty, patch by patch",
-    "check": "hold the series against the patch rules; needs no download and no installed package",
-    "refresh": "turn edits of upstream files in this repository's tree into the patches they belong to",
-    "drop": "take one patch out of the series, and move the later ones' hunks accordingly",
-    "port": "try the series on another release, strictly, then by merge, and run the smoke test on the result",
-    "drift": "port to each of several releases, and draw a table and a picture",
-    "release": "raise our number, close the changelog's open part, and build the wheel into dist/",
+COMMANDS = {  # what it does, and an example
+    "apply": ("put the series into a tree, all of it or nothing", "--target ~/my-ultralytics --without join-launcher"),
+    "revert": ("take the series out of a tree again, byte for byte", "--target ~/my-ultralytics"),
+    "status": ("say how a tree stands, patch by patch", "--target ~/my-ultralytics"),
+    "check": ("hold the series against the patch rules; needs no download", ""),
+    "refresh": ("write the diffs of the patches as their changes make them, for the pin or a new one", "--to newest"),
+    "release": ("raise our number, close the changelog's open part, and build the wheel into dist/", ""),
 }
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    made = {name: commands.add_parser(name, help=text, description=f"{text}.") for name, text in COMMANDS.items()}
-    for name in made:
-        made[name].add_argument(
-            "--upstream",
-            default=os.environ.get("DISTILL_UPSTREAM"),
-            metavar="VERSION",
-            help="which of the supported upstream lines (default: $DISTILL_UPSTREAM, else the pin; check: all of them)",
-        )
+    made = {}
+    for name, (text, example) in COMMANDS.items():
+        shown = f"example: python scripts/patchset.py {name} {example}".rstrip()
+        made[name] = commands.add_parser(name, help=f"{text}; {shown}", description=f"{text}.", epilog=shown)
     for name in ("apply", "revert", "status"):
         made[name].add_argument(
-            "--target",
-            type=Path,
-            metavar="DIR",
-            help="a checkout of your own, whatever its version and edits (default: this repository's tree)",
+            "--target", type=Path, metavar="DIR", help="a checkout of your own (default: this repository's tree)"
         )
-    for name in ("fetch", "apply"):
-        made[name].add_argument(
-            "--wheel",
-            type=Path,
-            metavar="FILE",
-            help="take this local wheel, its sha256 checked, instead of a download",
-        )
-    made["refresh"].add_argument(
-        "--patch",
-        metavar="NAME",
-        help="patch that takes the edits near no other patch; a new name makes a new patch at the end of the series",
-    )
-    made["refresh"].add_argument(
-        "--file",
-        action="append",
-        default=[],
-        metavar="PATH[:FIRST[-LAST]]",
-        help="with --patch: take only the edits in this file, or in these of its present lines; may be repeated",
-    )
-    made["port"].add_argument("version", metavar="VERSION", help="the release, or newest")
-    made["port"].add_argument("--write", action="store_true", help="make the ported series the series, and it the pin")
-    made["drift"].add_argument("version", nargs="+", metavar="VERSION", help="the releases; newest may be among them")
-    made["drift"].add_argument(
-        "--out", type=Path, default=ROOT / "docs/results", metavar="DIR", help="where drift.md and drift.png go"
-    )
-    made["drop"].add_argument("patch", metavar="NAME", help="file name of the patch")
-    for name in ("apply", "revert"):
-        made[name].add_argument("--dry-run", action="store_true", help="with --target: say what would go where")
-    made["refresh"].add_argument("--dry-run", action="store_true", help="say which edit goes where, write nothing")
+    add = made["apply"].add_argument
+    add("--without", action="append", default=[], metavar="NAME", help="with --target: leave an optional patch out")
+    add("--print", action="store_true", dest="show", help="with --target: show every line and its place, write nothing")
+    add("--wheel", type=Path, metavar="FILE", help="this repository's tree: take this wheel in place of a download")
+    add("--upstream", default="", metavar="VERSION", help="this repository's tree: another release than the pinned one")
+    for name in ("apply", "refresh"):
+        made[name].add_argument("--no-try", action="store_true", help="do not train two steps in the result first")
+    made["refresh"].add_argument("--to", default="", metavar="VERSION", help="make this release the pin; or newest")
+    made["refresh"].add_argument("--dry-run", action="store_true", help="only say whether it fits and trains")
     return parser
 
 
 def run(args: argparse.Namespace, repo: Repo) -> int:
-    """Carry out one command.
-
-    Args:
-        args (argparse.Namespace): The parsed command line.
-        repo (Repo): The patch repository.
-
-    Returns:
-        (int): Exit code.
-    """
-    if getattr(args, "wheel", None):
-        obtain(repo, read_pin(repo.patches / "upstream.toml"), args.wheel)
-    if args.command == "fetch":
-        tree.unpack(repo, repo.root)
+    """Carry out one command; return the exit code."""
+    theirs = getattr(args, "target", None)
+    theirs = theirs if theirs and theirs.resolve() != repo.root else None
+    if args.command == "apply" and theirs:
+        target.apply(repo, theirs, tuple(args.without), not args.no_try, show=args.show)
     elif args.command == "apply":
-        require_target(args)
-        tree.apply(repo, repo.root)
+        if args.without or args.show:
+            raise PatchError("--without and --print go with --target DIR: this repository's tree has the whole series.")
+        tree.apply(repo, args.upstream, args.wheel)
     elif args.command == "revert":
-        require_target(args)
-        tree.revert(repo, repo.root)
-    elif args.command == "refresh":
-        refresh(repo, args.patch, tuple(parse_pick(text) for text in args.file), write=not args.dry_run)
-    elif args.command == "drop":
-        drop(repo, args.patch)
-    elif args.command == "port":
-        return run_port(args, repo)
-    elif args.command == "drift":
-        drift(repo, [require_release(version) for version in args.version], args.out)
-    elif args.command == "release":
-        release(repo.root)
+        target.revert(repo, theirs) if theirs else tree.revert(repo)
     elif args.command == "status":
-        show_status(*status(repo, repo.root))
+        word, lines = target.status(repo, theirs) if theirs else tree.status(repo)
+        print(word, *(f"  {line}" for line in lines), sep="\n")
+    elif args.command == "refresh":
+        refresh(repo, args.to, not args.dry_run, not args.no_try)
+    elif args.command == "release":
+        release(repo)
     else:
-        return run_check(list(find_lines(ROOT).values()) if args.upstream is None else [repo])
-    return 0
-
-
-def run_port(args: argparse.Namespace, repo: Repo) -> int:
-    """Port the series to another release; return 0 when no hand is needed."""
-    port = make_port(repo, require_release(args.version))
-    report(port)
-    if port.needs_a_hand or not try_out(port):
-        print(f"a hand is needed for {port.pin.version}: see docs/maintaining.md")
-        return 1
-    if args.write:
-        write(port)
-    return 0
-
-
-def require_target(args: argparse.Namespace) -> None:
-    """Refuse `--dry-run` on our own tree, where `status` tells the same."""
-    if args.dry_run:
-        raise PatchError("--dry-run goes with --target DIR: for this repository's own tree use `status`.")
-
-
-def run_target(args: argparse.Namespace, repo: Repo) -> int:
-    """Carry out one command on a user's own tree; return the exit code."""
-    if args.command == "apply":
-        target.apply(repo, args.target, write=not args.dry_run)
-    elif args.command == "revert":
-        target.revert(repo, args.target, write=not args.dry_run)
-    else:
-        show_status(*target_status(repo, args.target))
-    return 0
-
-
-def show_status(word: str, lines: list[str]) -> None:
-    """Print how a tree stands."""
-    print(word, *(f"  {line}" for line in lines), sep="\n")
-
-
-def run_check(repos: list[Repo]) -> int:
-    """Print what the static check finds in each line's series; return the exit code."""
-    failed = False
-    for repo in repos:
         failures, summary = check(repo)
-        print(*(f"error: {failure}" for failure in failures), f"{repo.folder}: {summary}", sep="\n")
-        failed = failed or bool(failures)
-    return int(failed)
+        print(*(f"error: {failure}" for failure in failures), summary, sep="\n")
+        return int(bool(failures))
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -182,13 +84,8 @@ def main(argv: list[str] | None = None) -> int:
         (int): Exit code.
     """
     args = make_parser().parse_args(argv)
-    theirs = getattr(args, "target", None)
     try:
-        if theirs and theirs.resolve() != ROOT:
-            repo = choose_line(ROOT, args.upstream) if args.upstream else nearest_line(ROOT, theirs)
-            code = run_target(args, repo)
-        else:
-            code = run(args, choose_line(ROOT, args.upstream))
+        code = run(args, Repo(ROOT))
         sys.stdout.flush()
         return code
     except PatchError as error:

@@ -22,8 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from patching import PatchError
-from patching.pin import choose_line
+from patching import PatchError, Repo
 from suite.difference import differing, explain, reasons, table
 from suite.sides import SIDES, Outcome, prepare, run_tests
 
@@ -49,7 +48,7 @@ def run_both(sides: dict[str, Path], file: str, limit: int, chosen: list[str]) -
 
 def compare(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Outcome]]:
     """Run all files on both sides, file by file; return what became of the tests of each side."""
-    repo = choose_line(ROOT)
+    repo = Repo(ROOT)
     sides = {name: prepare(repo, folder, name) for name in SIDES}
     runs: dict[str, dict[str, Outcome]] = {name: {} for name in SIDES}
     chosen = ["-k", options.keyword] if options.keyword else []

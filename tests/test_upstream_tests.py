@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patching.pin import choose_line
+from patching import Repo
 from suite import data, sdist, sides
 from suite.difference import differing, explain, reasons, table
 from suite.sides import Outcome
@@ -58,7 +58,7 @@ def test_every_end_is_read(tmp_path):
 
 def test_only_the_patched_side_has_ours(tmp_path):
     """Both sides are the pinned upstream; our package and the patches are in one of them."""
-    repo = choose_line(Path(__file__).resolve().parent.parent)
+    repo = Repo(Path(__file__).resolve().parent.parent)
     for name in sides.SIDES:
         sides.lay_tree(repo, tmp_path / name, patched=name == "patched")
     found = {name: tmp_path / name / "ultralytics" for name in sides.SIDES}

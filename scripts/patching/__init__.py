@@ -1,13 +1,10 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""The patch set: a pinned upstream wheel, a short series of patches, and the tree that they make.
+"""The patch set: a pinned upstream wheel, a short series of patches, and the trees that it goes into.
 
-`pin` reads the pin, `wheel` gets and reads the upstream wheel, `diff` parses unified diffs, `place` puts them on a file
-and makes them, `series` reads patch files, `check` holds them against the rules, `swap` writes all or nothing, `tree`
-applies and reverts here, `target` in a tree of somebody's own, where `ends` keeps line ends, `store` what stood there
-and `record` what was written; `status` reports on both. `merge` is the three-way merge by which `carry` takes the
-series to other versions, for `target` and for `port`; `drift` ports to many releases. `owners` and `refresh` turn edits
-back into patches, `drop` takes one out, `release` numbers and builds.
-Standard library only, but for `drift`'s picture, so that `check` runs anywhere, and one strictness holds for all.
+`series` reads the pin and the patch files, `anchor` finds the place of each change in a file and makes it, `plan` does
+so for a whole tree. `check` holds the series against the rules, `refresh` writes its diffs, `release` numbers and
+builds. `wheel` gets and reads upstream's wheels, `tree` keeps the repository's own tree, `target` a user's, `alive`
+trains in it, and `swap` writes many files or none. Standard library only: `setup.py` and a user's bare Python run it.
 """
 
 from __future__ import annotations
@@ -25,32 +22,44 @@ class PatchError(Exception):
 
 @dataclass(frozen=True)
 class Repo:
-    """Where a patch repository keeps its parts, as one upstream line sees it.
+    """Where a patch repository keeps its parts.
 
     Attributes:
         root (Path): Folder that holds `patches/` and our own package.
-        line (str): Version of a second upstream line, whose series stands in `patches/<version>/`; empty for the pin.
     """
 
     root: Path
-    line: str = ""
 
     @property
     def patches(self) -> Path:
         """(Path): Folder of the pin, the series and the patch files."""
-        return self.root / self.folder
-
-    @property
-    def folder(self) -> str:
-        """(str): The same, from the root."""
-        return f"patches/{self.line}" if self.line else "patches"
+        return self.root / "patches"
 
     @property
     def cache(self) -> Path:
         """(Path): Git-ignored folder of downloaded wheels."""
         return self.root / ".upstream"
 
-    @property
-    def overlay(self) -> Path:
-        """(Path): Our own package."""
-        return self.root / OVERLAY
+    def overlay_files(self) -> dict[str, bytes]:
+        """Return the files of our own package by path."""
+        found = (p for p in sorted((self.root / OVERLAY).rglob("*")) if p.is_file() and "__pycache__" not in p.parts)
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in found}
+
+
+def safe_path(path: str, where: str) -> str:
+    """Refuse a path that could leave upstream's package or reach into ours.
+
+    Args:
+        path (str): Path as a patch or a wheel gives it.
+        where (str): Who gives it, for the message.
+
+    Returns:
+        (str): The same path.
+    """
+    parts = path.split("/")
+    bad = "\\" in path or ":" in path or "\0" in path or any(part in ("", ".", "..") for part in parts)
+    if bad or parts[0] != PACKAGE or len(parts) < 2:
+        raise PatchError(f"{where} names {path!r}: only plain paths inside {PACKAGE}/ are allowed.")
+    if f"{path.lower()}/".startswith(f"{OVERLAY}/"):  # the same folder where names have no case
+        raise PatchError(f"{where} names {path!r}: {OVERLAY}/ is our own package, change it directly.")
+    return path

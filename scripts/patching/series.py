@@ -1,39 +1,96 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""The series: which patches there are, in which order, and what each says about itself.
+"""The pin and the series: which release they are for, which patches there are, and what each says about itself.
 
-A patch file is a header of `Field: value` lines (a value goes on in indented lines), an empty line, and unified diffs.
-The `Touches:` lines are the header's last, since `patchset.py refresh` writes them.
+A patch file is a header of `Field: value` lines (a value goes on in indented lines), its changes, and the diff that
+these make of the pinned files. `refresh` writes the `Touches:` lines, which end the header, and the diff. A change is
+
+    In PATH[, FUNCTION[ or FUNCTION]][, if there]
+    [If: PATTERN | Unless: PATTERN]
+    First | Before: PATTERN | After: PATTERN | Replace: PATTERN
+        the lines
+    [Or: First | ...]
+        the lines there
+
+A pattern is a regular expression for the start of one line, its indentation aside. A function is named as in
+`BaseTrainer.save_model`; with several, the line may be in any of them.
 """
 
 from __future__ import annotations
 
+import configparser
+import json
 import re
 from dataclasses import dataclass
 
-from . import PatchError, Repo
-from .diff import FileDiff, parse_diffs, split_lines
-from .place import changes, splice
+from . import PACKAGE, PatchError, Repo, safe_path
 
-TODO = "TODO"
 FIELDS = {
     "Subject": "what the patch does, in a few words",
     "Why": "why upstream's file has to change",
     "No-other-way": "why no subclass, callback or hook can do it",
     "Forwarded": "a link to where it was offered upstream, or not-needed and the reason",
     "Drop-when": "what upstream has to change before this patch can go",
+    "Needed": "required, or optional: and what is lost without it",
 }
-NAME = re.compile(r"[a-z]+(-[a-z]+)+\.patch")
-TOUCHES = re.compile(r"(\S+) sha256=([0-9a-f]{64})")
+KINDS = ("First", "Before", "After", "Replace")
 SERIES = "series"
+# The file is flat TOML: `tomllib` exists from Python 3.11 only, and upstream supports 3.8. In this subset every value
+# is also JSON, so the standard library's INI reader is enough; a test holds it against `tomllib`.
+PIN = """# The only place where the upstream version stands; every script reads it.
+[upstream]
+version = {version}
+sha256 = {sha256}
+# The number in our own version, VERSION+distill.N; raise it with each release.
+distill = {distill}
+
+# sha256 of the wheels of other releases that `DISTILL_UPSTREAM` may name: those in the table of docs/versions.md.
+[wheels]
+"""
 
 
 @dataclass(frozen=True)
-class Field:
-    """One header field: its name, its value, and the line where it starts."""
+class Pin:
+    """One upstream release, our number on top of it, and the hashes of other releases' wheels."""
 
-    name: str
-    value: str
-    line: int
+    version: str
+    sha256: str
+    distill: int
+    wheels: dict[str, str]
+
+    def text(self) -> str:
+        """Return the text of `upstream.toml`."""
+        fields = {name: json.dumps(getattr(self, name)) for name in ("version", "sha256", "distill")}
+        return PIN.format(**fields) + "".join(f"{json.dumps(k)} = {json.dumps(v)}\n" for k, v in self.wheels.items())
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a change may go, and its lines there; one without a pattern is a function's start."""
+
+    kind: str
+    pattern: re.Pattern[str] | None
+    code: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change: a file, the functions that may hold it (none: outside them), its places; the first that fits counts.
+
+    Attributes:
+        path (str): The file.
+        functions (tuple[str, ...]): Qualified names.
+        if_there (bool): Whether nothing is to be done where the file or the function is not there.
+        only_if (re.Pattern | None): Nothing is to be done where no line of the functions starts like this.
+        unless (re.Pattern | None): Nothing is to be done where one does.
+        places (tuple[Place, ...]): The alternatives.
+    """
+
+    path: str
+    functions: tuple[str, ...]
+    if_there: bool
+    only_if: re.Pattern[str] | None
+    unless: re.Pattern[str] | None
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
@@ -42,15 +99,19 @@ class Patch:
 
     Attributes:
         name (str): File name.
-        header (bytes): Header as it stands, without the `Touches:` lines.
-        fields (tuple[Field, ...]): The header's fields, `Touches` included.
-        diffs (tuple[FileDiff, ...]): One entry a file.
+        head (str): Header without the `Touches:` lines.
+        body (str): The changes as they stand.
+        diff (str): The diff against the pin.
+        fields (tuple): Name, value and line of each field, `Touches` included.
+        changes (tuple[Change, ...]): The changes.
     """
 
     name: str
-    header: bytes
-    fields: tuple[Field, ...]
-    diffs: tuple[FileDiff, ...]
+    head: str
+    body: str
+    diff: str
+    fields: tuple[tuple[str, str, int], ...]
+    changes: tuple[Change, ...]
 
     @property
     def title(self) -> str:
@@ -58,87 +119,123 @@ class Patch:
         return self.name[: -len(".patch")]
 
     @property
-    def changed(self) -> int:
-        """(int): Added plus removed lines."""
-        return sum(diff.changed for diff in self.diffs)
+    def lost(self) -> str:
+        """(str): What is lost without an optional patch; empty for a required one."""
+        value = next((value for name, value, _ in self.fields if name == "Needed"), "")
+        return value.partition("optional:")[2].strip()
 
-    def diff_of(self, path: str) -> FileDiff | None:
-        """Return what the patch does to a file, None where it leaves it alone."""
-        return next((diff for diff in self.diffs if diff.path == path), None)
+    @property
+    def touches(self) -> list[tuple[str, str]]:
+        """(list): File and hash of each `Touches:` line."""
+        parts = (value.partition(" sha256=") for name, value, _ in self.fields if name == "Touches")
+        return [(path, digest) for path, _, digest in parts]
+
+    @property
+    def changed(self) -> int:
+        """(int): Lines that the diff adds and removes."""
+        return sum(x[:1] in "+-" and x[:4] not in ("--- ", "+++ ") for x in self.diff.splitlines())
+
+    def text(self, touches: dict[str, str], diff: str) -> str:
+        """Return the file's text with other `Touches:` lines, hash by path, and another diff."""
+        lines = "".join(f"Touches: {path} sha256={digest}\n" for path, digest in touches.items())
+        return f"{self.head}{lines}\n{self.body}" + (f"\n{diff}" if diff else "")
 
 
 def parse_patch(data: bytes, name: str) -> Patch:
     """Parse a patch file.
 
-    Args:
-        data (bytes): Content of the file.
-        name (str): Its name.
-
-    Returns:
-        (Patch): The patch; its header's content is not judged here.
-
     Raises:
-        PatchError: If the file is not a header followed by well-formed diffs.
+        PatchError: If the file is not a header followed by changes and perhaps a diff; what it says is not judged here.
     """
-    if not data:
-        raise PatchError(f"{name} is empty: remove the file and its line in the series.")
-    if b"\r" in data:
-        line = data[: data.index(b"\r")].count(b"\n") + 1
-        raise PatchError(f"{name}:{line} has a carriage return: patches have LF line ends (see .gitattributes).")
-    if not data.endswith(b"\n"):
-        raise PatchError(f"{name}:{len(split_lines(data))} breaks off: the last line has no line end.")
-    lines = split_lines(data)
-    body = next((i for i, line in enumerate(lines) if line.startswith(b"--- ")), len(lines))
-    fields = _parse_header(lines[:body], name)
-    first = next((field.line for field in fields if field.name == "Touches"), body + 1)
-    if any(field.name != "Touches" and field.line > first for field in fields):
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise PatchError(f"{name} is not UTF-8.") from error
+    if "\r" in text or not text.endswith("\n"):
+        raise PatchError(f"{name} has a carriage return or breaks off: patches have LF line ends (see .gitattributes).")
+    lines = text.split("\n")[:-1]
+    end = lines.index("") if "" in lines else len(lines)
+    body = next((i for i in range(end, len(lines)) if lines[i].startswith("--- ")), len(lines))
+    fields = _parse_header(lines[:end], name)
+    first = next((line for field, _, line in fields if field == "Touches"), end + 1)
+    if any(field != "Touches" and line > first for field, _, line in fields):
         raise PatchError(f"{name}:{first} has Touches before other fields: the Touches lines are the header's last.")
-    header = b"".join(lines[: first - 1])
-    diffs = parse_diffs(lines[body:], name, body + 1)
-    if not diffs:
-        raise PatchError(f"{name} changes nothing: remove the file and its line in the series.")
-    return Patch(name, header, tuple(fields), tuple(diffs))
+    changes = _parse_changes(lines[end + 1 : body], name, end + 2)
+    kept = "\n".join(lines[end + 1 : body]).strip("\n") + "\n"
+    diff = "".join(f"{line}\n" for line in lines[body:])
+    return Patch(name, "".join(f"{x}\n" for x in lines[: first - 1]), kept, diff, tuple(fields), tuple(changes))
 
 
-def _parse_header(lines: list[bytes], name: str) -> list[Field]:
-    """Read the fields; continuation lines are indented, an empty line ends the header."""
-    fields: list[Field] = []
-    for number, raw in enumerate(lines, 1):
-        try:
-            line = raw.decode().rstrip("\n")
-        except UnicodeDecodeError as error:
-            raise PatchError(f"{name}:{number} is not UTF-8.") from error
+def _parse_header(lines: list[str], name: str) -> list[tuple[str, str, int]]:
+    """Read the fields; continuation lines are indented."""
+    fields: list[tuple[str, str, int]] = []
+    for number, line in enumerate(lines, 1):
         match = re.fullmatch(r"([A-Z][A-Za-z-]*): *(.*)", line)
         if match:
-            fields.append(Field(match[1], match[2].strip(), number))
-        elif line.startswith(" ") and line.strip() and fields:
-            last = fields.pop()
-            fields.append(Field(last.name, f"{last.value} {line.strip()}".strip(), last.line))
-        elif line or number != len(lines):
+            fields.append((match[1], match[2].strip(), number))
+        elif line.startswith(" ") and fields:
+            field, value, at = fields.pop()
+            fields.append((field, f"{value} {line.strip()}".strip(), at))
+        else:
             raise PatchError(f"{name}:{number} has {line[:80]!r}: a header line is `Field: value`, or indented.")
-    if not fields:
-        raise PatchError(f"{name}:1 has no header: it needs {', '.join(FIELDS)} and Touches.")
     return fields
 
 
-def patch_bytes(header: bytes, touches: dict[str, str], diffs: bytes) -> bytes:
-    """Put a patch file together.
+def _parse_changes(lines: list[str], name: str, first: int) -> list[Change]:
+    """Read the changes."""
+    changes: list[Change] = []
+    at = 0
+    while at < len(lines):
+        if not lines[at]:
+            at += 1
+            continue
+        where = f"{name}:{first + at}"
+        match = re.fullmatch(r"In ([^,\s]+)(?:, (?!if there)([\w. ]+))?(, if there)?", lines[at])
+        if not match:
+            raise PatchError(f"{where} has {lines[at][:80]!r}: a change starts with `In PATH, FUNCTION`.")
+        path, functions = safe_path(match[1], where), tuple(match[2].split(" or ")) if match[2] else ()
+        places: list[Place] = []
+        asked: dict[str, re.Pattern[str] | None] = {"If": None, "Unless": None}
+        at += 1
+        while at < len(lines) and lines[at].startswith(("If: ", "Unless: ")):
+            word, _, pattern = lines[at].partition(": ")
+            asked[word], at = _pattern(pattern, f"{name}:{first + at}"), at + 1
+        while at < len(lines) and lines[at] and not lines[at].startswith("In "):
+            place, at = _parse_place(lines, at, name, first, bool(places))
+            places.append(place)
+        if not places or (not functions and any(p.kind == "First" for p in places)):
+            raise PatchError(f"{where} has no place, or First without a function: it needs one of {', '.join(KINDS)}.")
+        changes.append(Change(path, functions, bool(match[3]), asked["If"], asked["Unless"], tuple(places)))
+    if not changes:
+        raise PatchError(f"{name} changes nothing: remove the file and its line in the series.")
+    return changes
 
-    Args:
-        header (bytes): Header without its `Touches:` lines.
-        touches (dict[str, str]): Pristine hash of each file.
-        diffs (bytes): The diffs.
 
-    Returns:
-        (bytes): Content of the patch file.
-    """
-    lines = "".join(f"Touches: {path} sha256={digest}\n" for path, digest in touches.items())
-    return header + lines.encode() + b"\n" + diffs
+def _parse_place(lines: list[str], at: int, name: str, first: int, again: bool) -> tuple[Place, int]:
+    """Read one place with its lines; return it and the index of the line after it."""
+    where, line = f"{name}:{first + at}", lines[at]
+    match = re.fullmatch(r"(Or: )?(First|(Before|After|Replace): (.+))", line)
+    if not match or bool(match[1]) != again:
+        raise PatchError(
+            f"{where} has {line[:80]!r}: expected {', '.join(KINDS)}, from the second place on after `Or: `."
+        )
+    code, at = [], at + 1
+    while at < len(lines) and (lines[at].startswith("    ") or not lines[at]):
+        code.append(lines[at][4:])
+        at += 1
+    while code and not code[-1]:
+        code.pop()
+    if not code:
+        raise PatchError(f"{where} has no lines: they follow, indented by four blanks.")
+    return Place(match[3] or "First", _pattern(match[4], where) if match[4] else None, tuple(code)), at
 
 
-def header_template() -> bytes:
-    """Return the header of a new patch, to be filled in; `check` refuses it before that."""
-    return "".join(f"{field}: {TODO} {meaning}\n" for field, meaning in FIELDS.items()).encode()
+def _pattern(text: str, where: str) -> re.Pattern[str]:
+    """Compile a pattern."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise PatchError(f"{where} has {text!r}: that is no regular expression ({error}).") from error
 
 
 def read_names(repo: Repo) -> list[str]:
@@ -146,49 +243,45 @@ def read_names(repo: Repo) -> list[str]:
     path = repo.patches / SERIES
     if not path.is_file():
         raise PatchError(f"{path} is missing: it lists the patch files in order, one a line.")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise PatchError(f"{path} is not UTF-8: it lists the patch files in order, one a line.") from error
-    return [line.strip() for line in lines if line.strip()]
-
-
-def read_patch(repo: Repo, name: str) -> Patch:
-    """Read one patch of the series."""
-    path = repo.patches / name
-    present = {found.name for found in repo.patches.iterdir()}  # the system is never asked for a name as given
-    if name not in present or path.is_symlink() or not path.is_file():
-        raise PatchError(f"{SERIES} lists {name!r}: there is no such file in {repo.patches}.")
-    return parse_patch(path.read_bytes(), name)
+    return [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
 
 
 def read_series(repo: Repo) -> list[Patch]:
     """Read every patch of the series, in order."""
-    return [read_patch(repo, name) for name in read_names(repo)]
-
-
-def stages(patches: list[Patch], path: str, pristine: bytes) -> list[bytes]:
-    """Return a file's content before the first patch and after each one.
-
-    Args:
-        patches (list[Patch]): The series.
-        path (str): Path of the file.
-        pristine (bytes): Upstream's content.
-
-    Returns:
-        (list[bytes]): One more than there are patches; one that leaves the file alone repeats the content.
-    """
-    contents = [pristine]
-    for patch in patches:
-        diff = patch.diff_of(path)
-        if diff:
-            lines = split_lines(contents[-1])
-            contents.append(b"".join(splice(lines, changes(diff, lines))))
-        else:
-            contents.append(contents[-1])
-    return contents
+    present = {path.name for path in repo.patches.iterdir() if path.is_file() and not path.is_symlink()}
+    names = read_names(repo)
+    for name in names:  # the system is never asked for a name as given
+        if name not in present:
+            raise PatchError(f"{SERIES} lists {name!r}: there is no such file in {repo.patches}.")
+    return [parse_patch((repo.patches / name).read_bytes(), name) for name in names]
 
 
 def touched(patches: list[Patch]) -> list[str]:
-    """Return every path that the series touches, sorted."""
-    return sorted({diff.path for patch in patches for diff in patch.diffs})
+    """Return every path that the series may change, sorted."""
+    return sorted({change.path for patch in patches for change in patch.changes})
+
+
+def read_pin(repo: Repo) -> Pin:
+    """Read `upstream.toml`.
+
+    Raises:
+        PatchError: If the file is missing, or a value is missing or malformed.
+    """
+    path = repo.patches / "upstream.toml"
+    parser = configparser.ConfigParser(delimiters=("=",), comment_prefixes=("#",), interpolation=None)
+    parser.optionxform = str  # type: ignore[method-assign, assignment]  # as configparser's documentation has it
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        upstream = {key: json.loads(value) for key, value in parser["upstream"].items()}
+        pin = Pin(**upstream, wheels={json.loads(k): json.loads(v) for k, v in parser["wheels"].items()})
+    except FileNotFoundError as error:
+        raise PatchError(f"{path} is missing: this folder is not a patch repository.") from error
+    except (configparser.Error, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise PatchError(f"{path} cannot be read ({reason}): it needs [upstream] and [wheels] as flat TOML.") from error
+    for version, digest in {pin.version: pin.sha256, **pin.wheels}.items():
+        if not re.fullmatch(r"\d[\w.]*", str(version)) or not re.fullmatch("[0-9a-f]{64}", str(digest)):
+            raise PatchError(f"{path}: {version!r} = {digest!r} is no release of {PACKAGE} with its sha256.")
+    if not (isinstance(pin.distill, int) and pin.distill > 0):
+        raise PatchError(f"{path}: distill has {pin.distill!r}: it must be an integer from 1 up.")
+    return pin

@@ -1,62 +1,36 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Writes several files or none: all is laid beside its place first, then swapped in, and undone on any failure."""
+"""Writes several files or none, even when killed in the middle.
+
+All new files and copies of the old ones are laid into one folder first, and a plan beside them; then they are swapped
+in, and last the folder goes. While it is there the swap is not over: the next one undoes it first.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import PatchError
 
-NEW, OLD = ".patchset-new", ".patchset-old"
+WORK = ".patchset-work"  # beside the package, so on the same disk
 
 
-def swap(root: Path, contents: dict[str, bytes | None]) -> None:
-    """Write, replace and remove files below a folder, all of them or none.
+def sha256(data: bytes) -> str:
+    """Return the hash of some bytes."""
+    return hashlib.sha256(data).hexdigest()
 
-    Args:
-        root (Path): The folder; nothing outside it is written, not even through a link.
-        contents (dict[str, bytes | None]): New content by relative path; None removes the file.
 
-    Raises:
-        PatchError: If a path leads out of the folder, or a file cannot be written; the folder is then as it was.
-    """
-    made: list[Path] = []
-    done: list[tuple[Path, bool]] = []
-    try:
-        for name, data in contents.items():
-            path = inside(root, name)
-            made += _make_parents(path)
-            if path.exists():
-                shutil.copy2(path, _beside(path, OLD))  # keeps mode and time, so undoing leaves no trace
-            if data is not None:
-                _beside(path, NEW).write_bytes(data)
-                if path.exists():
-                    shutil.copymode(path, _beside(path, NEW))
-        for name, data in contents.items():
-            path = root / name
-            done.append((path, path.exists()))
-            if data is not None:
-                os.replace(_beside(path, NEW), path)
-            elif path.exists():
-                path.unlink()
-    except BaseException as error:
-        for path, existed in reversed(done):
-            with suppress(FileNotFoundError):
-                os.replace(_beside(path, OLD), path) if existed else path.unlink()
-        for name in contents:
-            _tidy(root / name)
-        for folder in reversed(made):
-            with suppress(OSError):
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise PatchError(f"{error.filename} cannot be written ({error.strerror}): nothing was changed.") from error
-        raise
-    finally:
-        for name in contents:
-            _tidy(root / name)
+def inside(root: Path, name: str) -> Path:
+    """Return the path of a file below a folder, refusing one that a link leads out of it."""
+    path = root / name
+    if path.is_symlink() or root.resolve() not in path.resolve().parents:
+        raise PatchError(f"{path} is a link or leads out of {root}: nothing is written through links.")
+    return path
 
 
 def read(root: Path, name: str) -> bytes | None:
@@ -65,37 +39,82 @@ def read(root: Path, name: str) -> bytes | None:
     return place.read_bytes() if place.is_file() else None
 
 
-def inside(root: Path, name: str) -> Path:
-    """Return the path of a file below a folder, refusing one that a link leads out of it.
+@contextmanager
+def swapped(root: Path, contents: dict[str, bytes | None]) -> Iterator[None]:
+    """Write, replace and remove files below a folder; what fails inside the `with` undoes all of it.
 
     Args:
-        root (Path): The folder.
-        name (str): Relative path.
+        root (Path): The folder; nothing outside it is written, not even through a link.
+        contents (dict[str, bytes | None]): New content by relative path; None removes the file.
 
-    Returns:
-        (Path): The joined path.
+    Raises:
+        PatchError: If a path leads out of the folder, or a file cannot be written; the folder is then as it was.
     """
-    path = root / name
-    if path.is_symlink() or root.resolve() not in path.resolve().parents:
-        raise PatchError(f"{path} is a link or leads out of {root}: nothing is written through links.")
-    return path
+    recover(root)
+    work, kept = inside(root, WORK), {name: read(root, name) for name in contents}
+    plan = {
+        name: [data if data is None else sha256(data) for data in (kept[name], contents[name])] for name in contents
+    }
+    try:
+        for name, data in contents.items():
+            new, old = work / "new" / name, work / "old" / name
+            for part in (new, old):
+                part.parent.mkdir(parents=True, exist_ok=True)
+            if kept[name] is not None:
+                shutil.copy2(root / name, old)  # keeps mode and time, so undoing leaves no trace
+            if data is not None:
+                new.write_bytes(data)
+                if kept[name] is not None:
+                    shutil.copymode(root / name, new)
+        if contents:
+            (work / "plan").write_text(json.dumps(plan), encoding="utf-8")
+            os.replace(work / "plan", work / "plan.json")
+        for name, data in contents.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            if data is not None:
+                os.replace(work / "new" / name, root / name)
+            elif kept[name] is not None:
+                (root / name).unlink()
+        yield
+        with suppress(FileNotFoundError):
+            (work / "plan.json").unlink()  # from here on it is done
+    except BaseException as error:
+        recover(root)
+        if isinstance(error, OSError):
+            raise PatchError(f"{error.filename} cannot be written ({error.strerror}): nothing was changed.") from error
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+    _remove_empty(root, [name for name, data in contents.items() if data is None])
 
 
-def _beside(path: Path, ending: str) -> Path:
-    """Name a file beside another one, hidden."""
-    return path.with_name(f".{path.name}{ending}")
+def recover(root: Path) -> bool:
+    """Undo a swap that was cut off; return whether there was one.
+
+    Raises:
+        PatchError: If a file was edited since.
+    """
+    work = inside(root, WORK)
+    if not work.is_dir():
+        return False
+    plan = json.loads((work / "plan.json").read_text(encoding="utf-8")) if (work / "plan.json").is_file() else {}
+    found = {name: read(root, name) for name in plan}
+    for name, data in found.items():
+        if data is not None and sha256(data) not in plan[name]:
+            raise PatchError(
+                f"{root / name} was edited after a run that was cut off: take your edit out, then try again."
+            )
+    for name, (old, _) in plan.items():
+        if (work / "old" / name).is_file():
+            os.replace(work / "old" / name, root / name)
+        elif old is None and found[name] is not None:
+            (root / name).unlink()
+    shutil.rmtree(work)
+    _remove_empty(root, list(plan))
+    return True
 
 
-def _make_parents(path: Path) -> list[Path]:
-    """Make the missing parent folders; return them, outermost first."""
-    missing = [folder for folder in path.parents if not folder.exists()][::-1]
-    for folder in missing:
-        folder.mkdir()
-    return missing
-
-
-def _tidy(path: Path) -> None:
-    """Remove what was laid beside a file."""
-    for ending in (NEW, OLD):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            _beside(path, ending).unlink()
+def _remove_empty(root: Path, names: list[str]) -> None:
+    """Remove the folders of some files where nothing but bytecode is left: a bare one would import as a namespace."""
+    for folder in sorted({p for name in names for p in (root / name).parents if root in p.parents}, reverse=True):
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"__pycache__"}:
+            shutil.rmtree(folder)

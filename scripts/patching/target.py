@@ -1,233 +1,265 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Applies the series to a user's own tree, whatever its version and edits, and takes it out again.
 
-Hunks that fit go in where they say, others by three-way merge against the pinned files; one that conflicts stops all of
-it. Our package is copied beside. What stood there is kept in the tree (see `store`), and edits that the user makes
-afterwards survive both a revert and a newer series.
+Each change goes in by its anchor, our package is copied beside, and the result is trained in before it counts. What
+stood there is kept in the tree, as plain files that a person can copy back as well. Lines of ours in a tree without
+that record are never taken for the user's.
 """
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
-from dataclasses import dataclass
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
 from . import OVERLAY, PACKAGE, PatchError, Repo
-from .carry import CLEAN, THERE, Carried, carry
-from .diff import split_lines
-from .ends import restyle, to_lf
-from .merge import merge_changes
-from .pin import find_lines, read_pin
-from .place import compare, splice
-from .record import RECORD, tree_version
-from .series import Patch, read_series, stages, touched
-from .store import STORE, Store, make_store, read_store
-from .swap import read, swap
-from .tree import overlay_files
-from .wheel import sha256, upstream
+from .alive import try_out
+from .anchor import CONFLICT
+from .plan import Plan, blocks, make_plan, printed, report, require_whole
+from .series import read_series, touched
+from .swap import WORK, inside, read, recover, sha256, swapped
 
-SIDE = "your tree"
+STORE = f"{PACKAGE}/.patchset"
+STATE = f"{STORE}/state.json"
+RAW = f"{STORE}/.gitattributes"  # should the user commit the store, git must not change its line ends
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class TargetPlan:
-    """A user's tree beside what the series makes of it; every path is relative to the target.
+class Store:
+    """What this tool last did to a user's tree.
 
     Attributes:
-        target (Path): Folder that holds the tree.
-        patches (list[Patch]): The series.
-        carried (Carried): The series on the user's files.
-        originals (dict[str, bytes]): The files that we change, as they are without the series.
-        wanted (dict[str, bytes]): Every file that belongs there with it, our package included.
-        store (Store): What we kept there last time.
+        before (dict[str, bytes]): The changed files as they were, by path.
+        after (dict[str, bytes]): The same as we left them.
+        package (dict[str, str]): Hash of each file of our package.
     """
 
-    target: Path
-    patches: list[Patch]
-    carried: Carried
-    originals: dict[str, bytes]
-    wanted: dict[str, bytes]
-    store: Store
+    before: dict[str, bytes] = field(default_factory=dict)
+    after: dict[str, bytes] = field(default_factory=dict)
+    package: dict[str, str] = field(default_factory=dict)
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the store as files by path."""
+        kept = {
+            f"{STORE}/{side}/{path}": data for side in ("before", "after") for path, data in getattr(self, side).items()
+        }
+        state = {"files": {path: sha256(data) for path, data in self.after.items()}, "package": self.package}
+        return {**kept, RAW: b"* -text\n", STATE: json.dumps(state, indent=0, sort_keys=True).encode()}
 
 
-def nearest_line(root: Path, target: Path) -> Repo:
-    """Return the repository as the upstream line sees it that is nearest to a tree: of its minor version, else the pin.
-
-    Args:
-        root (Path): Folder that holds `patches/`.
-        target (Path): Folder that holds the tree.
-
-    Returns:
-        (Repo): The repository.
-    """
-    found = (tree_version(target) or "").split(".")[:2]
-    lines = find_lines(root)
-    return next((repo for version, repo in lines.items() if version.split(".")[:2] == found), Repo(root))
-
-
-def make_target_plan(repo: Repo, target: Path) -> TargetPlan:
-    """Work out in memory what the series makes of a user's tree; nothing is written.
-
-    Args:
-        repo (Repo): The patch repository.
-        target (Path): Folder that holds an `ultralytics/` tree.
-
-    Returns:
-        (TargetPlan): The plan; it may hold conflicts.
+def read_store(target: Path) -> Store | None:
+    """Read what this tool last did to a tree; None where it did nothing.
 
     Raises:
-        PatchError: If there is no such tree, a file is gone, or an edit of the user's stands in lines of ours.
+        PatchError: If the store is there but broken.
     """
-    if not tree_version(target):
-        raise PatchError(
-            f"{target} has no {PACKAGE}/__init__.py with a version: give the folder above an Ultralytics tree."
+    data = read(target, STATE)
+    if data is None:
+        return None
+    try:
+        state = json.loads(data)
+        before, after = (
+            {path: inside(target, f"{STORE}/{side}/{path}").read_bytes() for path in state["files"]}
+            for side in ("before", "after")
         )
-    pin, patches, store = read_pin(repo.patches / "upstream.toml"), read_series(repo), read_store(target)
-    pristine = upstream(repo, pin)
-    paths = touched(patches)
-    originals = {}
-    for path in sorted({*paths, *store.before}):
-        known = stages(patches, path, pristine[path]) if path in paths else []
-        originals[path] = _original(target, path, known, store)
-    carried = carry(patches, pristine, {path: to_lf(originals[path]) for path in paths})
-    merged = {path: restyle(steps[-1], originals[path]) for path, steps in carried.steps.items()}
-    return TargetPlan(target, patches, carried, originals, {**originals, **merged, **overlay_files(repo)}, store)
+        if all(sha256(after[path]) == digest for path, digest in state["files"].items()):
+            return Store(before, after, dict(state["package"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise PatchError(f"{target / STORE} is broken: take the files that the series changes from your version control.")
 
 
-def find_ours(plan: TargetPlan, path: str) -> bytes | None:
-    """Return a file's content; one of our package whose line ends alone differ, as git may change them, counts as ours.
+@dataclass(frozen=True)
+class Target:
+    """A user's tree beside what the series makes of it; every path is relative to it."""
 
-    Args:
-        plan (TargetPlan): The plan.
-        path (str): The file.
+    root: Path
+    store: Store | None
+    originals: dict[str, bytes]
+    plan: Plan
+    package: dict[str, bytes]
 
-    Returns:
-        (bytes | None): The content, None if there is no such file.
+
+def look(repo: Repo, root: Path, without: tuple[str, ...] = ()) -> Target:
+    """Work out in memory what the series makes of a user's tree; nothing is written.
+
+    Raises:
+        PatchError: If there is no tree, or it holds lines of ours that cannot be told from the user's.
     """
-    data, ours = read(plan.target, path), plan.wanted.get(path)
-    return ours if data and path.startswith(OVERLAY + "/") and to_lf(data) == ours else data
+    if not (root / PACKAGE / "__init__.py").is_file():
+        raise PatchError(f"{root} has no {PACKAGE}/__init__.py: give the folder above an Ultralytics tree.")
+    patches, store = read_series(repo), read_store(root)
+    originals = {}
+    for path in sorted({*touched(patches), *(store.before if store else ())}):
+        found = read(root, path)
+        if store and path in store.before:
+            originals[path] = _take_out(path, store.before[path], store.after[path], found)
+        elif found is not None:
+            originals[path] = found
+    plan = make_plan(patches, originals, without)
+    ours = sorted({change.path for _, change, result in plan.there if result.edit})
+    if ours:
+        raise PatchError(
+            f"{', '.join(ours)} in {root} hold lines of the series, and no record says what stood there ({STORE}): "
+            f"take them from your version control, as by `git checkout -- {' '.join(ours)}`, then try again."
+        )
+    package = repo.overlay_files()
+    for path, data in package.items():
+        _require_ours(root, path, data, store)
+    return Target(root, store, originals, plan, package)
 
 
-def _original(target: Path, path: str, known: list[bytes], store: Store) -> bytes:
-    """Return a file as it is without the series, the user's later edits included."""
-    found = read(target, path)
-    if found is None:
-        raise PatchError(f"{target / path} is gone: restore it from your checkout, then try again.")
-    before, after = store.before.get(path), store.after.get(path)
-    if before is None or after is None:  # not ours, or the store is lost: bytes alone decide
-        return restyle(known[0], found) if to_lf(found) in known else found
-    if found in (before, after):
-        return before
-    with_ours, without, theirs = (split_lines(to_lf(data)) for data in (after, before, found))
-    merged = merge_changes(path, compare(with_ours, without), with_ours, theirs)
-    if merged.conflicts:
-        at = merged.conflicts[0]
-        raise PatchError(f"{target / path}:{at.line} was edited in lines of the series or next to them: undo that.")
-    return restyle(b"".join(splice(theirs, merged.edits)), found)
-
-
-def apply(repo: Repo, target: Path, log: Callable[[str], None] = print, write: bool = True) -> None:
+def apply(
+    repo: Repo, root: Path, without: tuple[str, ...] = (), tried: bool = True, log: Log = print, show: bool = False
+) -> None:
     """Put the series into a user's tree, all of it or nothing; a second time changes nothing.
 
     Args:
         repo (Repo): The patch repository.
-        target (Path): Folder that holds an `ultralytics/` tree.
-        log (Callable[[str], None]): Takes one line a patch, and the conflicts.
-        write (bool): Whether to write the result, or only tell it.
+        root (Path): Folder that holds an `ultralytics/` tree.
+        without (tuple[str, ...]): Optional patches to leave out.
+        tried (bool): Whether the result has to train before it counts.
+        log (Callable[[str], None]): Takes lines of text.
+        show (bool): Only tell every line and its place, write nothing.
 
     Raises:
-        PatchError: If a patch does not fit; the tree is as it was then.
+        PatchError: If a required patch does not fit, or the tree does not train; it is as it was then.
     """
-    plan = make_target_plan(repo, target)
-    for line in plan.carried.describe(SIDE):
-        log(line)
-    require_whole(plan.carried, f"{target}: nothing was written")
-    _require_store(plan)
-    store = make_store(plan.originals, plan.wanted)
-    contents = _differing(plan, {**store.contents(), **plan.wanted, RECORD: store.contents()[RECORD]})
-    if not contents:
-        log(f"nothing to do: all {len(plan.patches)} patches are in place, neither they nor your tree changed")
+    if not show and recover(root):
+        log("* took back an earlier run that was cut off")
+    goal = look(repo, root, without)
+    plan = goal.plan
+    if show:
+        for path, data in goal.originals.items():
+            for line in printed(path, data, plan.files[path]):
+                log(line)
+        log(f"and copy {repo.root / OVERLAY} to {root / OVERLAY}")
+    for outcome in plan.refused:
+        for line in report(outcome):
+            log(line)
+    for outcome in plan.left_out:
+        log(f"* leaving out {outcome.patch.title}: without it {outcome.patch.lost}")
+    require_whole(plan, f"{root}: nothing was written; the lines above can be pasted by hand, then apply again")
+    if show:
         return
-    for number, outcome in enumerate(plan.carried.outcomes, 1):
-        more = "" if outcome.word == CLEAN else f": {outcome.tell()}"
-        log(f"* applying {outcome.patch.title} ({number}/{len(plan.patches)}){more}")
-    swap(target, contents if write else {})
+    after = {path: data for path, data in plan.files.items() if data != goal.originals[path]}
+    store = Store(
+        {path: goal.originals[path] for path in after}, after, {p: sha256(d) for p, d in goal.package.items()}
+    )
+    contents = _differing(goal, {**goal.originals, **after, **goal.package, **store.contents()})
+    if not contents:
+        log("nothing to do: the series is in place, neither it nor your tree changed")
+        return
+    for number, outcome in enumerate(plan.outcomes, 1):
+        log(f"* {outcome.patch.title} ({number}/{len(plan.outcomes)}): {outcome.word}")
+    with swapped(root, contents):
+        if tried:
+            log("* trying it: import and two steps of training on drawn images")
+            try_out(root)
+    for _, change, _ in plan.there:
+        log(f"* {change.path}: lines of the series that you pasted stay yours, a revert leaves them")
 
 
-def revert(repo: Repo, target: Path, log: Callable[[str], None] = print, write: bool = True) -> None:
+def revert(repo: Repo, root: Path, log: Log = print) -> None:
     """Take the series out of a user's tree: its own bytes come back, what was copied goes.
 
-    Args:
-        repo (Repo): The patch repository.
-        target (Path): Folder that holds an `ultralytics/` tree.
-        log (Callable[[str], None]): Takes one line a patch.
-        write (bool): Whether to write the result, or only tell it.
-
     Raises:
-        PatchError: If a file of our package was edited; the tree is as it was then.
+        PatchError: If that cannot be done to the byte; the tree is as it was then.
     """
-    plan = make_target_plan(repo, target)
-    _require_store(plan)
-    contents = _differing(plan, plan.originals)
-    if not contents:
+    if recover(root):
+        log("* took back an earlier run that was cut off")
+    goal = look(repo, root)
+    if not goal.store and not goal.plan.there:
         log("nothing to do: the series is not in this tree")
         return
-    for number, patch in reversed(list(enumerate(plan.patches, 1))):
-        log(f"* reverting {patch.title} ({number}/{len(plan.patches)})")
-    if write:
-        swap(target, contents)
-        _sweep(target / OVERLAY)
-        _sweep(target / STORE)
+    if not goal.store:
+        raise PatchError(f"{root} holds lines of the series, and no record of it: take them from your version control.")
+    contents = _differing(goal, goal.originals)
+    with swapped(root, contents):
+        pass
+    for path in goal.store.before:
+        log(f"* {path}: as it was" if path in contents else f"* {path}: was as it was already")
+    for _, change, _ in goal.plan.there:
+        log(f"* {change.path}: lines of the series that you pasted are still there, and their package is gone")
 
 
-def _require_store(plan: TargetPlan) -> None:
-    """Refuse a tree that has the series while nobody knows any more what stood there."""
-    if plan.patches and not plan.store.before and {outcome.word for outcome in plan.carried.outcomes} == {THERE}:
-        raise PatchError(
-            f"{plan.target} has the series, but what stood there before is not kept ({STORE} is gone): "
-            f"take the files from your version control."
-        )
+def status(repo: Repo, root: Path) -> tuple[str, list[str]]:
+    """Hold a user's tree against the series.
 
-
-def require_whole(carried: Carried, where: str) -> None:
-    """Refuse a series that does not go in whole.
-
-    Args:
-        carried (Carried): The series on other files.
-        where (str): Which files, and what happened, for the message.
+    Returns:
+        word (str): clean, applied, partly (some of it, or an older one), drifted (edited since), interrupted (the next
+            apply or revert takes that back), or foreign (no tree, or one with lines of ours and no record).
+        lines (list[str]): One line a patch, and one for each file that stands out.
     """
-    failed = [outcome.patch.title for outcome in carried.conflicts]
-    if failed:
-        raise PatchError(f"{', '.join(failed)} {'does' if len(failed) == 1 else 'do'} not fit {where}.")
-    if carried.broken:
-        raise PatchError(f"{', '.join(carried.broken)} would no longer be valid Python in {where}.")
+    if inside(root, WORK).is_dir():
+        return "interrupted", [f"{root / WORK}: a run was cut off; the next apply or revert takes it back"]
+    try:
+        goal = look(repo, root)
+    except PatchError as error:
+        return "foreign", [str(error)]
+    words = {}
+    if goal.store:
+        for path, before in goal.store.before.items():
+            known = {_lf(before): "clean", _lf(goal.store.after[path]): "applied"}
+            words[path] = known.get(_lf(read(root, path) or b""), "drifted")
+        for path, data in goal.package.items():
+            words[path] = "applied" if goal.store.package.get(path) == sha256(data) else "partly"
+    found = set(words.values()) or {"clean"}
+    word = "drifted" if "drifted" in found else found.pop() if len(found) == 1 else "partly"
+    lines = [f"{o.patch.title}: {CONFLICT if o.word == CONFLICT else 'fits'}" for o in goal.plan.outcomes]
+    return word, [*lines, *(f"{path}: {said}" for path, said in words.items() if said in ("drifted", "partly"))]
 
 
-def _differing(plan: TargetPlan, wanted: dict[str, bytes]) -> dict[str, bytes | None]:
-    """Return the files to write (None: to remove); refuse when one of our package holds somebody's edit."""
-    result: dict[str, bytes | None] = {}
-    # the record of a tree that this tool unpacked names upstream's files too: those stay
-    left = {path for path in plan.store.hashes if path.startswith((OVERLAY + "/", STORE + "/"))}
-    for path in [*wanted, *sorted({*plan.store.contents(), *left, *plan.wanted} - {*wanted})]:
-        data = find_ours(plan, path)
-        if data == wanted.get(path):
-            continue
-        ours = data in (None, plan.wanted.get(path)) or plan.store.hashes.get(path) == sha256(data or b"")
-        if path.startswith(OVERLAY + "/") and not ours:
-            raise PatchError(f"{plan.target / path} was edited (not as the series has it): undo that.")
-        result[path] = wanted.get(path)
-    return result
+def _take_out(path: str, before: bytes, after: bytes, found: bytes | None) -> bytes:
+    """Return a file as it is without the series, the user's later edits included.
+
+    Raises:
+        PatchError: If lines of the series were edited, so that nobody can tell what belongs there.
+    """
+    if found is None:
+        raise PatchError(f"{path} is gone: restore it from your version control, then try again.")
+    if _lf(found) in (_lf(before), _lf(after)):
+        return before if found in (before, after) or b"\r" not in found else _lf(before).replace(b"\n", b"\r\n")
+    text, pairs = found.decode("utf-8", "surrogateescape"), blocks(before, after)
+    changes = Counter(("".join(gone), "".join(new)) for _, gone, new in pairs)
+    counts = {pair: len(re.findall(r"(?m)^" + re.escape(pair[1]), text)) for pair in changes}
+    if not any(counts.values()):
+        return found  # another version of the file, as after a change of branch
+    if counts != dict(changes):
+        lost = next(pair[1] for pair in changes if counts[pair] != changes[pair])
+        raise PatchError(
+            f"{path} was edited in lines of the series ({lost.strip()[:60]!r} is not as it was): undo that."
+        )
+    for gone, new in changes:
+        text = re.sub(r"(?m)^" + re.escape(new), gone.replace("\\", r"\\"), text)
+    return text.encode("utf-8", "surrogateescape")
 
 
-def _sweep(folder: Path) -> None:
-    """Remove bytecode and empty folders: a bare folder of our package would still import as a namespace."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.name == "__pycache__":
-            shutil.rmtree(path)
-        elif path.is_dir():
-            with suppress(OSError):
-                path.rmdir()
-    with suppress(OSError):
-        folder.rmdir()
+def _differing(goal: Target, wanted: dict[str, bytes]) -> dict[str, bytes | None]:
+    """Return the files to write (None: to remove)."""
+    kept = goal.store.contents() if goal.store else {}
+    gone = dict.fromkeys({*kept, *(goal.store.package if goal.store else ())} - {*wanted})
+    everything: dict[str, bytes | None] = {**wanted, **gone}
+    found = {path: read(goal.root, path) for path in everything}
+    for path in gone:
+        if path.startswith(f"{OVERLAY}/"):
+            _require_ours(goal.root, path, goal.package.get(path, b""), goal.store)
+    return {path: data for path, data in sorted(everything.items()) if found[path] != data}
+
+
+def _require_ours(root: Path, path: str, data: bytes, store: Store | None) -> None:
+    """Refuse a file in the place of one of our package that this tool did not write."""
+    found = read(root, path)
+    if found is None or _lf(found) == _lf(data) or (store and store.package.get(path) == sha256(found)):
+        return
+    remedy = "undo that" if store else f"this tree has an {OVERLAY} of its own"
+    raise PatchError(f"{root / path} is not as the series has it: {remedy}.")
+
+
+def _lf(data: bytes) -> bytes:
+    """Return a text with LF line ends, as git may change them."""
+    return data.replace(b"\r\n", b"\n")

@@ -1,167 +1,157 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Applies the series to a whole tree, whose upstream files we unpack: the repository's own. And takes it back.
+"""Keeps the repository's own tree: upstream's files, unpacked from the wheel, with the series in them.
 
-A file counts as ours to write when it is pristine, patched, or what this tool itself wrote last (its hash stands in the
-record); anything else is somebody's edit, and stops us. Users' trees are another matter: see `target`.
+On the pin the series is strict: its changes must make exactly the diffs that its patches show. A file counts as ours
+to write when it is pristine, patched, or what this tool itself wrote last (its hash stands in the record); anything
+else is somebody's edit, and stops us. Users' trees are another matter: see `target`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable
 
-from . import PatchError, Repo
-from .pin import Pin, read_pin
-from .record import RECORD, read_record, record_bytes, require_line
-from .series import Patch, read_series, stages, touched
-from .swap import inside, read, swap
-from .wheel import sha256, upstream
+from . import PACKAGE, PatchError, Repo
+from .plan import Plan, diff_text, make_plan, require_whole
+from .series import Patch, read_pin, read_series
+from .swap import WORK, inside, read, recover, sha256, swapped
+from .wheel import obtain, read_wheel
+
+RECORD = f"{PACKAGE}/.patchset.json"
+VERSION = re.compile(r"^__version__ = [\"']([^\"'\n]+)[\"']", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A tree beside what the series makes of it; every path is relative to the target.
-
-    Attributes:
-        target (Path): Folder that holds the tree.
-        pin (Pin): The pin.
-        patches (list[Patch]): The series.
-        stages (dict[str, list[bytes]]): For each touched file, its content before the series and after each patch.
-        pristine (dict[str, bytes]): The files that belong there without the series.
-        patched (dict[str, bytes]): The files that belong there with it.
-        record (dict[str, str]): Hash of each file as this tool wrote it last.
-    """
-
-    target: Path
-    pin: Pin
-    patches: list[Patch]
-    stages: dict[str, list[bytes]]
-    pristine: dict[str, bytes]
-    patched: dict[str, bytes]
-    record: dict[str, str]
-
-    def found(self, path: str) -> bytes | None:
-        """Return a file's content in the tree, None if there is none."""
-        return read(self.target, path)
-
-    def is_ours(self, path: str, data: bytes) -> bool:
-        """Return whether a content is upstream's, the series', or what this tool wrote last."""
-        known = [*self.stages.get(path, []), self.pristine.get(path), self.patched.get(path)]
-        return data in known or self.record.get(path) == sha256(data)
+def tree_version(root: Path) -> str | None:
+    """Return the Ultralytics version of a tree, without a local part; None if there is no tree."""
+    face = root / PACKAGE / "__init__.py"
+    match = VERSION.search(face.read_text(encoding="utf-8", errors="replace")) if face.is_file() else None
+    return match[1].split("+")[0] if match else None
 
 
-def make_plan(repo: Repo, target: Path) -> Plan:
-    """Work out in memory what the series makes of a tree; nothing is written.
+def patched(repo: Repo, version: str = "") -> tuple[dict[str, bytes], Plan]:
+    """Return the files of a release whose hash is known, and what the series makes of them.
 
     Args:
         repo (Repo): The patch repository.
-        target (Path): Folder that holds the tree, which may be empty.
-
-    Returns:
-        (Plan): The plan.
+        version (str): The release, the pinned one by default.
 
     Raises:
-        PatchError: If the wheel is not the pinned one, or a patch does not fit it.
+        PatchError: If a required patch does not fit; on the pin also an optional one, or one whose diff is not strict.
     """
-    pin, patches = read_pin(repo.patches / "upstream.toml"), read_series(repo)
-    files = upstream(repo, pin)
-    steps: dict[str, list[bytes]] = {}
-    for path in touched(patches):
-        if path not in files:
-            raise PatchError(f"{path} is not in {pin.wheel}: the patch that touches it needs another file or must go.")
-        if pin.files.get(path) != sha256(files[path]):
-            raise PatchError(f"upstream.toml gives another sha256 for {path} than {pin.wheel} holds: run `check`.")
-        steps[path] = stages(patches, path, files[path])
-    record = read_record(target)
-    patched = {path: contents[-1] for path, contents in steps.items()}
-    return Plan(target, pin, patches, steps, files, {**files, **patched}, record)
+    pin, patches = read_pin(repo), read_series(repo)
+    files = read_wheel(obtain(repo, pin, version))[0]
+    plan = make_plan(patches, files)
+    require_whole(plan, f"{PACKAGE} {version or pin.version}")
+    if version in ("", pin.version):
+        for patch, (touches, diff) in zip(patches, describe(patches, files)):
+            if (touches, diff) != (dict(patch.touches), patch.diff):
+                raise PatchError(
+                    f"{patch.name} shows another diff than its changes make of {pin.version}: run `refresh`."
+                )
+    return files, plan
 
 
-def apply(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
-    """Put the series into a tree, all of it or nothing; a second time changes nothing.
+def describe(patches: list[Patch], files: dict[str, bytes]) -> list[tuple[dict[str, str], str]]:
+    """Return what each patch should say of some files: the hash of each file that it changes, and its diff."""
+    said, now = [], files
+    for patch in patches:
+        after = make_plan([patch], now).files
+        changed = [
+            path for path in sorted({change.path for change in patch.changes}) if after.get(path) != now.get(path)
+        ]
+        diffs = "".join(diff_text(path, now[path], after[path]) for path in changed)
+        said.append(({path: sha256(files[path]) for path in changed}, diffs))
+        now = after
+    return said
+
+
+def apply(repo: Repo, version: str = "", source: Path | None = None, log: Callable[[str], None] = print) -> None:
+    """Make the repository's tree, all of it or nothing; a second time changes nothing.
 
     Args:
         repo (Repo): The patch repository.
-        target (Path): Folder that holds the tree, which may be empty.
+        version (str): The release, the pinned one by default.
+        source (Path, optional): The release's wheel, in place of a download.
         log (Callable[[str], None]): Takes one line a patch.
     """
-    plan = make_plan(repo, target)
-    wanted = _differing(plan, plan.patched)
-    reasons = [f"  {path}: {_reason(plan, path)}" for path in wanted if path in plan.stages or path in plan.record]
-    _write(plan, wanted, {path: sha256(data) for path, data in plan.patched.items()})
-    if wanted:
-        for line in reasons:
-            log(line)
-        for number, patch in enumerate(plan.patches, 1):
-            log(f"* applying {patch.title} ({number}/{len(plan.patches)})")
-    else:
-        log(f"nothing to do: all {len(plan.patches)} patches are in place, neither they nor upstream changed")
+    recover(repo.root)
+    if source:
+        obtain(repo, read_pin(repo), version, source)
+    files, plan = patched(repo, version)
+    if not _write(repo, {**files, **plan.files}, [files, plan.files]):
+        log("nothing to do: the tree is as the series has it")
+        return
+    for number, outcome in enumerate(plan.outcomes, 1):
+        log(f"* {outcome.patch.title} ({number}/{len(plan.outcomes)}): {outcome.word}")
+    for outcome in plan.left_out:
+        log(f"* left out {outcome.patch.title}: without it {outcome.patch.lost}")
 
 
-def revert(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
-    """Take the series out of a tree again: upstream's bytes come back.
-
-    Args:
-        repo (Repo): The patch repository.
-        target (Path): Folder that holds the tree.
-        log (Callable[[str], None]): Takes one line a patch.
-    """
-    plan = make_plan(repo, target)
-    require_line(target, plan.pin)
-    wanted = _differing(plan, plan.pristine)
-    _write(plan, wanted, {path: sha256(data) for path, data in plan.pristine.items()})
-    if wanted:
-        for number, patch in reversed(list(enumerate(plan.patches, 1))):
-            log(f"* reverting {patch.title} ({number}/{len(plan.patches)})")
-    else:
-        log("nothing to do: the tree is upstream's")
+def revert(repo: Repo, log: Callable[[str], None] = print) -> None:
+    """Take the series out of the repository's tree again: upstream's bytes come back."""
+    recover(repo.root)
+    version = _known_version(repo)
+    files, plan = patched(repo, version)
+    wrote = _write(repo, files, [files, plan.files])
+    log(f"* the tree is upstream's {version}" if wrote else "nothing to do: the tree is upstream's")
 
 
-def unpack(repo: Repo, target: Path, log: Callable[[str], None] = print) -> None:
-    """Lay upstream's files that are missing into a tree; files that are there stay as they are."""
-    pin = read_pin(repo.patches / "upstream.toml")
-    files = upstream(repo, pin)
-    require_line(target, pin)
-    missing = {path: data for path, data in files.items() if not inside(target, path).exists()}
-    record = {**read_record(target), **{path: sha256(data) for path, data in missing.items()}}
-    swap(target, {**missing, RECORD: record_bytes(record)} if missing else {})
-    log(f"{pin.wheel}: sha256 is right, {len(missing)} of {len(files)} files were missing and are unpacked")
+def status(repo: Repo) -> tuple[str, list[str]]:
+    """Say how the repository's tree stands: empty, interrupted, clean, applied, partly or drifted, and which files."""
+    if inside(repo.root, WORK).is_dir():
+        return "interrupted", [f"{repo.root / WORK}: a run was cut off; the next apply or revert takes it back"]
+    if tree_version(repo.root) is None:
+        return "empty", [f"upstream's files are not unpacked: run `pip install -e .` in {repo.root}"]
+    version = _known_version(repo)
+    files, plan = patched(repo, version)
+    words = {}
+    for path, data in files.items():
+        found, record = read(repo.root, path), _record(repo.root)
+        known = {plan.files[path]: "applied", data: "clean" if data != plan.files[path] else "applied"}
+        words[path] = known.get(found or b"", "partly" if found and record.get(path) == sha256(found) else "drifted")
+    seen = {word for path, word in words.items() if files[path] != plan.files[path] or word == "drifted"}
+    word = "drifted" if "drifted" in seen else seen.pop() if len(seen) == 1 else "partly" if seen else "clean"
+    lines = [f"{outcome.patch.title}: {outcome.word}" for outcome in plan.outcomes]
+    return word, [
+        f"{PACKAGE} {version}",
+        *lines,
+        *(f"{p}: {w}" for p, w in words.items() if w in ("drifted", "partly")),
+    ]
 
 
-def overlay_files(repo: Repo) -> dict[str, bytes]:
-    """Return the files of our own package."""
-    files = (path for path in sorted(repo.overlay.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(repo.root).as_posix(): path.read_bytes() for path in files}
+def _known_version(repo: Repo) -> str:
+    """Return the version of the repository's tree, the pinned one where nobody knows it."""
+    pin = read_pin(repo)
+    found = tree_version(repo.root) or ""
+    return found if found in pin.wheels else pin.version
 
 
-def _differing(plan: Plan, wanted: dict[str, bytes]) -> dict[str, bytes | None]:
-    """Return the files to write (None: to remove); refuse when one of them holds somebody's edit."""
-    result: dict[str, bytes | None] = {}
-    for path in sorted({*wanted, *plan.record, *plan.patched}):
-        data = plan.found(path)
+def _write(repo: Repo, wanted: dict[str, bytes], known: list[dict[str, bytes]]) -> bool:
+    """Bring the tree to some files; refuse when one that has to change holds somebody's edit; return whether it did."""
+    record, contents = _record(repo.root), {}
+    for path in sorted({*wanted, *record}):
+        data = read(repo.root, path)
         if data == wanted.get(path):
             continue
-        if data is not None and not plan.is_ours(path, data):
-            remedy = "`patchset.py refresh` records the edit, deleting the file drops it"
-            raise PatchError(f"{plan.target / path} was edited (neither pristine nor patched): {remedy}.")
-        result[path] = wanted.get(path)
-    return result
+        if data is not None and data not in (k.get(path) for k in known) and record.get(path) != sha256(data):
+            raise PatchError(
+                f"{repo.root / path} was edited: write the edit as a change of a patch, then delete the file, "
+                f"or undo the edit."
+            )
+        contents[path] = wanted.get(path)
+    said = (json.dumps({p: sha256(d) for p, d in wanted.items()}, indent=0, sort_keys=True) + "\n").encode()
+    with swapped(repo.root, {**contents, **({RECORD: said} if read(repo.root, RECORD) != said else {})}):
+        pass
+    return bool(contents)
 
 
-def _reason(plan: Plan, path: str) -> str:
-    """Say why a file has to be written."""
-    data = plan.found(path)
-    if data is None:
-        return "was not there"
-    if path not in plan.patched:
-        return "no longer part of it"
-    return "was pristine" if data == plan.pristine.get(path) else "its patches or its source changed"
-
-
-def _write(plan: Plan, wanted: dict[str, bytes | None], record: dict[str, str]) -> None:
-    """Swap the files in together with the new record."""
-    data = record_bytes(record)
-    if plan.found(RECORD) != data:
-        wanted = {**wanted, RECORD: data}
-    swap(plan.target, wanted)
+def _record(root: Path) -> dict[str, str]:
+    """Read the hash of each file as this tool wrote it last; empty for a broken record, then bytes alone decide."""
+    with suppress(OSError, ValueError):
+        record = json.loads(inside(root, RECORD).read_text(encoding="utf-8"))
+        if isinstance(record, dict) and all(isinstance(x, str) for pair in record.items() for x in pair):
+            return {path: digest for path, digest in record.items() if path.startswith(f"{PACKAGE}/")}
+    return {}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -15,74 +14,64 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from . import PACKAGE, PatchError, Repo
-from .diff import safe_path
-from .pin import Pin
+from . import PACKAGE, PatchError, Repo, safe_path
+from .series import Pin
+from .swap import sha256
 
 BESIDE = "tests"  # what older wheels (8.3) hold beside the package; it is left there
 NEWEST = "newest"
-WHEEL_NAME = re.compile(rf"{PACKAGE}-(\d[\w.]*)-py3-none-any\.whl")
 MOST = 512 * 2**20  # bytes unpacked; upstream needs about 10 MB, a bomb would need far more
 
 
-def sha256(data: bytes) -> str:
-    """Return the hash of some bytes."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def obtain(repo: Repo, pin: Pin, source: Path | None = None) -> Path:
-    """Return the pinned wheel in the cache, downloading or copying it there if needed.
+def obtain(repo: Repo, pin: Pin, version: str = "", source: Path | None = None) -> Path:
+    """Return the wheel of a release whose hash is known in the cache, downloading or copying it there if needed.
 
     Args:
         repo (Repo): The patch repository.
         pin (Pin): The pin.
+        version (str): The release, the pinned one by default.
         source (Path, optional): A local wheel to take instead of a download.
 
-    Returns:
-        (Path): The wheel, its hash checked.
-
     Raises:
-        PatchError: If it cannot be had, or is not the pinned one; a cached wheel stays as it was.
+        PatchError: If its hash is not known, or it cannot be had, or is another file; a cached wheel stays as it was.
     """
-    cached = repo.cache / pin.wheel
-    if source is None and cached.is_file() and sha256(cached.read_bytes()) == pin.sha256:
+    version = version or pin.version
+    known = {pin.version: pin.sha256, **pin.wheels}
+    if version not in known:
+        raise PatchError(
+            f"{PACKAGE} {version} has no sha256 in patches/upstream.toml: take one of {', '.join(known)}, "
+            f"or patch a checkout of it with `apply --target`."
+        )
+    cached = repo.cache / wheel_name(version)
+    if source is None and cached.is_file() and sha256(cached.read_bytes()) == known[version]:
         return cached
     with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
-        found = source or _download(f"{PACKAGE}=={pin.version}", Path(folder), pin.wheel)
+        found = source or _download(f"{PACKAGE}=={version}", Path(folder))
         if not found.is_file():
-            raise PatchError(f"{found} is not a file: give the path of {pin.wheel}.")
+            raise PatchError(f"{found} is not a file: give the path of {cached.name}.")
         data = found.read_bytes()
-    digest = sha256(data)
-    if digest != pin.sha256:
+    if sha256(data) != known[version]:
         raise PatchError(
-            f"{found.name} has sha256 {digest}, pinned is {pin.sha256}: cut short or another file, fetch it again."
+            f"{found.name} has sha256 {sha256(data)}, pinned is {known[version]}: cut short or another file, "
+            f"fetch it again."
         )
-    return _keep(repo, pin.wheel, data)
+    return _keep(repo, cached.name, data)
 
 
 def obtain_release(repo: Repo, version: str) -> tuple[str, Path]:
-    """Return a release that is not pinned (yet), whose hash nobody has vouched for, in the cache.
-
-    Args:
-        repo (Repo): The patch repository.
-        version (str): Version of the release, or `newest`.
-
-    Returns:
-        version (str): Its version.
-        wheel (Path): Its wheel.
-
-    Raises:
-        PatchError: If it cannot be had.
-    """
-    cached = repo.cache / f"{PACKAGE}-{version}-py3-none-any.whl"
-    if cached.is_file():
-        return version, cached
+    """Return the version and the wheel of a release whose hash nobody has vouched for (yet), or of the `newest` one."""
+    if not re.fullmatch(rf"{NEWEST}|\d[\w.]*", version):
+        raise PatchError(f"{version!r} is no release: give a version such as 8.4.1, or {NEWEST}.")
+    if (repo.cache / wheel_name(version)).is_file():
+        return version, repo.cache / wheel_name(version)
     with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
         found = _download(PACKAGE if version == NEWEST else f"{PACKAGE}=={version}", Path(folder))
-        match = WHEEL_NAME.fullmatch(found.name)
-        if not match:
-            raise PatchError(f"{found.name} is no pure {PACKAGE} wheel: there is no release {version} to port to.")
-        return match[1], _keep(repo, found.name, found.read_bytes())
+        return found.name.split("-")[1], _keep(repo, found.name, found.read_bytes())
+
+
+def wheel_name(version: str) -> str:
+    """Return the file name of a release's wheel."""
+    return f"{PACKAGE}-{version}-py3-none-any.whl"
 
 
 def _keep(repo: Repo, name: str, data: bytes) -> Path:
@@ -98,7 +87,7 @@ def _keep(repo: Repo, name: str, data: bytes) -> Path:
     return cached
 
 
-def _download(requirement: str, folder: Path, name: str = "*.whl") -> Path:
+def _download(requirement: str, folder: Path) -> Path:
     """Download a wheel with pip, or where this Python has none, with the pip that uv brings."""
     if importlib.util.find_spec("pip"):
         command = [sys.executable, "-m", "pip"]
@@ -107,14 +96,14 @@ def _download(requirement: str, folder: Path, name: str = "*.whl") -> Path:
     else:
         raise PatchError(
             f"{requirement} cannot be downloaded, {sys.executable} has no pip and there is no uv: "
-            f"install pip, or give the file with `fetch --wheel FILE`."
+            f"install pip, or give the file with `apply --wheel FILE`."
         )
     options = ["--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
     done = subprocess.run([*command, "download", *options, requirement], capture_output=True, text=True)
-    found = sorted(folder.glob(name))
+    found = sorted(folder.glob(wheel_name("*")))
     if done.returncode or not found:
         reason = (done.stderr.strip().splitlines() or ["no such file came"])[-1]
-        raise PatchError(f"{requirement} cannot be downloaded ({reason}): try again, or use `fetch --wheel FILE`.")
+        raise PatchError(f"{requirement} cannot be downloaded ({reason}): try again, or use `apply --wheel FILE`.")
     return found[0]
 
 
@@ -160,8 +149,3 @@ def read_wheel(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
     if f"{PACKAGE}/__init__.py" not in files:
         raise PatchError(f"{path.name} holds no {PACKAGE}/__init__.py: that is no {PACKAGE} wheel.")
     return files, facts
-
-
-def upstream(repo: Repo, pin: Pin) -> dict[str, bytes]:
-    """Return upstream's pristine files by path, fetching the wheel if needed."""
-    return read_wheel(obtain(repo, pin))[0]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patching import PACKAGE, PatchError, Repo, target
-from patching.pin import Pin, read_pin
+from patching.series import Pin, read_pin
 from patching.wheel import obtain, read_wheel
 from suite import data, sdist
 
@@ -74,7 +74,7 @@ def prepare(repo: Repo, folder: Path, name: str) -> Path:
 
 def lay_tree(repo: Repo, side: Path, patched: bool) -> Pin:
     """Write upstream's tree into a side, and put the series and our package in where asked; return the pin."""
-    pin = read_pin(repo.patches / "upstream.toml")
+    pin = read_pin(repo)
     tree, facts = read_wheel(obtain(repo, pin))
     tree[f"{PACKAGE}-{pin.version}.dist-info/METADATA"] = facts["METADATA"]  # `yolo checks` reads the requirements
     for path, content in tree.items():
@@ -82,7 +82,7 @@ def lay_tree(repo: Repo, side: Path, patched: bool) -> Pin:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     if patched:
-        target.apply(repo, side, log=lambda said: None)
+        target.apply(repo, side, tried=False, log=lambda said: None)
     return pin
 
 

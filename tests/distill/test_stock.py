@@ -12,6 +12,9 @@ import torch
 from short_run import options
 
 import ultralytics
+from patching import Repo
+from patching.series import read_pin
+from patching.wheel import obtain, read_wheel
 from ultralytics import YOLO
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,13 +23,14 @@ VERSION = ultralytics.__version__.partition("+")[0]
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory):
-    """A folder with the pristine upstream tree, made by taking the patches out of a copy of the running one."""
+    """A folder with the pristine upstream tree, from the wheel of the running one."""
     folder = tmp_path_factory.mktemp("stock")
     ignore = shutil.ignore_patterns("distill", "__pycache__", ".patchset.json")  # as if it were a user's own
     shutil.copytree(Path(ultralytics.__file__).parent, folder / "ultralytics", ignore=ignore)
-    tool = [sys.executable, str(ROOT / "scripts/patchset.py"), "revert", "--upstream", VERSION, "--target", str(folder)]
-    done = subprocess.run(tool, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    repo = Repo(ROOT)
+    for path, data in read_wheel(obtain(repo, read_pin(repo), VERSION))[0].items():
+        if (folder / path).is_file():
+            (folder / path).write_bytes(data)
     assert "distill.1" not in (folder / "ultralytics/__init__.py").read_text()
     return folder
 

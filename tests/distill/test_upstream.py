@@ -10,14 +10,13 @@ import pytest
 import torch
 
 from patching import Repo
-from patching.pin import find_lines, read_pin
-from patching.wheel import read_wheel
+from patching.series import read_pin
+from patching.wheel import read_wheel, wheel_name
 from ultralytics.distill.upstream import LINE
 
 ROOT = Path(__file__).resolve().parents[2]
-ONLY_84 = {
-    ("ultralytics/distill/training/compiled.py", "YOLOEModel")
-}  # reached with compile= alone, which 8.3 does not have
+COMPILED = "ultralytics/distill/training/compiled.py"  # reached with compile= alone
+NEWER = {(COMPILED, "YOLOEModel"), (COMPILED, "WorldModel")}
 
 
 def imports(path: Path) -> list[tuple[str, str]]:
@@ -52,14 +51,16 @@ def test_auto_batch_of_83_gets_tensors(make_model, make_step):
     assert all(p.grad is not None for m in (step.distiller, step.student.model[0]) for p in m.parameters())
 
 
-@pytest.mark.parametrize("version", [v for v, repo in find_lines(ROOT).items() if repo.line])
-def test_rooms_import_what_every_line_has(version):
-    """A name that an older line lacks is asked for in `upstream.py` alone."""
-    repo: Repo = find_lines(ROOT)[version]
-    wheel = repo.cache / read_pin(repo.patches / "upstream.toml").wheel
-    if not wheel.is_file():
-        pytest.skip(f"its wheel is not here: run `pip download --no-deps --dest .upstream ultralytics=={version}`")
-    files, rooms = read_wheel(wheel)[0], [*repo.overlay.rglob("*.py"), ROOT / "distill.py"]
+def test_rooms_import_what_every_release_has():
+    """A name that some release lacks is asked for in `upstream.py` alone."""
+    repo = Repo(ROOT)
+    wheels = [w for w in (repo.cache / wheel_name(v) for v in read_pin(repo).wheels) if w.is_file()]
+    if not wheels:
+        pytest.skip("no other release is here: `pip download --no-deps --dest .upstream ultralytics==8.2.64` gets one")
+    rooms = [ROOT / "distill.py", *(ROOT / path for path in repo.overlay_files() if path.endswith(".py"))]
     asked = [(r.relative_to(ROOT).as_posix(), *x) for r in rooms if r.name != "upstream.py" for x in imports(r)]
-    missing = [x for x in asked if x[2] not in names_in(files, x[1]) and (x[0], x[2]) not in ONLY_84]
-    assert len(asked) > 30 and missing == []
+    assert len(asked) > 30
+    for wheel in wheels:
+        files = read_wheel(wheel)[0]
+        missing = [x for x in asked if x[2] not in names_in(files, x[1]) and (x[0], x[2]) not in NEWER]
+        assert missing == [], wheel.name

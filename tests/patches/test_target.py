@@ -1,185 +1,265 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Users' own trees: other versions, edits, CRLF, with git and without; all or nothing, and every byte comes back."""
+"""Users' own trees: other versions, edits, kills; all or nothing, and every byte comes back or the tool refuses."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from patching import PatchError
-from patching import target as users
-from patching.carry import carry
-from patching.place import format_diff
-from patching.record import RECORD
-from patching.series import parse_patch
-from patching.status import target_status
-from patching.store import STORE
-from toy import ENGINE, FACE, OVERLAY, UPSTREAM, replace_once
+from patching import PatchError, target
+from patching.swap import WORK
+from toy import ENGINE, FACE, OVERLAY, quiet, replace_once, snapshot
+
+STORE, OURS = "ultralytics/.patchset", "ultralytics/distill"
 
 
-def content(root):
-    """Return all bytes and modes below a folder."""
-    return {p.relative_to(root): (p.is_file() and p.read_bytes(), p.stat().st_mode) for p in sorted(root.rglob("*"))}
-
-
-def test_pinned_version_and_back(toy, tmp_path):
-    """On exactly the pinned version hunks go in without a word on offsets, our package beside; and all goes again."""
-    root = toy.checkout(tmp_path / "theirs")
-    (root / "ultralytics/dot.bin").write_bytes(b"my own")  # not touched by the series, so none of our business
-    before = content(root)
-    assert toy.apply(root) == ["* applying name-fork (1/2)", "* applying add-call (2/2)"]
-    assert (root / ENGINE).read_bytes() == toy.get(ENGINE)
-    assert {path: (root / path).read_bytes() for path in OVERLAY} == OVERLAY
-    assert target_status(toy.repo, root) == ("applied", ["name-fork: applied", "add-call: applied"])
-    (root / "ultralytics/distill/__pycache__").mkdir()
-    (root / "ultralytics/distill/__pycache__/x.pyc").write_bytes(b"")
-    toy.revert(root)
-    assert content(root) == before
-
-
-def test_other_version_and_back(toy, theirs, shot):
-    """Hunks move along and say by how many lines; the second time nothing happens; revert is exact."""
-    before = content(theirs)
-    assert target_status(toy.repo, theirs)[0] == "clean"
-    assert toy.apply(theirs) == [
-        "* applying name-fork (1/2): moved (__init__.py:5 +0; engine/run.py:14 +3)",
-        "* applying add-call (2/2): moved (engine/run.py:18 +3, 44 +2)",
-    ]
-    text = (theirs / ENGINE).read_bytes()
-    assert b"mine_3 = 3\n" in text and b"line_40 = 40\nthird = 3\n" in text and b"line_10 = 10\nfirst = 1\n" in text
-    assert b'"0.9.7"\n\n__version__ += "+distill.3"\n' in (theirs / FACE).read_bytes()
-    assert target_status(toy.repo, theirs)[0] == "applied"
-    after = shot(theirs)
-    assert toy.apply(theirs) == ["nothing to do: all 2 patches are in place, neither they nor your tree changed"]
-    assert shot(theirs) == after
+def test_other_version_and_back(toy, theirs):
+    """Changes find their places, the second time nothing happens, and revert is exact, bytecode of ours included."""
+    before = snapshot(theirs, times=False)
+    assert target.status(toy.repo, theirs)[0] == "clean"
+    assert toy.apply(theirs) == ["* name-fork (1/3): in", "* add-call (2/3): in", "* write-whole (3/3): in"]
+    text = (theirs / ENGINE).read_text()
+    assert "        distill.begin(self)\n        self.mine()\n" in text and "write_whole(path, b\"\")  # all of it" in text
+    assert b"'0.9.7'\n__version__ += \"+distill.3\"\n" in (theirs / FACE).read_bytes()
+    assert {path: (theirs / path).read_bytes() for path in OVERLAY} == OVERLAY
+    assert target.status(toy.repo, theirs) == ("applied", [f"{name}: fits" for name in ("name-fork", "add-call", "write-whole")])
+    after = snapshot(theirs)
+    assert toy.apply(theirs) == ["nothing to do: the series is in place, neither it nor your tree changed"]
+    assert snapshot(theirs) == after
+    (theirs / OURS / "__pycache__").mkdir()
+    (theirs / OURS / "__pycache__/x.pyc").write_bytes(b"")
     toy.revert(theirs)
-    assert content(theirs) == before
+    assert snapshot(theirs, times=False) == before
     assert toy.revert(theirs) == ["nothing to do: the series is not in this tree"]
 
 
-def test_conflict_leaves_all_as_it_was(toy, theirs, shot):
-    """Each conflict is told with file, line, both sides and what the patch wants; nothing at all is written."""
-    replace_once(theirs / ENGINE, b"line_14 = 14\n", b"line_14 = 'mine'\n")
-    replace_once(theirs / FACE, b'NAME = "toy"', b'NAME = "my toy"')
-    before, log = shot(theirs), []
-    with pytest.raises(PatchError, match=r"^name-fork, add-call do not fit .*theirs: nothing was written"):
-        users.apply(toy.repo, theirs, log.append)
-    assert shot(theirs) == before
-    assert log[log.index("ultralytics/engine/run.py:18: add-call does not fit") :] == [
-        "ultralytics/engine/run.py:18: add-call does not fit",
-        "  pinned:",
-        "    | line_14 = 14",
-        "  your tree:",
-        "    | line_14 = 'mine'",
-        "  the patch wants:",
-        "    | second = 2",
-    ]
-    assert f"{FACE}:5: name-fork does not fit" in log
-    word, lines = target_status(toy.repo, theirs)
-    assert (word, lines) == ("clean", ["name-fork: clean, conflict", "add-call: clean, conflict"])
+def test_conflict_of_a_required_patch_leaves_all_as_it_was(toy, theirs):
+    """It is told once a change, and nothing at all is written."""
+    replace_once(theirs / ENGINE, b"self.step(", b"self.go(")
+    before, log = snapshot(theirs), []
+    with pytest.raises(PatchError, match="^add-call does not fit .*theirs: nothing was written"):
+        target.apply(toy.repo, theirs, log=log.append)
+    assert snapshot(theirs) == before
+    assert [line for line in log if "does not fit" in line] == [
+        f"{ENGINE}: add-call does not fit: the line is not in Runner.train"
+    ] * 2
+    assert "add-call: does not fit" in target.status(toy.repo, theirs)[1]
 
 
-def test_dry_run_tells_and_writes_nothing(toy, theirs, shot):
-    """The same lines as the real thing, for apply and for revert."""
-    before, told = shot(theirs), []
-    users.apply(toy.repo, theirs, told.append, write=False)
-    assert shot(theirs) == before
-    assert told == toy.apply(theirs)
-    after, told = shot(theirs), []
-    users.revert(toy.repo, theirs, told.append, write=False)
-    assert shot(theirs) == after
-    assert told == toy.revert(theirs)
+def test_pasted_by_hand(toy, theirs):
+    """Who pastes what the report shows gets the rest; revert leaves what is the user's, and says so."""
+    replace_once(theirs / ENGINE, b"        self.step(", b"        if self.loss:\n            distill.add(self)\n        self.go(")
+    replace_once(theirs / ENGINE, b"        return self", b"        distill.end(self)\n        return self")
+    before = snapshot(theirs, times=False)
+    assert toy.apply(theirs)[-1] == f"* {ENGINE}: lines of the series that you pasted stay yours, a revert leaves them"
+    assert (theirs / ENGINE).read_bytes().count(b"distill.") == 3
+    assert toy.revert(theirs)[-1].endswith("that you pasted are still there, and their package is gone")
+    assert snapshot(theirs, times=False) == before
 
 
-@pytest.mark.parametrize("mixed", [False, True])
-def test_crlf_checkout(toy, theirs, mixed):
-    """Line ends stay as they are, ours follow them, and every byte comes back."""
+@pytest.mark.parametrize("wished", [True, False])
+def test_optional_patch_is_left_out(toy, theirs, wished):
+    """One sentence says what is lost; the others go in; it comes when it fits or is wished again."""
+    if not wished:
+        replace_once(theirs / ENGINE, b"path.write_bytes", b"path.put")
+    log = toy.apply(theirs, *["write-whole"] * wished)
+    assert log[0] == "* leaving out write-whole: without it a kill leaves a torn file"
+    assert b"distill.end" in (theirs / ENGINE).read_bytes() and b"write_whole" not in (theirs / ENGINE).read_bytes()
+    if not wished:
+        replace_once(theirs / ENGINE, b"path.put", b"path.write_bytes")
+    toy.apply(theirs)
+    assert b"write_whole" in (theirs / ENGINE).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["add-call", "nothing"])
+def test_required_patch_cannot_be_left_out(toy, theirs, name):
+    """Only optional ones can; the sentence names them."""
+    with pytest.raises(PatchError, match=f"--without {name} is no optional patch: those are write-whole"):
+        toy.apply(theirs, name)
+
+
+def test_print_writes_nothing(toy, theirs):
+    """Every line with its place, our package's copy, and not a byte."""
+    before, log = snapshot(theirs), []
+    target.apply(toy.repo, theirs, log=log.append, show=True)
+    assert snapshot(theirs) == before
+    assert any(line.startswith(f"{FACE}, after line 1: __version__") for line in log)
+    assert '  |__version__ += "+distill.3"' in log and log[-1].startswith("and copy ")
+
+
+def test_edits_made_afterwards_survive_revert_and_a_newer_series(toy, theirs):
+    """A user's line right beside ours stays, in both directions."""
+    before = (theirs / ENGINE).read_bytes()
+    toy.apply(theirs)
+    assert target.status(toy.repo, theirs)[0] == "applied"
+    replace_once(theirs / ENGINE, b"        distill.end(self)\n", b"        distill.end(self)\n        self.more()\n")
+    assert target.status(toy.repo, theirs)[0] == "drifted"
+    toy.apply(theirs)
+    toy.put("patches/add-call.patch", toy.get("patches/add-call.patch").replace(b"distill.end", b"distill.finish"))
+    toy.apply(theirs)
+    assert b"distill.finish(self)\n        self.more()\n" in (theirs / ENGINE).read_bytes()
+    toy.revert(theirs)
+    assert (theirs / ENGINE).read_bytes() == before.replace(b"        )\n", b"        )\n        self.more()\n")
+
+
+@pytest.mark.parametrize("act", ["apply", "revert"])
+@pytest.mark.parametrize(
+    ("path", "old", "new", "message"),
+    [
+        (ENGINE, b"distill.end(self)", b"distill.end(self, 1)", r"run.py was edited in lines of the series"),
+        (f"{OURS}/__init__.py", b"1", b"2", r"__init__.py is not as the series has it: undo that"),
+        (f"{STORE}/after/{FACE}", b"distill.3", b"distill.4", r"\.patchset is broken"),
+    ],
+)
+def test_edits_in_what_is_ours_are_refused(toy, theirs, act, path, old, new, message):
+    """What cannot be told apart is not guessed."""
+    toy.apply(theirs)
+    if path == f"{OURS}/__init__.py" and act == "apply":
+        toy.put(path, b"OURS = 3\n")
+    replace_once(theirs / path, old, new)
+    before = snapshot(theirs)
+    with pytest.raises(PatchError, match=message):
+        getattr(toy, act)(theirs)
+    assert snapshot(theirs) == before
+
+
+@pytest.mark.parametrize("act", ["apply", "revert"])
+@pytest.mark.parametrize("restored", [False, True])
+def test_lines_of_ours_without_a_record_are_never_an_original(toy, theirs, act, restored):
+    """After `git clean -fdx`, and after a checkout of one file more: refused, with what to type."""
+    engine = (theirs / ENGINE).read_bytes()
+    toy.apply(theirs)
+    for folder in (STORE, OURS):
+        shutil.rmtree(theirs / folder)
+    if restored:
+        (theirs / ENGINE).write_bytes(engine)
+    before = snapshot(theirs)
+    with pytest.raises(PatchError, match=rf"^{FACE}.* hold lines of the series, .*`git checkout -- {FACE}"):
+        getattr(toy, act)(theirs)
+    assert snapshot(theirs) == before
+    assert target.status(toy.repo, theirs)[0] == "foreign"
+
+
+def test_change_of_branch_under_a_store(toy, theirs):
+    """Files that hold nothing of ours any more are the new originals."""
+    old = (theirs / ENGINE).read_bytes()
+    toy.apply(theirs)
+    (theirs / ENGINE).write_bytes(old.replace(b"self.mine()", b"self.yours()"))
+    toy.apply(theirs)
+    assert b"distill.end" in (theirs / ENGINE).read_bytes()
+    toy.revert(theirs)
+    assert (theirs / ENGINE).read_bytes() == old.replace(b"self.mine()", b"self.yours()")
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\r"])
+def test_line_ends_of_the_checkout(toy, theirs, ends):
+    """CRLF, and what git makes of it afterwards."""
     for path in (FACE, ENGINE):
-        data = (theirs / path).read_bytes().replace(b"\n", b"\r\n")
-        (theirs / path).write_bytes(data.replace(b"line_20 = 20\r\n", b"line_20 = 20\n") if mixed else data)
-    before = content(theirs)
+        (theirs / path).write_bytes((theirs / path).read_bytes().replace(b"\n", ends))
+    before = snapshot(theirs, times=False)
     toy.apply(theirs)
-    text = (theirs / ENGINE).read_bytes()
-    assert b"line_10 = 10\r\nfirst = 1\r\nline_11" in text
-    assert text.replace(b"\r\n", b"").count(b"\n") == mixed
-    assert target_status(toy.repo, theirs)[0] == "applied"
+    data = (theirs / ENGINE).read_bytes()
+    assert b"distill.end(self)" + ends in data and b"\n" not in data.replace(ends, b"")
     toy.revert(theirs)
-    assert content(theirs) == before
+    assert snapshot(theirs, times=False) == before
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-def test_git_checkout(toy, theirs):
-    """Under git the same, nothing of git's is touched, and after revert git sees no change."""
-
-    def git(*args):
-        who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "core.autocrlf=false"]
-        return subprocess.run(["git", *who, *args], cwd=theirs, check=True, capture_output=True, text=True).stdout
-
-    git("init", "-q")
-    git("add", "-A")
-    git("commit", "-qm", "mine")
-    toy.apply(theirs)
-    changed = {line[3:] for line in git("status", "--porcelain").splitlines()}
-    assert changed == {FACE, ENGINE, RECORD, STORE + "/", "ultralytics/distill/"}
-    assert b"+first = 1" in git("diff").encode()
-    toy.revert(theirs)
-    assert git("status", "--porcelain") == ""
-
-
-def test_result_must_stay_valid_python():
-    """A line that lands where Python cannot have it stops all of it, though no text conflicts."""
-    path, inner = "ultralytics/x.py", [b"    a,\n", b"    b,\n", b"    c,\n", b"    d,\n"]
-    base = [b"x = [\n", *inner, b"]\n"]
-    diff = format_diff(path, base, [*base[:3], b"    1,\n", *base[3:]])
-    patch = parse_patch(b"Subject: add a number\n\n" + diff, "add-number.patch")
-    theirs = b"".join([b"def f(\n", *inner, b"): ...\n"])
-    carried = carry([patch], {path: b"".join(base)}, {path: theirs})
-    assert (carried.conflicts, carried.broken) == ([], ["ultralytics/x.py:4"])
-    with pytest.raises(PatchError, match=r"ultralytics/x.py:4 would no longer be valid Python in /theirs"):
-        users.require_whole(carried, "/theirs")
-
-
-def test_users_own_distill_package_is_not_overwritten(toy, theirs, shot):
-    """A package of the same name that the user wrote stops us."""
-    (theirs / "ultralytics/distill").mkdir()
-    (theirs / "ultralytics/distill/__init__.py").write_text("THEIRS = 1\n")
-    before = shot(theirs)
-    with pytest.raises(PatchError, match="distill/__init__.py was edited"):
+def test_package_of_that_name_and_no_tree(toy, theirs, tmp_path):
+    """A fork's own `ultralytics/distill` is not overwritten; a folder without a tree is named."""
+    (theirs / OURS).mkdir()
+    (theirs / OURS / "__init__.py").write_text("THEIRS = 1\n")
+    with pytest.raises(PatchError, match="this tree has an ultralytics/distill of its own"):
         toy.apply(theirs)
-    assert shot(theirs) == before
-    assert target_status(toy.repo, theirs)[0] == "foreign"
+    with pytest.raises(PatchError, match=r"give the folder above an Ultralytics tree"):
+        toy.apply(tmp_path / "nothing")
 
 
-def test_target_file_gone(toy, theirs):
-    """A touched file that is missing is theirs to restore."""
-    (theirs / ENGINE).unlink()
-    with pytest.raises(PatchError, match=r"run.py is gone: restore it"):
-        toy.apply(theirs)
-    assert target_status(toy.repo, theirs)[0] == "foreign"
-
-
-def test_not_an_ultralytics_tree(toy, tmp_path):
-    """A folder without the tree is refused in one sentence."""
-    with pytest.raises(PatchError, match="has no ultralytics/__init__.py"):
-        toy.apply(tmp_path)
-    assert target_status(toy.repo, tmp_path)[0] == "foreign"
-
-
-def test_nothing_is_written_through_links(toy, theirs, shot, tmp_path):
-    """A folder of the target that is a link to elsewhere does not lead us there."""
-    shutil.move(str(theirs / "ultralytics/engine"), str(tmp_path / "elsewhere"))
-    (theirs / "ultralytics/engine").symlink_to(tmp_path / "elsewhere")
-    before = shot(tmp_path)
+def test_linked_file_and_folder(toy, theirs, tmp_path):
+    """Nothing is written through a link."""
+    (theirs / "ultralytics/engine").rename(tmp_path / "outside")
+    (theirs / "ultralytics/engine").symlink_to(tmp_path / "outside")
+    before = snapshot(tmp_path)
     with pytest.raises(PatchError, match="nothing is written through links"):
         toy.apply(theirs)
-    assert shot(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
-def test_series_of_the_nearest_line(toy, theirs):
-    """A tree gets the series of its own minor version where there is one, else the pin's."""
-    older = toy.add_line("0.9.0", UPSTREAM)
-    assert users.nearest_line(toy.repo.root, theirs) == older
-    replace_once(theirs / FACE, b'"0.9.7"', b'"0.8.0"')
-    assert users.nearest_line(toy.repo.root, theirs) == toy.repo
+KILLED = """
+import os, signal, sys
+sys.path[:0] = [{scripts!r}, {tests!r}]
+from pathlib import Path
+from patching import Repo, swap, target
+from toy import quiet
+count = {count}
+def counted(name, real):
+    def call(*args, **kwargs):
+        global count
+        count -= 1
+        if count < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **kwargs)
+    return call
+for module, name in ((os, "replace"), (os, "unlink"), (swap.shutil, "copy2"), (swap.shutil, "rmtree"), (Path, "write_bytes"), (Path, "unlink"), (Path, "mkdir")):
+    setattr(module, name, counted(name, getattr(module, name)))
+act = dict(apply=lambda: target.apply(Repo(Path({repo!r})), Path({tree!r}), tried=False, log=quiet), revert=lambda: target.revert(Repo(Path({repo!r})), Path({tree!r}), quiet))
+act[{act!r}]()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+@pytest.mark.parametrize("act", ["apply", "revert"])
+@pytest.mark.parametrize("count", [0, 3, 12, 25, 33, 36, 40, 44])
+def test_killed_run_leaves_nothing_that_the_next_does_not_clean(toy, theirs, act, count):
+    """SIGKILL at the n-th write: status sees it, and apply and revert go on as if nothing had been."""
+    clean = snapshot(theirs, times=False)
+    toy.apply(theirs)
+    applied = snapshot(theirs, times=False)
+    if act == "apply":
+        toy.revert(theirs)
+    paths = {"scripts": str(Path(target.__file__).parents[1]), "tests": str(Path(__file__).parent)}
+    code = KILLED.format(count=count, repo=str(toy.repo.root), tree=str(theirs), act=act, **paths)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode in (-signal.SIGKILL, 0), done.stderr
+    left = snapshot(theirs, times=False)
+    assert (target.status(toy.repo, theirs)[0] == "interrupted") == (theirs / WORK).exists()
+    assert (theirs / WORK).exists() or left in (clean, applied)
+    toy.apply(theirs)
+    assert snapshot(theirs, times=False) == applied
+    toy.revert(theirs)
+    assert snapshot(theirs, times=False) == clean
+
+
+def test_edit_after_a_kill_is_not_lost(toy, theirs):
+    """A file that the user wrote between the kill and the next run stops it."""
+    (theirs / WORK / "old/ultralytics").mkdir(parents=True)
+    (theirs / WORK / "old" / FACE).write_bytes(b"old\n")
+    (theirs / WORK / "plan.json").write_text(f'{{"{FACE}": ["1", "2"]}}')
+    with pytest.raises(PatchError, match="was edited after a run that was cut off"):
+        toy.revert(theirs)
+
+
+def test_applied_means_alive(toy, theirs, monkeypatch):
+    """A tree that does not train with the series in it is rolled back to the byte, and the reason is shown."""
+    monkeypatch.setattr(target, "try_out", lambda root: (_ for _ in ()).throw(PatchError(f"no, {(root / FACE).read_text()}")))
+    before = snapshot(theirs)
+    with pytest.raises(PatchError, match=r"(?s)no, .*\+distill.3"):
+        target.apply(toy.repo, theirs, log=quiet)
+    assert snapshot(theirs) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a folder that cannot be written")
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="root may write anywhere")
+def test_folder_that_cannot_be_written(toy, theirs):
+    """The sentence names the file."""
+    os.chmod(theirs, 0o500)
+    try:
+        with pytest.raises(PatchError, match="cannot be written .*: nothing was changed"):
+            toy.apply(theirs)
+    finally:
+        os.chmod(theirs, 0o700)

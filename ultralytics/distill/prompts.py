@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.upstream import YOLOEDetect
-from ultralytics.nn.modules import C2fAttn, ImagePoolingAttn, WorldDetect
+from ultralytics.distill.upstream import C2fAttn, ImagePoolingAttn, WorldDetect, YOLOEDetect
 
 
 class Prompts:

@@ -1,11 +1,14 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""What differs between the supported lines of Ultralytics, 8.4 and 8.3; every other module is written as for 8.4.
+"""What differs between releases of Ultralytics; every other module is written as for 8.4.
 
-Where 8.3 has nothing of the kind, the functions here do what 8.4 does, so no other module asks for a version.
+Each difference is asked for where it is, by what the tree has and not by its number, since forks mix releases. Where an
+older one has nothing of the kind, the functions here do what 8.4 does.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,13 +26,16 @@ from ultralytics.utils import torch_utils
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
-LINE = "8.4" if hasattr(torch_utils, "unwrap_model") else "8.3"
-EXTRAS = {"Segment": ("mask_coefficient", "proto"), "Pose": ("kpts",), "OBB": ("angle",)}  # of an 8.3 head's tuple
+LINE = "8.4" if importlib.util.find_spec("ultralytics.optim") else "8.3"  # whose trainer it is; 8.3's is that of 8.0 on
+EXTRAS = {"Segment": ("mask_coefficient", "proto"), "Pose": ("kpts",), "OBB": ("angle",)}  # of an older head's tuple
 
 SAFE_LOAD = getattr(utils, "SAFE_LOAD", False)  # 8.3 does not know the variable
-YOLOEDetect = getattr(modules, "YOLOEDetect", ())  # nothing is an instance of no class
+# nothing is an instance of no class
+C2fAttn, ImagePoolingAttn, WorldDetect, YOLOEDetect = (
+    getattr(modules, name, ()) for name in ("C2fAttn", "ImagePoolingAttn", "WorldDetect", "YOLOEDetect")
+)
 VALIDATES_EVERYWHERE = LINE == "8.4"  # 8.3 validates in one process of several
-unwrap_model = torch_utils.unwrap_model if LINE == "8.4" else torch_utils.de_parallel
+unwrap_model = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel
 
 
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -44,7 +50,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     from ultralytics.nn import tasks
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
-    if LINE == "8.4":
+    if hasattr(tasks, "load_checkpoint"):
         return tasks.load_checkpoint(path)
     here = (Path(path), Path(utils.SETTINGS["weights_dir"]) / path)
     if not any(p.exists() for p in here) and "://" not in str(path) and Path(path).name not in GITHUB_ASSETS_NAMES:
@@ -54,17 +60,31 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Return what a YAML file holds."""
-    return utils.YAML.load(path) if LINE == "8.4" else utils.yaml_load(path)
+    return utils.YAML.load(path) if hasattr(utils, "YAML") else utils.yaml_load(path)
 
 
 def save_yaml(path: str | Path, data: dict[str, Any]) -> None:
     """Write a YAML file."""
-    utils.YAML.save(path, data) if LINE == "8.4" else utils.yaml_save(path, data)
+    utils.YAML.save(path, data) if hasattr(utils, "YAML") else utils.yaml_save(path, data)
+
+
+def torch_load(path: str | Path, **kwargs: Any) -> Any:
+    """Read a file as upstream does, which before 8.2.64 has nothing but torch for it."""
+    from ultralytics.utils import patches
+
+    return getattr(patches, "torch_load", torch.load)(path, **kwargs)
+
+
+def model_file(text: str) -> str:
+    """Return a model's file name as upstream completes it, as in `yolo26n` for `yolo26n.pt`; 8.0 does not."""
+    from ultralytics.utils import checks
+
+    return str(getattr(checks, "check_model_file_from_stem", str)(text))
 
 
 def time_sync(device: torch.device) -> float:
     """Return the time in seconds, once the device has done its work."""
-    return torch_utils.time_sync(device) if LINE == "8.4" else torch_utils.time_sync()
+    return torch_utils.time_sync(*[device] * len(inspect.signature(torch_utils.time_sync).parameters))
 
 
 def keeps_average(device: Any) -> bool:
@@ -95,19 +115,21 @@ def read_output(head: nn.Module, inputs: Sequence[torch.Tensor], output: Any) ->
     Args:
         head (nn.Module): The model's last layer.
         inputs (Sequence[torch.Tensor]): The maps that entered it.
-        output (Any): What it returned. A detection head of 8.3 returns one map (N, 4 * reg_max + nc, H, W) a level, in
-            a dictionary of branches if it is end-to-end, in a tuple if it predicts more; in eval mode all that stands
-            behind the decoded predictions.
+        output (Any): What it returned. A detection head before 8.4 returns one map (N, 4 * reg_max + nc, H, W) a
+            level, in a dictionary of branches if it is end-to-end, in a tuple if it predicts more; in eval mode all of
+            it stands behind the decoded predictions.
 
     Returns:
         (Any): For such a head a dictionary with `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A), `feats`, and what
             else it predicts, or one such dictionary a branch; for any other head its output as it is.
     """
-    if LINE == "8.4" or not hasattr(head, "reg_max"):
+    if not hasattr(head, "reg_max"):
         return output
     if isinstance(output, tuple) and isinstance(output[0], torch.Tensor):
         return output[0], read_output(head, inputs, output[1])
     if isinstance(output, dict):
+        if not all(isinstance(maps, list) for maps in output.values()):
+            return output  # the form of 8.4
         return {branch: _join_levels(head, inputs, maps) for branch, maps in output.items()}
     maps, *rest = output if isinstance(output, tuple) else (output,)
     names = next((EXTRAS[t.__name__] for t in type(head).__mro__ if t.__name__ in EXTRAS), ())
@@ -205,6 +227,9 @@ def order_columns(metrics: dict[str, float], columns: Sequence[str]) -> dict[str
 
 __all__ = (
     "SAFE_LOAD",
+    "C2fAttn",
+    "ImagePoolingAttn",
+    "WorldDetect",
     "YOLOEDetect",
     "adapt",
     "clears_folder",
@@ -213,10 +238,12 @@ __all__ = (
     "keeps_average",
     "load_checkpoint",
     "load_yaml",
+    "model_file",
     "order_columns",
     "read_output",
     "save_yaml",
     "time_sync",
+    "torch_load",
     "torn_down",
     "unwrap_model",
     "weight_group",

@@ -6,8 +6,7 @@ from __future__ import annotations
 from torch import nn
 
 from ultralytics.distill.config import Config, Term
-from ultralytics.distill.upstream import YOLOEDetect
-from ultralytics.nn.modules import WorldDetect
+from ultralytics.distill.upstream import WorldDetect, YOLOEDetect
 
 
 def require_comparable(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> None:

@@ -17,7 +17,7 @@ from ultralytics.distill.blank import PROBE
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import replay
 from ultralytics.distill.teacher.given import name_of
-from ultralytics.distill.upstream import SAFE_LOAD
+from ultralytics.distill.upstream import SAFE_LOAD, torch_load
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
@@ -190,7 +190,6 @@ def read_module(path: str) -> nn.Module | None:
         (nn.Module | None): None for every other file.
     """
     from ultralytics.engine.model import Model
-    from ultralytics.utils.patches import torch_load
 
     if SAFE_LOAD or not zipfile.is_zipfile(path):
         return None

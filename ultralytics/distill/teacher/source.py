@@ -15,7 +15,7 @@ from ultralytics.distill.opening import open_model
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.teacher.foreign import Foreign, is_ultralytics, read_module, save_module
 from ultralytics.distill.teacher.given import copied, unpack
-from ultralytics.distill.upstream import load_checkpoint
+from ultralytics.distill.upstream import load_checkpoint, model_file
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
@@ -109,9 +109,7 @@ def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Sou
 
 def _load(text: str) -> tuple[nn.Module, Path]:
     """Load a teacher from a checkpoint, or build an untrained one from a YAML."""
-    from ultralytics.utils.checks import check_model_file_from_stem
-
-    path = str(check_model_file_from_stem(text))
+    path = model_file(text)
     try:
         if text.endswith((".yaml", ".yml")):
             return open_model(text).model, Path(text)

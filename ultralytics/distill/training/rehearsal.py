@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def count_in_auto_batch(trainer: BaseTrainer) -> None:
-    """Let the trainer's `auto_batch` weigh whole distilled steps."""
+    """Let the trainer's `auto_batch` weigh whole distilled steps; before 8.3.50 it has none that could."""
+    if not hasattr(trainer, "auto_batch"):
+        return
     weigh = trainer.auto_batch
 
     def auto_batch(*args: Any, **kwargs: Any) -> int:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Step:
         self.online = isinstance(teacher, OnlineTeacher)
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
-        self.record = Record(distiller)
+        self.record, self.watch = Record(distiller), ExitStack()
         self.trunk = trunk(self.student)
         self.balance = Balance(rule, distiller.columns)
 
@@ -55,12 +55,20 @@ class Step:
         return self.model is not self.student
 
     def arm(self) -> None:
-        """Let the next loss that the student computes be this step's; from then on it is the student's own again."""
+        """Let the next loss that the student computes be this step's; from then on it is the student's own again.
+
+        The student is watched from now on: some releases run it before they ask for its loss.
+        """
+        self.disarm()
         vars(self.student)["loss"] = self.loss
+        if not self.compiled:
+            layers = sorted({*self.distiller.layers[0], self.trunk})
+            self.seen = self.watch.enter_context(tap(self.student, layers, self.distiller.needs_features))
 
     def disarm(self) -> None:
-        """Give the student its own loss back."""
+        """Give the student its own loss back, and watch it no longer."""
         vars(self.student).pop("loss", None)
+        self.watch.close()
 
     def __call__(self, batch: dict[str, Any]) -> tuple[torch.Tensor, Any]:
         """Take a step as upstream's loop does, without a trainer; return the loss and the items to log."""
@@ -72,7 +80,8 @@ class Step:
 
         Args:
             batch (dict): Upstream's batch.
-            preds (Any): What a compiled student returned for the batch's images; its criterion stays outside the graph.
+            preds (Any): What the student returned for the batch's images, where it was run before; a compiled one
+                always was, since its criterion stays outside the graph.
 
         Returns:
             loss (torch.Tensor): The student's own loss vector with one entry more for each column; the sum of them
@@ -111,7 +120,8 @@ class Step:
     def _learn(self, batch: dict[str, Any], preds: Any) -> tuple[torch.Tensor, Any, Tapped]:
         """Return the student's task loss, the items to log and what was seen of its forward."""
         if preds is not None:
-            return *self.student.loss(batch, preds), compiled.read(self.student, preds)
+            seen = compiled.read(self.student, preds) if self.compiled else self.seen
+            return *self.student.loss(batch, preds), seen
         layers = {*self.distiller.layers[0], self.trunk}
         with tap(self.student, sorted(layers), self.distiller.needs_features) as seen:
             return *self.student.loss(batch), seen

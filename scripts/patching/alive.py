@@ -1,0 +1,122 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Tries a patched tree in a process of its own: import, and two steps of distilled training on drawn images.
+
+Run as a script it is that process: `python alive.py FOLDER`, with the tree on the path.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LIMIT = 600  # seconds; a minute is normal on a busy core
+MODEL = """
+nc: {nc}
+backbone:
+  - [-1, 1, Conv, [{c}, 3, 2]]
+  - [-1, 1, Conv, [{c}, 3, 2]]
+  - [-1, 1, C2f, [{c}, True]]
+  - [-1, 1, Conv, [{c}, 3, 2]]
+  - [-1, 1, Conv, [{c}, 3, 2]]
+  - [-1, 1, Conv, [{c}, 3, 2]]
+head:
+  - [[3, 4, 5], 1, Detect, [nc]]
+"""
+
+
+def try_out(root: Path) -> None:
+    """Try a tree.
+
+    Args:
+        root (Path): Folder that holds it.
+
+    Raises:
+        PatchError: If it does not import or train; what it said last is the reason.
+    """
+    from . import PatchError
+
+    reason = run(root, "-c", "import torch")
+    if reason:
+        raise PatchError(
+            f"{sys.executable} cannot try the tree ({reason}): run this script with the Python that you train with, or "
+            f"say --no-try; nothing was changed."
+        )
+    with tempfile.TemporaryDirectory(prefix="patchset-try-") as folder:
+        copy = Path(folder) / "alive.py"  # away from the repository, whose own tree would be imported first
+        copy.write_bytes(Path(__file__).read_bytes())
+        reason = run(root, str(copy), folder)
+    if reason:
+        raise PatchError(
+            f"the tree does not train with the series in it: {reason} Nothing was changed; --no-try skips this."
+        )
+
+
+def run(root: Path, *line: str) -> str:
+    """Run Python with a tree on its path; return the last lines that it said if it fails."""
+    with tempfile.TemporaryDirectory(prefix="patchset-try-") as folder:
+        own = {
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(root.resolve()), os.environ.get("PYTHONPATH")))),
+            "MPLBACKEND": "Agg",
+        }
+        quiet = {
+            "YOLO_OFFLINE": "true",
+            "YOLO_AUTOINSTALL": "false",
+            "YOLO_CONFIG_DIR": folder,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+        try:
+            done = subprocess.run(
+                [sys.executable, *line], cwd=folder, env={**kept, **own, **quiet}, timeout=LIMIT, capture_output=True
+            )
+        except subprocess.TimeoutExpired:
+            return f"it was not done after {LIMIT} seconds."
+    said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+    places = [text.strip() for text in said if text.lstrip().startswith("File ") and str(root) in text]
+    return f"{said[-1]} ({places[-1] if places else 'no line of it'})." if done.returncode else ""
+
+
+def main(folder: Path) -> None:
+    """Train a small model with another one as its teacher, twice four images, and look at what came of it.
+
+    Raises:
+        AssertionError: If the teacher taught nothing, or the checkpoint is not plain.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from ultralytics import YOLO
+
+    random = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / kind / part).mkdir(parents=True)
+        for number in range(8):
+            Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(
+                folder / f"images/{part}/{number}.jpg"
+            )
+            (folder / f"labels/{part}/{number}.txt").write_text(f"{number % 2} 0.5 0.5 0.4 0.4\n")
+    data, student, teacher = (folder / name for name in ("data.yaml", "student.yaml", "teacher.yaml"))
+    data.write_text(f"path: {folder.as_posix()}\ntrain: images/train\nval: images/val\nnames: {{0: a, 1: b}}\n")
+    student.write_text(MODEL.format(nc=2, c=16))
+    teacher.write_text(MODEL.format(nc=2, c=32))
+    options = {"epochs": 1, "batch": 4, "imgsz": 64, "device": "cpu", "workers": 0, "plots": False, "amp": False}
+    options.update(project=str(folder), name="run", exist_ok=True, val=True)
+    YOLO(str(student)).train(data=str(data), model_t=YOLO(str(teacher)), distill_feat="cwd", **options)
+    head, row = (
+        [x.strip() for x in line.split(",")] for line in (folder / "run/results.csv").read_text().splitlines()[:2]
+    )
+    terms = {name: float(value) for name, value in zip(head, row) if "dfea" in name or "dlogit" in name}
+    taught = terms.get("train/dfea_loss", 0) > 0 and all(math.isfinite(x) for x in terms.values())
+    assert taught, f"the teacher taught nothing: {terms}"
+    saved = torch.load(str(folder / "run/weights/last.pt"), map_location="cpu", weights_only=False)
+    assert saved and "distill" not in saved, "the final checkpoint holds the distiller"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
