@@ -128,13 +128,13 @@ class Way(BaseTrainer):
         self.tloss, self.train_loader = None, range(1)
 
     def losses(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Return the loss vector of a batch."""
+        """Return the loss vector of a batch, with the terms of a distilled run."""
+        distill.step(self)
         return self.model(batch)[0]
 
     def step(self, batch: dict[str, Any]) -> None:
         """Take one step, as the trainer's loop does."""
         with autocast(self.amp, device=self.device.type):
-            distill.step(self)
             self.loss = self.losses(batch).sum()
         self.scaler.scale(self.loss).backward()
         self.optimizer_step()

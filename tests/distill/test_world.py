@@ -98,7 +98,7 @@ def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
     ):
         assert (done.stdout + done.stderr).count(sentence) == 1, sentence
     said = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
-    assert said[0] == said[1] and said[0]["folder"] == str(tmp_path / "run")
+    assert said[0] == said[1] and said[0]["folder"] == str(tmp_path / "run") and said[0]["plain"]  # under DDP too
     assert said[0]["images"] == 2  # 8 images, batch 4: each rank takes 2 images a step, and half of the set
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("run")] == ["run"]
     assert len(rows(tmp_path)) == 3 and YOLO(tmp_path / "run/weights/teacher_last.pt").model

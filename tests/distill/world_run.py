@@ -56,6 +56,7 @@ def main(model, arguments, notes, fault):
     step = trainer.distill.step
     own = [digest(m) for m in (step.distiller, *[step.teacher] * step.online)]
     note = {"student": digest(trainer.model), "own": own, "folder": str(trainer.save_dir)}
+    note["plain"] = list(trainer.model.module.state_dict()) == list(trainer.ema.ema.state_dict())
     note["images"] = len(trainer.train_loader)
     Path(notes, f"{rank}.json").write_text(json.dumps(note))
 
