@@ -20,7 +20,7 @@ def overflow(stage: Stage) -> tuple[str, dict[str, Any]]:
     """(e) Set the loss scale too high: steps are skipped, our weights' too, and the scale halved, as in plain runs."""
     if not stage.cuda:  # upstream scales on GPUs alone; the same scaler serves here
         real = torch.amp.GradScaler
-        setattr(torch.amp, "GradScaler", lambda *_, **__: real("cpu", init_scale=2.0**10))  # noqa: B010
+        setattr(torch.amp, "GradScaler", lambda *_, **__: real("cpu", init_scale=2.0**10))  # noqa: B010  # mypy refuses to assign to it
     figures = {}
     for name in ("plain", "ours"):
         notes: list[dict[str, Any]] = []
@@ -68,7 +68,7 @@ def _weights(trainer: Any, name: str) -> list[torch.Tensor]:
 def compiled(stage: Stage) -> tuple[str, dict[str, Any]]:
     """(h) Train with `compile=True` and without, from the same start on the same images."""
     if stage.small:  # the graph alone: generating code for a CPU takes minutes
-        setattr(upstream, "attempt_compile", _graph_only)  # noqa: B010
+        setattr(upstream, "attempt_compile", _graph_only)  # noqa: B010  # mypy refuses to assign to it
     found = {}
     for name, on in (("eager", False), ("compiled", True)):
         trainer = stage.train(f"h-{name}", 4 if stage.small else 20, compile=on)

@@ -36,6 +36,8 @@ def names_in(files: dict[str, bytes], module: str) -> set[str]:
             found |= {(a.asname or a.name).split(".")[0] for a in node.names}
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             found.add(node.name)
+        elif isinstance(node, ast.Constant) and module == "ultralytics":  # 8.3.200 makes names of strings when asked
+            found.add(node.value)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
     return found
