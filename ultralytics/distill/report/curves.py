@@ -26,13 +26,31 @@ def read_columns(file: Path) -> dict[str, list[float]]:
 def term_parts(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return the unweighted terms and their parts among the columns of a run, as `cwd/P3`."""
     own = {k[8:]: v for k, v in columns.items() if k.startswith("distill/")}
-    other = {"weight", *leads(columns)}
-    return {k: v for k, v in own.items() if k not in other and not k.startswith("grad/")}
+    return {k: v for k, v in own.items() if k.split("/")[0] not in {"grad", "weight", "margin"}}
 
 
-def leads(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Return how far the teacher was ahead among a run's columns, in boxes and classes, by branch and teacher."""
-    return {k[8:]: v for k, v in columns.items() if k.startswith("distill/") and "lead" in k.split("/")}
+def weights(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return what the terms were multiplied by beside their gains, by branch and teacher where these differ."""
+    each = {k[15:]: v for k, v in columns.items() if k.startswith("distill/weight/")}
+    return each or {k[8:]: v for k, v in columns.items() if k == "distill/weight"}
+
+
+def margins(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return how far each teacher was ahead on the validation set at the epochs' ends."""
+    return {k[8:]: v for k, v in columns.items() if k.startswith("distill/margin")}
+
+
+def taught(columns: Mapping[str, list[float]]) -> str:
+    """Return a line on the epochs in which the terms taught; nothing where they did in all."""
+    epochs, lines = [int(e) for e in columns.get("epoch", [])], []
+    for name, values in weights(columns).items():
+        on = [e for e, v in zip(epochs, values) if v > 0]
+        if epochs and len(on) < sum(v == v for v in values):
+            edges = [e for e in on if e - 1 not in on], [e for e in on if e + 1 not in on]
+            spans = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(*edges))
+            which = "" if name == "weight" else f" of {name}"
+            lines.append(f"The terms{which} taught in epochs {spans or 'none'} of {epochs[-1]}.")
+    return "\n".join(lines)
 
 
 def read_similarity(folder: Path) -> dict[str, dict[str, float]]:
@@ -67,15 +85,14 @@ def plot_run(folder: Path, file: Path) -> None:
     columns = read_columns(folder / "results.csv")
     epochs = columns.get("epoch", [])
     grads = {k[13:]: v for k, v in columns.items() if k.startswith("distill/grad/")}
-    parts, weight = term_parts(columns), columns.get("distill/weight")
+    parts, weight, ahead = term_parts(columns), weights(columns), margins(columns)
     trained = {k[6:]: v for k, v in columns.items() if k.startswith("train/d") and k.endswith("_loss")}
     trained = {k: v for k, v in trained.items() if k != "dfl_loss"}
     alike = read_similarity(folder)
     panels: list[tuple[str, Any]] = [("terms, unweighted", parts), ("terms as trained", trained)]
-    panels += [("weight of all terms", {"weight": weight})] * (weight is not None)
+    panels += [("weight in force", weight)] * bool(weight)
     panels += [("gradient / task loss's gradient", grads)] * bool(grads)
-    ahead = leads(columns)
-    panels += [("lead of the teacher (IoU, precision)", ahead)] * bool(ahead)
+    panels += [("teacher's margin (fitness)", ahead)] * bool(ahead)
     count = len(panels) + bool(alike)
     rows = 1 if count <= 3 else 2
     wide = -(-count // rows)
