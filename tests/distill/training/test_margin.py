@@ -175,10 +175,10 @@ def test_a_student_that_passes_its_teacher(data_yaml, teacher_pt, student_yaml, 
 
     Interrupted and resumed it rests on; another teacher is looked at anew, and teaches.
     """
-    drawn = iter([0.3, 0.1, 0.4, 0.4])
+    drawn = [0.3, 0.1, 0.4]
 
-    def measured(self, *args):
-        return {"metrics/mAP50-95(B)": 0.3, "fitness": next(drawn)}
+    def measured(self, *args, **kwargs):
+        return {"metrics/mAP50-95(B)": 0.3, "fitness": drawn.pop(0) if drawn else 0.4}
 
     monkeypatch.setattr("ultralytics.models.yolo.detect.DetectionValidator.__call__", measured)
     model, kept = YOLO(student_yaml), {}
@@ -186,12 +186,15 @@ def test_a_student_that_passes_its_teacher(data_yaml, teacher_pt, student_yaml, 
     more = {"val": True, "distill_check": True, "save_period": 1, "epochs": 3, "model_t": str(teacher_pt)}
     model.train(**options(data_yaml, tmp_path, **more))
     told = rows(tmp_path)
-    assert [r["distill/weight"] for r in told] == [1, 1, 0] and told[2]["train/dlogit_loss"] == 0 < told[1]["distill/ld"]
+    assert [r["distill/weight"] for r in told] == [1, 1, 0] and told[2]["train/dlogit_loss"] == 0 < told[1][
+        "distill/ld"
+    ]
     assert [r["distill/margin"] for r in told] == pytest.approx([0.2, -0.1, -0.1])
     assert kept[1] == {"teachers": [0.3], "student": 0.4}
     assert len([x for x in log() if "from epoch 3 the terms teach with less than a hundredth" in x]) == 1
     halfway = tmp_path / "run/weights/epoch1.pt"
-    for given, drawn, weight in (({}, iter([0.4] * 3), 0), ({"model_t": str(teacher_pt)}, iter([0.5] * 3), 1)):
+    for given, first, weight in (({}, 0.4, 0), ({"model_t": str(teacher_pt)}, 0.5, 1)):
+        drawn[:] = [first]
         halfway.with_name("last.pt").write_bytes(halfway.read_bytes())
         model = YOLO(halfway.with_name("last.pt"))
         seen = []
