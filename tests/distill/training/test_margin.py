@@ -148,7 +148,7 @@ def test_the_report_says_when_the_terms_taught():
     columns = {"epoch": [1, 2, 3, 4, 5, 6], "distill/weight": [1, 0.5, 0, 0.1, 0, 0], "distill/margin": [0.1] * 6}
     assert taught(columns) == "The terms taught in epochs 1-2, 4 of 6." and not term_parts(columns)
     each = {"distill/weight/t1": [1.0] * 6, "distill/weight/t2": [0.0] * 6}
-    assert taught({**columns, **each}) == "The terms of t2 taught in epochs none of 6."
+    assert taught({**columns, **each}) == "The terms of t2 taught in none of 6."
     assert taught({"epoch": [1, 2], "distill/weight": [float("nan"), 1]}) == ""
 
 

@@ -49,7 +49,8 @@ def taught(columns: Mapping[str, list[float]]) -> str:
             edges = [e for e in on if e - 1 not in on], [e for e in on if e + 1 not in on]
             spans = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(*edges))
             which = "" if name == "weight" else f" of {name}"
-            lines.append(f"The terms{which} taught in epochs {spans or 'none'} of {epochs[-1]}.")
+            when = f"in epochs {spans}" if on else "in none"
+            lines.append(f"The terms{which} taught {when} of {epochs[-1]}.")
     return "\n".join(lines)
 
 
