@@ -181,6 +181,8 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     run, step = trainer.distill, trainer.distill.step
     if run.batch < 0:
         LOGGER.warning("'model_t' has taught nothing in this epoch: the trainer's own loop does not call distill.step.")
+    elif step.armed:
+        LOGGER.warning("'model_t' has taught nothing in this epoch: the model's forward(batch) does not call its loss.")
     run.begun = True
     run.margin.see(trainer.fitness)
     run.folder.settle()

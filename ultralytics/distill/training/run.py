@@ -63,6 +63,8 @@ def save_teacher(trainer: BaseTrainer) -> None:
 def put_back(trainer: BaseTrainer) -> None:
     """Take back what upstream wrote if an error ends the run at its first batch, or a term does in its first epoch."""
     run, error = trainer.distill, sys.exc_info()[1]
+    if run.step:
+        run.step.disarm()  # it may have failed before its loss
     early = run.batch <= 0 or isinstance(error, TermError)
     if RANK in {-1, 0} and isinstance(error, Exception) and early and not run.begun:
         run.folder.put_back()
