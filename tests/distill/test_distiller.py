@@ -33,6 +33,7 @@ def test_columns_and_parts(models, make_distiller):
     maps = [f"{name}/P{i}" for name in ("cwd", "mgd", "cwd2", "sp") for i in (3, 4, 5)]
     assert d.parts == [*maps, "bce", "mse"]
     assert d.layers == ([15, 18, 21], [15, 18, 21]) and d.needs_head and not d.needs_features and not d.needs_targets
+    assert all(make_distiller(*models, distill_logit=x).needs_targets for x in ("ld", "bckd"))  # for their weight
 
 
 def test_parts_of_hand_given_layers(models, make_distiller):
