@@ -35,7 +35,6 @@ class Step:
         student (nn.Module): The plain student.
         online (bool): Whether the teacher learns.
         weight (float): Weight of the distillation terms at this step; 0 leaves a frozen teacher out.
-        shares (dict[str, float]): How the student's criterion weighs its branches in this epoch; where it does.
         columns (list[str]): Loss columns, e.g. `dfea_loss`.
     """
 
@@ -46,7 +45,6 @@ class Step:
         self.online = isinstance(teacher, OnlineTeacher)
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
-        self.shares: dict[str, float] = {}
         self.record, self.watch = Record(distiller), ExitStack()
         self.kept: dict[str, Any] = {}  # a loss that the student holds itself, beside that of its class
         self.trunk = trunk(self.student)
@@ -124,15 +122,6 @@ class Step:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
         return task, items, columns
 
-    def weights(self) -> dict[str, float]:
-        """Return what the terms are multiplied by beside their gains: schedule, margin, share of the branch, balance.
-
-        Returns:
-            (dict[str, float]): By branch, `t1` for one of several teachers, or both; the only group has no name.
-        """
-        scale = self.weight * self.balance.factor
-        return {k: scale * v for k, v in self.distiller.group_weights(self.shares).items()}
-
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""
         return self.record.take_means()
@@ -160,7 +149,7 @@ class Step:
             check_terms(distiller, parts, zero_is_normal=one)
             self.checked = not one
         columns = self.record.add(columns, parts)
-        scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared, distiller.left)
+        scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared)
         return {k: v * self.weight * scale for k, v in columns.items()}
 
 
