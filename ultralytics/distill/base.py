@@ -31,6 +31,8 @@ class BaseDistiller(nn.Module):
         needs_head (bool): Whether the teacher's raw predictions are wanted.
         needs_features (bool): Whether the class heads' inner features are wanted.
         needs_targets (bool): Whether the student's assigned targets are wanted.
+        left (torch.Tensor | float): What the shares of branches, and of teachers that are let go, left of the last
+            batch's weighted sum; a balance does not make up for it.
 
     Args:
         config (Config): The run's distillation arguments.
@@ -45,6 +47,7 @@ class BaseDistiller(nn.Module):
     needs_head = False
     needs_features = False
     needs_targets = False
+    left: Any = 1.0
 
     def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
         """Initialize an empty distiller."""
@@ -71,6 +74,14 @@ class BaseDistiller(nn.Module):
     def notes(self) -> dict[str, float]:
         """Return what `results.csv` is told at an epoch's end beside the parts, each under `distill/`."""
         return {}
+
+    def group_weights(self, shares: dict[str, float]) -> dict[str, float]:
+        """Return what else than schedule and balance weighs the terms, by group; the only group has no name.
+
+        Args:
+            shares (dict[str, float]): How the student's criterion weighs each branch's loss; where it does.
+        """
+        return {"": 1.0}
 
     def describe(self) -> str:
         """Return the formula that is printed at the start."""

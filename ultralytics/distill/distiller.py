@@ -24,9 +24,8 @@ from ultralytics.distill.heads.common import (
 from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import assigners, branches, scores_at
 from ultralytics.distill.losses import RESPONSE
-from ultralytics.distill.losses.base import choice, full_precision
+from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.spelling import parse
-from ultralytics.distill.terms.lead import LEADS
 from ultralytics.distill.terms.term import NO_ASSIGNER, MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
@@ -40,7 +39,6 @@ class Distiller(BaseDistiller):
         terms (nn.ModuleList): The terms in use.
         shares (dict[str, float]): How the student's criterion weighs each branch's loss, 1 on average; where it does.
             A term follows its branch; those of maps follow `one2many`, whose loss alone reaches the maps.
-        leads (nn.ModuleDict): How far the teacher is ahead, as `classes/one2many`, where a term's weight follows it.
 
     Args:
         config (Config): What to distil.
@@ -67,14 +65,13 @@ class Distiller(BaseDistiller):
         self.shares: dict[str, float] = {}
         device = next(student.parameters()).device
         self.terms = nn.ModuleList(built).to(device)
-        self.leads = self._build_leads(responses, student, teacher).to(device)
         used = {t.kind for t in built}
         self.columns = [c for c in config.columns if c in {f"{KINDS[k][2]}_loss" for k in used}]
         self.parts = self._name_parts(built)
         self.layers = sorted({p.student for p in self.pairs}), sorted({p.teacher for p in self.pairs})
         self.needs_head = "logit" in used or any(getattr(t, "needs_scores", False) for t in built)
         self._fit_scores(built, teacher)
-        self.needs_targets = bool(self.leads) or any(getattr(t, "needs_targets", False) for t in built)
+        self.needs_targets = any(getattr(t, "needs_targets", False) for t in built)
         self.needs_features = any(len(getattr(t, "aligns", ())) for t in built if t.kind == "logit")
         self.strides = head_strides(student), head_strides(teacher)  # read once: on a GPU every read waits for it
 
@@ -101,10 +98,6 @@ class Distiller(BaseDistiller):
             batch = {**batch, "scores_at": lambda stride, size: scores_at(t, stride, size)}
         parts: list[torch.Tensor] = []
         with full_precision(batch["img"].device.type):
-            for name, lead in self.leads.items():
-                branch = name.split("/")[1]
-                if "target_boxes" in s[branch]:  # not of a criterion of one's own without an assigner
-                    lead.look(s[branch], t[branch])
             for term in self.terms:
                 values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
                 for name, value in zip(self.parts[len(parts) :], values):
@@ -113,20 +106,22 @@ class Distiller(BaseDistiller):
         return self.add_up(parts), parts
 
     def add_up(self, parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return for each loss column the sum of its terms' parts times their gains and their branches' weights."""
+        """Return for each loss column the sum of its terms' parts times their gains and their branches' shares."""
         sums: dict[str, Any] = dict.fromkeys(self.columns, 0.0)
-        values = iter(parts)
+        values, whole = iter(parts), 0.0
         for term in self.terms:
             for branch in term.branches:
-                weight = self.leads[f"{term.lead_of}/{branch}"].weight(term.lead) if term.lead and self.leads else 1.0
-                share = term.gain * self.shares.get(branch, 1.0)
-                sums[f"{KINDS[term.kind][2]}_loss"] += share * weight * next(values)
+                value = term.gain * next(values)
+                whole = whole + value.detach()
+                sums[f"{KINDS[term.kind][2]}_loss"] += self.shares.get(branch, 1.0) * value
+        if self.shares:
+            self.left = sum(v.detach() for v in sums.values()) / whole
         return sums
 
-    def notes(self) -> dict[str, float]:
-        """Return how far the teacher is ahead in boxes or classes, in each branch, where a term's weight follows it."""
-        several = len({k.split("/")[1] for k in self.leads}) > 1
-        return {f"lead/{k if several else k.split('/')[0]}": float(lead.ahead) for k, lead in self.leads.items()}
+    def group_weights(self, shares: dict[str, float]) -> dict[str, float]:
+        """Return the share of each branch that teaches, by its name where there are several."""
+        names = list(dict.fromkeys(b for t in self.terms for b in t.branches))
+        return {b if len(names) > 1 else "": shares.get(b, 1.0) for b in names}
 
     def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the columns without the parts that are not finite."""
@@ -201,21 +196,6 @@ class Distiller(BaseDistiller):
         if found := next((f.classes for f in fits if f.classes), None):
             report_classes(found, student.names, teacher.names)
         return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))
-
-    @staticmethod
-    def _build_leads(responses: Sequence[ResponseTerm], student: nn.Module, teacher: nn.Module) -> nn.ModuleDict:
-        """Build what measures the teacher's lead for the terms that ask, where a detector's labels say who is ahead."""
-        if teacher is student or "boxes" not in outputs(student.model[-1]):  # its own average is never far ahead
-            return nn.ModuleDict()
-        led = [t for t in responses if t.lead]
-        turned = any(hasattr(m.model[-1], "ne") for m in (student, teacher))
-        if wrong := [t.name for t in led if turned and t.lead_of == "boxes"]:
-            raise ValueError(
-                f"'distill_logit={wrong[0]}': its 'lead' holds upright boxes against the labels, and these are "
-                f"rotated; set its 'lead' to 0."
-            )
-        kinds = [LEADS[choice("lead_of", t.lead_of, tuple(LEADS))] for t in led]
-        return nn.ModuleDict({f"{t.lead_of}/{b}": k(t) for k, t in zip(kinds, led) for b in t.branches})
 
     def _fit_scores(self, built: Sequence[nn.Module], teacher: nn.Module) -> None:
         """Raise unless the teacher's head has class scores at every pair's stride, where a term weighs by them."""

@@ -139,6 +139,11 @@ def parse(argument: str, item: Any, names: Mapping[str, type], base: type = nn.M
 def check_parameters(argument: str, spelled: Spelled) -> None:
     """Raise a ValueError that lists the valid ones if a class does not take a parameter given in brackets."""
     valid = parameters_of(spelled.cls)
+    if "lead" in spelled.params and spelled.name in {"ld", "giou", "relative", "bckd"}:
+        raise ValueError(
+            f"'{argument}={spelled.text}': 'lead' is gone; all terms of a teacher rest while it is behind the student "
+            f"on the validation set, and 'distill_check=False' keeps their weight."
+        )
     if valid is not None and (bad := [k for k in spelled.params if k not in valid]):
         raise ValueError(
             f"'{argument}={spelled.text}': {spelled.name} has no parameter '{bad[0]}'; "

@@ -19,6 +19,7 @@ from ultralytics.distill.terms.term import build_loss
 from ultralytics.distill.training.building import build_step
 from ultralytics.distill.training.commands import spell_out
 from ultralytics.distill.training.folder import Folder, require_kept
+from ultralytics.distill.training.margin import announce, make_margin
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.rehearsal import count_in_auto_batch
 from ultralytics.distill.training.results import fit_table
@@ -107,7 +108,8 @@ def attach(trainer: BaseTrainer) -> Run | None:
         online.require_trainable(config, sources[0])
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
     folder = Folder(trainer.save_dir, [s.path for s in sources if s.save])
-    return Run(configs, sources, config.schedule.cls(**config.schedule.params), folder)
+    margin = make_margin(trainer, configs, sources)
+    return Run(configs, sources, config.schedule.cls(**config.schedule.params), folder, margin)
 
 
 def build(trainer: BaseTrainer) -> None:
@@ -142,10 +144,13 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
         if run.step.online:
             online.share_class_weights(run.step.student, run.step.teacher)
         run.optimizer = OwnOptimizer(trainer, run.step)
-    if ckpt is not None and trainer.resume:
-        restore(trainer, ckpt)
-    elif run is not None:
+    before = ckpt if trainer.resume else None
+    if before is not None:
+        restore(trainer, before)
+    if run is not None and not run.margin.known:
         examine(trainer)
+        announce(trainer)
+    if run is not None and before is None:
         finale.note_start(trainer)
 
 
@@ -176,14 +181,20 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     run, step = trainer.distill, trainer.distill.step
     if run.batch < 0:
         LOGGER.warning("'model_t' has taught nothing in this epoch: the trainer's own loop does not call distill.step.")
+    elif step.armed:
+        LOGGER.warning("'model_t' has taught nothing in this epoch: the model's forward(batch) does not call its loss.")
     run.begun = True
+    run.margin.see(trainer.fitness)
     run.folder.settle()
     never = {f"val/{name}" for name in step.columns}
     for name in never:
         trainer.metrics.pop(name, None)
     row = order_columns(metrics, step.columns)
     notes = {f"distill/{k}": v for k, v in step.distiller.notes().items()}
+    weights = step.weights()
     ours = {**step.take_means(), **notes, **step.balance.take(step.weight)}
+    ours["distill/weight"] = sum(weights.values()) / len(weights)
+    ours |= {f"distill/weight/{k}": v for k, v in weights.items() if len(weights) > 1} | run.margin.columns()
     row = {**{k: v for k, v in row.items() if k not in never}, **ours}
     fit_table(trainer, row)
     return row

@@ -16,6 +16,7 @@ from ultralytics.distill import trainer as seams
 from ultralytics.distill.config import Config
 from ultralytics.distill.teacher.exam import candidate, guesses, narrow, report, sample
 from ultralytics.distill.teacher.source import Source
+from ultralytics.distill.training.margin import Margin
 
 
 class Stop(Exception):
@@ -186,11 +187,13 @@ def test_a_teacher_that_learns_is_not_warned_about(log):
 
 
 def test_resumed_runs_are_not_looked_at_again(monkeypatch):
-    """A run that goes on has been through this; a new one is looked at."""
-    looked, run = [], SimpleNamespace(step=SimpleNamespace(online=False), optimizer=None)
+    """A run that goes on has been through this; a new one is looked at, and one whose checkpoint knows no fitness."""
+    margin = Margin(["t.pt"])
+    looked, run = [], SimpleNamespace(step=SimpleNamespace(online=False), optimizer=None, margin=margin, configs=[])
     for name in ("examine", "OwnOptimizer", "restore"):
         monkeypatch.setattr(seams, name, lambda *args, name=name: looked.append(name))
     monkeypatch.setattr(seams.finale, "note_start", lambda trainer: None)
-    seams.begin(SimpleNamespace(distill=run, resume=True), {})
-    seams.begin(SimpleNamespace(distill=run, resume=False), {})
-    assert looked == ["OwnOptimizer", "restore", "OwnOptimizer", "examine"]
+    for resume, known in ((True, True), (True, False), (False, False)):
+        margin.known = known
+        seams.begin(SimpleNamespace(distill=run, resume=resume), {})
+    assert looked == ["OwnOptimizer", "restore"] * 2 + ["examine", "OwnOptimizer", "examine"]

@@ -65,7 +65,7 @@ def test_bad_values(text, says):
 def step(make_model, make_step):
     """A student and a wider teacher; one term draws masks, two are settled, one goes through the head."""
     student, teacher = make_model(), make_model(width=0.1875, seed=1, trained=True)
-    return make_step(student, teacher, distill_feat=["mgd", "cwd"], distill_logit="bckd(lead=0)", dlogit=3)
+    return make_step(student, teacher, distill_feat=["mgd", "cwd"], distill_logit="bckd", dlogit=3)
 
 
 def with_rule(step, rule):

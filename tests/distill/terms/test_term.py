@@ -14,7 +14,7 @@ from ultralytics.distill.graph import Pair
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
-from ultralytics.distill.spelling import parameters_of, parse
+from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.term import MapTerm, ResponseTerm, build_loss
 
 SOFTMAX = ("kl", "dist")  # over classes that exclude each other
@@ -43,17 +43,10 @@ class Square(nn.Module):
         return self.k * (student - teacher).square().mean()
 
 
-def unled(name):
-    """Return a term's spelling with its weight left alone: the teachers here are ahead of nobody."""
-    base, _, rest = name.partition("(")
-    led = "lead" in parameters_of(RESPONSE.get(base, nn.Module))
-    return f"{base}(lead=0{', ' if rest else ')'}{rest}" if led else name
-
-
 def alone(make_model, make_step, make_batch, kind, name, yaml, **more):
     """Return a step with one term, its loss on a batch, and the term's own entry in it."""
     student, teacher = make_model(yaml), make_model(yaml, width=0.1875, seed=1, trained=True)
-    step = make_step(student, teacher, **{f"distill_{kind}": unled(name), **more})
+    step = make_step(student, teacher, **{f"distill_{kind}": name, **more})
     batch = make_batch(n=4, task=student.task)  # relations of distances need three images
     *_, columns = step.compute(batch)
     return step, list(columns.values())[-1]
@@ -107,9 +100,7 @@ def test_one_to_one_term_trains_its_head_only(make_model, make_step, make_batch)
 @pytest.mark.parametrize("yaml", ["yolov8n.yaml", "yolo26n.yaml"])
 def test_hard_targets_take_part(name, yaml, make_model, make_step, make_batch):
     """With `distill_alpha` below 1 the assigner's targets change the value, for every branch, and it stays finite."""
-    soft, hard = (
-        alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
-    )
+    soft, hard = (alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5))
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
 
 
@@ -163,9 +154,7 @@ def test_labels_that_the_batch_lacks(make_model, make_step, make_batch):
 @pytest.mark.parametrize("yaml", ["yolov8n-cls.yaml", "yolo26n-sem.yaml"])
 def test_hard_targets_without_boxes(name, yaml, make_model, make_step, make_batch):
     """The hard targets of a classifier and of a semantic segmentation are the batch's labels."""
-    soft, hard = (
-        alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
-    )
+    soft, hard = (alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5))
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
 
 
@@ -178,7 +167,7 @@ def test_hard_targets_without_boxes(name, yaml, make_model, make_step, make_batc
 def test_unlike_heads(name, student, teacher, make_model, make_step, make_batch):
     """Decoded outputs of heads of unlike families and tasks compare, each with bins and prototypes of its own."""
     student, teacher = make_model(student), make_model(teacher, width=0.1875, seed=1, trained=True)
-    loss, _ = make_step(student, teacher, distill_logit=unled(name))(make_batch(task=student.task))
+    loss, _ = make_step(student, teacher, distill_logit=name)(make_batch(task=student.task))
     assert loss[-1] > 0
     loss[-1].backward()
     assert student.model[0].conv.weight.grad.abs().sum() > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from lines import listed, named, needs_84
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ultralytics.distill.trainer import csv_columns
 from ultralytics.distill.training.step import batch_factor
 from ultralytics.utils.torch_utils import ModelEMA
 
@@ -80,6 +82,37 @@ def test_one_call_of_the_loss_is_the_steps(step, make_batch):
     assert "loss" not in vars(student) and student(batch)[0].numel() == 3
 
 
+def test_a_loss_that_the_student_holds_itself(step, make_batch):
+    """A user's own in place of its class's is what the task is measured by, and is there again after the step."""
+    student, batch, calls = step.student, make_batch(), []
+
+    def own(batch, preds=None):
+        calls.append(1)
+        return type(student).loss(student, batch, preds)
+
+    student.loss = own
+    for _ in range(2):
+        step.arm()
+        assert step.armed and student(batch)[0].numel() == 5
+        assert not step.armed and student.loss is own
+    assert len(calls) == 2
+    step.arm()
+    step.disarm()
+    assert student.loss is own
+
+
+def test_a_model_that_does_not_ask_for_its_loss_is_said(step, make_batch, log, tmp_path):
+    """A user's forward that computes a loss by itself, or a model put in the student's place, is never taught."""
+    run = SimpleNamespace(step=step, batch=0, begun=False, folder=SimpleNamespace(settle=lambda: None))
+    trainer = SimpleNamespace(distill=run, metrics={}, csv=tmp_path / "results.csv")
+    for taught in (True, False):
+        step.arm()
+        if taught:
+            step.student(make_batch())
+        csv_columns(trainer, {f"train/{c}": 0.0 for c in step.columns})
+        assert sum("does not call its loss" in x for x in log()) == (not taught)
+
+
 def test_one_forward_each(step, make_batch):
     """A step runs the student once and the teacher once, whatever terms are on, and leaves no hook in the student."""
     calls, student = [], step.student
@@ -136,7 +169,7 @@ def test_weight_scales_terms_not_parts(make_model, make_step, make_batch):
 def test_terms_follow_the_weights_of_the_students_branches(make_model, make_step, make_batch):
     """An end-to-end loss moves from one head to the other over the run, and each term follows its branch."""
     student, teacher = make_model("yolo26n.yaml"), make_model("yolo26n.yaml", seed=1, trained=True)
-    step = make_step(student, teacher, distill_feat="cwd", distill_logit="bckd(lead=0)", dlogit=3)
+    step = make_step(student, teacher, distill_feat="cwd", distill_logit="bckd", dlogit=3)
     step(make_batch())
     step.take_means()
     student.criterion.o2m, student.criterion.o2o = 0.25, 0.75
@@ -149,9 +182,7 @@ def test_terms_follow_the_weights_of_the_students_branches(make_model, make_step
 
 def test_a_distiller_is_shown_what_it_asked_for(make_model, make_step, make_batch, monkeypatch):
     """The map at which gradients are looked at is not among the distiller's, nor does its size excuse a zero term."""
-    step = make_step(
-        make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl"
-    )
+    step = make_step(make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl")
     shown, whole = [], step.distiller.forward
     monkeypatch.setattr(step.distiller, "forward", lambda s, *more: shown.append(dict(s.maps)) or whole(s, *more))
     step(make_batch(size=32, task="classify"))  # one cell in the last map

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 # What a branch has for each anchor, (N, channels, A).
-PER_ANCHOR = ("scores", "boxes", "target_scores", "target_boxes", "points", "mask_coefficient", "kpts", "angle")
+PER_ANCHOR = ("scores", "boxes", "target_scores", "mask_coefficient", "kpts", "angle")
 
 
 def branches(output: Any, strides: Sequence[float]) -> dict[str, dict[str, Any]]:
@@ -67,19 +67,15 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]
         criterion (Any): The student's criterion.
 
     Yields:
-        (dict[str, dict]): For each branch `target_scores` (N, nc, A), `target_boxes` (N, 4, A; 5 with an angle) and
-            the anchors' `points` (1, 2, A), both in pixels, and `fg_mask` (N, A); nothing for a criterion that assigns
-            no labels, such as a classifier's.
+        (dict[str, dict]): For each branch `target_scores` (N, nc, A) and `fg_mask` (N, A); nothing for a criterion
+            that assigns no labels, such as a classifier's.
     """
     found: dict[str, dict[str, torch.Tensor]] = {}
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple, out: Any) -> None:
-            if len(args) < 3 or not isinstance(out, tuple) or len(out) < 4:
-                return  # an assigner of another form than upstream's
-            boxes, scores = out[1].transpose(1, 2), out[2].transpose(1, 2)
-            found[name] = {"target_scores": scores, "target_boxes": boxes, "fg_mask": out[3].bool()}
-            found[name]["points"] = args[2].T[None]
+            if isinstance(out, tuple) and len(out) >= 4:  # else an assigner of another form than upstream's
+                found[name] = {"target_scores": out[2].transpose(1, 2), "fg_mask": out[3].bool()}
 
         return hook
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .base import Loss, number
+from .base import Loss
 from .response import confidence, distances, sides, total
 
 EPS = 1e-7
@@ -27,19 +27,11 @@ class GIoU(Loss):
     expectation over the bins. Where the teacher's cells have another size, `scale` (4, A) turns its distances into the
     student's. A box turned inside out counts as empty. Z is a statistic of the (local) batch, so a
     batch's value is not the mean of its images'.
-
-    Args:
-        lead (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
     """
 
     upright = True
     reads = ("scores", "boxes")
     needs_outputs = ("classes", "boxes")
-
-    def __init__(self, lead: float = 0.03):
-        """Check and keep the parameter."""
-        super().__init__()
-        self.lead = number("lead", lead, 0, 1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A) too."""

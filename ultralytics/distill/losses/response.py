@@ -67,7 +67,6 @@ class ClassLoss(Loss):
     """
 
     needs_outputs: tuple[str, ...] = ("classes",)
-    lead_of = "classes"
 
     def __init__(self, alpha: float = 1.0):
         """Check and keep the share."""

@@ -27,13 +27,32 @@ def read_columns(file: Path) -> dict[str, list[float]]:
 def term_parts(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return the unweighted terms and their parts among the columns of a run, as `cwd/P3`."""
     own = {k[8:]: v for k, v in columns.items() if k.startswith("distill/")}
-    other = {"weight", *leads(columns)}
-    return {k: v for k, v in own.items() if k not in other and not k.startswith("grad/")}
+    return {k: v for k, v in own.items() if k.split("/")[0] not in {"grad", "weight", "margin"}}
 
 
-def leads(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Return how far the teacher was ahead among a run's columns, in boxes and classes, by branch and teacher."""
-    return {k[8:]: v for k, v in columns.items() if k.startswith("distill/") and "lead" in k.split("/")}
+def weights(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return what the terms were multiplied by beside their gains, by branch and teacher where these differ."""
+    each = {k[15:]: v for k, v in columns.items() if k.startswith("distill/weight/")}
+    return each or {k[8:]: v for k, v in columns.items() if k == "distill/weight"}
+
+
+def margins(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return how far each teacher was ahead on the validation set at the epochs' ends."""
+    return {k[8:]: v for k, v in columns.items() if k.startswith("distill/margin")}
+
+
+def taught(columns: Mapping[str, list[float]]) -> str:
+    """Return a line on the epochs in which the terms taught; nothing where they did in all."""
+    epochs, lines = [int(e) for e in columns.get("epoch", [])], []
+    for name, values in weights(columns).items():
+        on = [e for e, v in zip(epochs, values) if v > 0]
+        if epochs and len(on) < sum(v == v for v in values):
+            edges = [e for e in on if e - 1 not in on], [e for e in on if e + 1 not in on]
+            spans = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(*edges))
+            which = "" if name == "weight" else f" of {name}"
+            when = f"in epochs {spans}" if on else "in none"
+            lines.append(f"The terms{which} taught {when} of {epochs[-1]}.")
+    return "\n".join(lines)
 
 
 def read_similarity(folder: Path) -> dict[str, dict[str, float]]:
@@ -63,11 +82,10 @@ def gradients(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
 def lines_of(columns: Mapping[str, list[float]]) -> list[tuple[str, dict[str, list[float]]]]:
     """Return a title and its lines for each panel that a run's columns fill."""
     trained = {k[6:]: v for k, v in columns.items() if k.startswith("train/d") and k.endswith("_loss")}
-    weight = {"weight": columns["distill/weight"]} if "distill/weight" in columns else {}
     more = {
-        "weight of all terms": weight,
+        "weight in force": weights(columns),
         "gradient / task loss's gradient": gradients(columns),
-        "lead of the teacher (IoU, precision)": leads(columns),
+        "teacher's margin (fitness)": margins(columns),
     }
     return [
         ("terms, unweighted", term_parts(columns)),

@@ -28,14 +28,15 @@ from ultralytics.utils import LOGGER, RANK
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
-LIMIT = 256  # images at most
+LIMIT = 256  # images at most, where nobody is held against the student later
 MAIN = ("mAP50-95", "accuracy_top1", "mIoU", "delta1")  # what is said of upstream's metrics
 SKIP = "'distill_check=False' skips this look"
 
 
 def examine(trainer: BaseTrainer) -> None:
-    """Measure each teacher, and the student where it has learnt something, on a sample of the validation set.
+    """Measure each teacher, and the student where it has learnt something, on the validation set.
 
+    On all of it where the student is validated after each epoch, so that its margin can be told, else on a sample.
     A teacher that is not better than the student's start, or no better than chance, is warned about. A resumed run has
     been through this. The look leaves no trace in the run: models, random state and validator are as before. Where it
     fails in one of several processes, all leave it and go on.
@@ -44,13 +45,14 @@ def examine(trainer: BaseTrainer) -> None:
         trainer (BaseTrainer): A trainer whose loaders and EMA are built, before the first epoch.
     """
     run = trainer.distill
+    margin = run.margin
     if not run.configs[0].check or trainer.ema is None:  # 8.3 validates in one process
         return
     student = trainer.ema.ema
-    loader, images = sample(trainer.test_loader)
+    loader, images = sample(trainer.test_loader, LIMIT if margin.why_not else len(trainer.test_loader.dataset))
     start: dict[str, float] | None = {} if untrained(student) else None
     with same_random(trainer.device):
-        for source, config in zip(run.sources, run.configs):
+        for i, (source, config) in enumerate(zip(run.sources, run.configs)):
             if source.module is None or told(source.module, student, config):  # the student's own average, or useless
                 continue
             try:
@@ -62,8 +64,12 @@ def examine(trainer: BaseTrainer) -> None:
                     with Together(alone=not VALIDATES_EVERYWHERE) as together:
                         start = measure(trainer, deepcopy(student), loader, "student's start", together)
             except Exception as e:  # a look must not stop a run that would do without it
-                say(f"Distillation: teacher {source.name} is not measured: {reason(e)}")
+                ends = "" if margin.why_not else "; its terms keep their weight to the end"
+                say(f"Distillation: teacher {source.name} is not measured: {reason(e)}{ends}")
                 continue
+            if not margin.why_not and RANK in {-1, 0}:
+                margin.teachers[i] = found.get("fitness")
+                margin.see((start or {}).get("fitness"))
             if RANK in {-1, 0}:
                 report(source.name, found, start, len(student.names), images, trainer.args.task, config.online)
     gc.collect()
@@ -130,13 +136,14 @@ def narrow(module: Any, names: dict[int, str]) -> None:
     head.no = len(names) + 4 * getattr(head, "reg_max", 0)
 
 
-def sample(loader: Any) -> tuple[DataLoader, int]:
-    """Choose some of a loader's batches, evenly spaced and at most `LIMIT` images; each process has its share.
+def sample(loader: Any, limit: int = LIMIT) -> tuple[DataLoader, int]:
+    """Choose some of a loader's batches, evenly spaced; each process has its share.
 
     Whole batches are taken, since with `rect` the images of one have one size.
 
     Args:
         loader (DataLoader): The validation set's.
+        limit (int): Images at most.
 
     Returns:
         chosen (DataLoader): The sample's; its `dataset` is the same.
@@ -144,8 +151,8 @@ def sample(loader: Any) -> tuple[DataLoader, int]:
     """
     size, total = loader.batch_size, len(loader.dataset)
     batches = [list(range(i, min(i + size, total))) for i in range(0, total, size)]
-    keep = min(len(batches), max(LIMIT // size, 1))
-    chosen = [batches[i * len(batches) // keep][:LIMIT] for i in range(keep)]
+    keep = len(batches) if limit >= total else max(limit // size, 1)
+    chosen = [batches[i * len(batches) // keep][:limit] for i in range(keep)]
     images = sum(len(b) for b in chosen)
     if RANK != -1 and VALIDATES_EVERYWHERE:
         chosen = chosen[RANK :: torch.distributed.get_world_size()]

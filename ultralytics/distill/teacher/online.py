@@ -156,6 +156,7 @@ def build_optimizer(trainer: BaseTrainer, teacher: OnlineTeacher) -> torch.optim
         lr=min(g["lr"] for g in like),
         momentum=like[0].get("momentum", like[0].get("betas", (trainer.args.momentum,))[0]),
         decay=max(g.get("weight_decay", 0.0) for g in like),
+        iterations=1e5,  # upstream's default, which a user's signature may ask for
     )
 
 

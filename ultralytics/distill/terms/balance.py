@@ -76,7 +76,11 @@ class Balance:
         self.place: int | None = None
 
     def __call__(
-        self, task: torch.Tensor, columns: dict[str, torch.Tensor], maps: dict[int, torch.Tensor]
+        self,
+        task: torch.Tensor,
+        columns: dict[str, torch.Tensor],
+        maps: dict[int, torch.Tensor],
+        left: torch.Tensor | float = 1.0,
     ) -> torch.Tensor | float:
         """Look at a step's losses and return the factor of the terms.
 
@@ -85,6 +89,8 @@ class Balance:
             columns (dict[str, torch.Tensor]): The terms on the task loss's scale, without weight and factor.
             maps (dict[int, torch.Tensor]): Maps (N, C, H, W) of the student by layer, from which all levels of its head
                 come; the measuring takes one of them.
+            left (torch.Tensor | float): What the shares of branches and teachers left of the terms' sum. The terms are
+                balanced as they would be without them, so that these stay in force.
 
         Returns:
             (torch.Tensor | float): The factor, without gradient; 1 where nothing is balanced.
@@ -92,15 +98,22 @@ class Balance:
         if self.rule is None:
             return 1.0
         if not isinstance(self.rule, Grad):
-            together = torch.stack(list(columns.values())).sum()
+            together = torch.stack(list(columns.values())).sum() / left
             self._remember(mean_over_processes(torch.stack([task.detach(), together.detach()]).float().abs()))
         elif self.step % self.rule.every == 0:
-            norms = mean_over_processes(self._look(task, columns, maps))
+            norms = self._look(task, columns, maps)
+            norms[1] /= left
+            norms = mean_over_processes(norms)
             self._remember(norms[:2])
             self.ratios = norms[2:] / norms[0].clamp(min=1e-30)
         self.step += 1
         self.shown = self._factor(self.rule).to(task)
         return self.shown
+
+    @property
+    def factor(self) -> float:
+        """Return the factor of the last step; 1 before there was one."""
+        return 1.0 if self.shown is None else float(self.shown)
 
     def take(self, weight: float) -> dict[str, float]:
         """Return what `results.csv` is told of the epoch: the weight, and with `grad` each term's gradient.
@@ -113,7 +126,7 @@ class Balance:
                 weight and factor; nan where no gradient was to be seen; and `distill/weight`, what every term is
                 multiplied by.
         """
-        scale = weight * (float(self.shown) if self.shown is not None else 1.0)
+        scale = weight * self.factor
         found = {}
         if isinstance(self.rule, Grad):
             ratios = [math.nan] * len(self.columns) if self.ratios is None else self.ratios.tolist()

@@ -17,6 +17,9 @@ from ultralytics.distill.graph import Tapped
 class SeveralDistillers(BaseDistiller):
     """Adds up what each teacher's distiller finds; parts are named `t1/...`, `t2/...`.
 
+    Attributes:
+        margins (list[float]): Weight of each teacher: 0 for one that the student has passed.
+
     Args:
         distillers (Sequence[BaseDistiller]): One for each teacher.
         names (Sequence[str]): The teachers' file names, for the printed formula.
@@ -26,6 +29,7 @@ class SeveralDistillers(BaseDistiller):
         """Join columns, parts, layers and needs."""
         nn.Module.__init__(self)
         self.distillers, self.names = nn.ModuleList(distillers), list(names)
+        self.margins = [1.0] * len(self.names)
         self.columns = list(dict.fromkeys(c for d in distillers for c in d.columns))
         self.parts = [f"t{i}/{p}" for i, d in enumerate(distillers, 1) for p in d.parts]
         self.pairs = [replace(p, name=f"t{i}/{p.name}") for i, d in enumerate(distillers, 1) for p in d.pairs]
@@ -47,17 +51,25 @@ class SeveralDistillers(BaseDistiller):
         """Return the sum of each column over the teachers, and all parts."""
         sums: dict[str, Any] = dict.fromkeys(self.columns, 0.0)
         parts: list[torch.Tensor] = []
-        for distiller, seen in zip(self.distillers, teacher):
+        whole: Any = 0.0
+        for distiller, seen, margin in zip(self.distillers, teacher, self.margins):
             columns, some = distiller(student, seen, batch, targets)
             if not torch.isfinite(torch.stack(list(columns.values()))).all():  # one teacher's, before they are mixed
                 columns = distiller.without(columns, some)
-            sums = {k: sums[k] + columns.get(k, 0.0) for k in sums}
+            sums = {k: sums[k] + margin * columns.get(k, 0.0) for k in sums}
+            whole = whole + sum(v.detach() for v in columns.values()) / distiller.left
             parts += some
+        self.left = sum(v.detach() for v in sums.values()) / whole
         return sums, parts
 
     def notes(self) -> dict[str, float]:
         """Return what each teacher's distiller notes, named like its parts."""
         return {f"t{i}/{k}": v for i, d in enumerate(self.distillers, 1) for k, v in d.notes().items()}
+
+    def group_weights(self, shares: dict[str, float]) -> dict[str, float]:
+        """Return each teacher's groups, weighed by its margin."""
+        each = enumerate(zip(self.distillers, self.margins), 1)
+        return {f"t{i}/{k}".rstrip("/"): m * v for i, (d, m) in each for k, v in d.group_weights(shares).items()}
 
     def describe(self) -> str:
         """Return each teacher's terms."""

@@ -24,6 +24,7 @@ def checkpoint(trainer: BaseTrainer) -> dict[str, Any]:
     step = run.step
     state = {k: v.detach().cpu().clone() for k, v in step.distiller.state_dict().items()}
     more = {"online": step.teacher.state() if step.online else None, "balance": step.balance.state()}
+    more["margin"] = run.margin.state()
     optimizers = run.optimizer.state() if run.optimizer else []
     return {KEY: {"version": VERSION, "state": state, "optimizers": optimizers, **more}}
 
@@ -31,6 +32,7 @@ def checkpoint(trainer: BaseTrainer) -> dict[str, Any]:
 def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
     """Load the state of the distiller, of an online teacher and of their optimizers.
 
+    Who was ahead is taken up too, unless the teachers are others or it was not known: then they are looked at again.
     Another teacher than before, other terms, or none are allowed: then the distiller's layers and their optimizer
     start fresh, which is said in one line.
 
@@ -43,6 +45,9 @@ def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
     if run is None:
         return
     step, saved = run.step, ckpt.get(KEY) or {}
+    margin = saved.get("margin")
+    if margin and not hasattr(trainer, "given_teacher") and len(margin["teachers"]) == len(run.sources):
+        run.margin.load_state(margin)
     kept = saved.get("version") == VERSION and _same_shapes(saved["state"], step.distiller.state_dict())
     if step.online:
         kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], step.teacher.net.state_dict())

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ultralytics.distill.base import TermError
@@ -13,8 +13,10 @@ from ultralytics.distill.schedule import Constant
 from ultralytics.distill.teacher import average
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.training.folder import Folder
+from ultralytics.distill.training.margin import Margin, Watch
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.step import Step
+from ultralytics.distill.upstream import branch_shares
 from ultralytics.distill.world import agree_on_epochs
 from ultralytics.utils import RANK
 
@@ -31,20 +33,24 @@ class Run:
         sources (list[Source]): The teachers.
         schedule (Constant): The weight over the run.
         folder (Folder): The results folder as it was before.
+        margin (Margin): Which teachers are ahead of the student.
         step (Step | None): Distiller and teacher, once built.
         optimizer (OwnOptimizer | None): What trains the weights beside the student's, once the trainer has its own.
         batch (int): Batches since the epoch's start.
         begun (bool): Whether an epoch was completed.
+        watch (Watch): Tells when the terms' weight falls.
     """
 
     configs: list[Config]
     sources: list[Source]
     schedule: Constant
     folder: Folder
+    margin: Margin
     step: Step | None = None
     optimizer: OwnOptimizer | None = None
     batch: int = -1
     begun: bool = False
+    watch: Watch = field(default_factory=Watch)
 
 
 def save_teacher(trainer: BaseTrainer) -> None:
@@ -57,6 +63,8 @@ def save_teacher(trainer: BaseTrainer) -> None:
 def put_back(trainer: BaseTrainer) -> None:
     """Take back what upstream wrote if an error ends the run at its first batch, or a term does in its first epoch."""
     run, error = trainer.distill, sys.exc_info()[1]
+    if run.step:
+        run.step.disarm()  # it may have failed before its loss
     early = run.batch <= 0 or isinstance(error, TermError)
     if RANK in {-1, 0} and isinstance(error, Exception) and early and not run.begun:
         run.folder.put_back()
@@ -71,6 +79,7 @@ def begin_batch(trainer: BaseTrainer) -> None:
     run, step = trainer.distill, trainer.distill.step
     if trainer.tloss is None:
         agree_on_epochs(trainer)
+        run.margin.share()
         run.batch = -1
         step.take_means()
         if step.online:
@@ -80,6 +89,19 @@ def begin_batch(trainer: BaseTrainer) -> None:
     done = min((trainer.epoch + epoch) / max(trainer.epochs, 1), 1.0)
     off = trainer.epoch >= trainer.epochs - run.configs[0].stop
     ramp = min(done / average.RAMP, 1.0) if run.sources[0].module is None else 1.0
-    step.weight = 0.0 if off else ramp * run.schedule(done, epoch)
+    schedule = 0.0 if off else ramp * run.schedule(done, epoch)
+    step.weight = schedule if any(run.margin.weights) else 0.0
+    if len(run.sources) > 1:
+        step.distiller.margins = run.margin.weights
+    step.shares = branch_shares(getattr(step.student, "criterion", None))
+    if run.batch == 0 and RANK in {-1, 0}:
+        run.watch.see(step.weights(), schedule, trainer.epoch + 1, _why(run.margin, step, schedule))
     run.optimizer.begin_batch()
     step.arm()
+
+
+def _why(margin: Margin, step: Step, schedule: float) -> str:
+    """Return what weighs the terms now, for a line."""
+    shares = "".join(f", share of {k} {v:.2g}" for k, v in step.shares.items())
+    balance = f", balance {step.balance.factor:.2g}" if step.balance.rule else ""
+    return "; ".join(x for x in (margin.describe(), f"schedule {schedule:.2g}{shares}{balance}") if x)

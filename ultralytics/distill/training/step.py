@@ -35,6 +35,7 @@ class Step:
         student (nn.Module): The plain student.
         online (bool): Whether the teacher learns.
         weight (float): Weight of the distillation terms at this step; 0 leaves a frozen teacher out.
+        shares (dict[str, float]): How the student's criterion weighs its branches in this epoch; where it does.
         columns (list[str]): Loss columns, e.g. `dfea_loss`.
     """
 
@@ -45,7 +46,9 @@ class Step:
         self.online = isinstance(teacher, OnlineTeacher)
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
+        self.shares: dict[str, float] = {}
         self.record, self.watch = Record(distiller), ExitStack()
+        self.kept: dict[str, Any] = {}  # a loss that the student holds itself, beside that of its class
         self.trunk = trunk(self.student)
         self.balance = Balance(rule, distiller.columns)
 
@@ -54,12 +57,18 @@ class Step:
         """Whether upstream compiled the student."""
         return self.model is not self.student
 
+    @property
+    def armed(self) -> bool:
+        """Whether the student has not computed its loss since the step was armed."""
+        return vars(self.student).get("loss") == self.loss
+
     def arm(self) -> None:
         """Let the next loss that the student computes be this step's; from then on it is the student's own again.
 
         The student is watched from now on: some releases run it before they ask for its loss.
         """
         self.disarm()
+        self.kept = {k: v for k, v in vars(self.student).items() if k == "loss"}
         vars(self.student)["loss"] = self.loss
         if not self.compiled:
             layers = sorted({*self.distiller.layers[0], self.trunk})
@@ -67,7 +76,9 @@ class Step:
 
     def disarm(self) -> None:
         """Give the student its own loss back, and watch it no longer."""
-        vars(self.student).pop("loss", None)
+        if self.armed:
+            del vars(self.student)["loss"]
+            vars(self.student).update(self.kept)
         self.watch.close()
 
     def __call__(self, batch: dict[str, Any]) -> tuple[torch.Tensor, Any]:
@@ -113,6 +124,15 @@ class Step:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
         return task, items, columns
 
+    def weights(self) -> dict[str, float]:
+        """Return what the terms are multiplied by beside their gains: schedule, margin, share of the branch, balance.
+
+        Returns:
+            (dict[str, float]): By branch, `t1` for one of several teachers, or both; the only group has no name.
+        """
+        scale = self.weight * self.balance.factor
+        return {k: scale * v for k, v in self.distiller.group_weights(self.shares).items()}
+
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""
         return self.record.take_means()
@@ -140,7 +160,7 @@ class Step:
             check_terms(distiller, parts, zero_is_normal=one)
             self.checked = not one
         columns = self.record.add(columns, parts)
-        scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared)
+        scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared, distiller.left)
         return {k: v * self.weight * scale for k, v in columns.items()}
 
 
