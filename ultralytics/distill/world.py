@@ -82,7 +82,7 @@ def agree_on_epochs(trainer: BaseTrainer) -> None:
 
     A schedule by another number would weigh the terms unlike, or leave them out in one process alone.
     """
-    if trainer.args.time and several():
+    if getattr(trainer.args, "time", None) and several():  # 8.0 has no `time=`
         said = [trainer.epochs]
         dist.broadcast_object_list(said, src=0)
         trainer.epochs = trainer.args.epochs = said[0]

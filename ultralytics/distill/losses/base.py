@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.utils.torch_utils import autocast
+from ultralytics.distill.upstream import autocast
 
 NORMS = ("none", "batch", "instance")
 
