@@ -20,6 +20,10 @@ class PatchError(Exception):
     """A failure that a user can act on: one sentence that says what, which value, and what would do."""
 
 
+class NotAlive(PatchError):
+    """A tree does not import or train."""
+
+
 @dataclass(frozen=True)
 class Repo:
     """Where a patch repository keeps its parts.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+ERROR = re.compile(r"[A-Za-z_.]+(Error|Exception|Interrupt)\b")
 LIMIT = 600  # seconds; a minute is normal on a busy core
 MODEL = """
 nc: {nc}
@@ -28,16 +30,17 @@ head:
 """
 
 
-def try_out(root: Path) -> None:
+def try_out(root: Path, plain: bool = False) -> None:
     """Try a tree.
 
     Args:
         root (Path): Folder that holds it.
+        plain (bool): Train without a teacher, as a tree without the series can.
 
     Raises:
-        PatchError: If it does not import or train; what it said last is the reason.
+        PatchError: If it does not import or train; the error's first line is the reason.
     """
-    from . import PatchError
+    from . import NotAlive, PatchError  # not there where this file is run as a script
 
     reason = run(root, "-c", "import torch")
     if reason:
@@ -48,15 +51,17 @@ def try_out(root: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="patchset-try-") as folder:
         copy = Path(folder) / "alive.py"  # away from the repository, whose own tree would be imported first
         copy.write_bytes(Path(__file__).read_bytes())
-        reason = run(root, str(copy), folder)
+        reason = run(root, str(copy), folder, *["plain"] * plain)
     if reason:
-        raise PatchError(
-            f"the tree does not train with the series in it: {reason} Nothing was changed; --no-try skips this."
+        which = "the tree itself, without the series, does not train" if plain else "the tree does not train"
+        raise NotAlive(
+            f"{which} with {sys.executable}: {reason} Nothing was changed; run this script with the Python that you "
+            f"train with, or say --no-try."
         )
 
 
 def run(root: Path, *line: str) -> str:
-    """Run Python with a tree on its path; return the last lines that it said if it fails."""
+    """Run Python with a tree on its path; return the error's first line and place if it fails."""
     with tempfile.TemporaryDirectory(prefix="patchset-try-") as folder:
         own = {
             "PYTHONPATH": os.pathsep.join(filter(None, (str(root.resolve()), os.environ.get("PYTHONPATH")))),
@@ -76,12 +81,17 @@ def run(root: Path, *line: str) -> str:
         except subprocess.TimeoutExpired:
             return f"it was not done after {LIMIT} seconds."
     said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+    error = next((x for x in reversed(said) if ERROR.match(x)), said[-1])
     places = [text.strip() for text in said if text.lstrip().startswith("File ") and str(root) in text]
-    return f"{said[-1]} ({places[-1] if places else 'no line of it'})." if done.returncode else ""
+    return f"{error} ({places[-1] if places else 'no line of it'})." if done.returncode else ""
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, plain: bool = False) -> None:
     """Train a small model with another one as its teacher, twice four images, and look at what came of it.
+
+    Args:
+        folder (Path): Where to train.
+        plain (bool): Train without a teacher.
 
     Raises:
         AssertionError: If the teacher taught nothing, or the checkpoint is not plain.
@@ -107,7 +117,10 @@ def main(folder: Path) -> None:
     teacher.write_text(MODEL.format(nc=2, c=32))
     options = {"epochs": 1, "batch": 4, "imgsz": 64, "device": "cpu", "workers": 0, "plots": False, "amp": False}
     options.update(project=str(folder), name="run", exist_ok=True, val=True)
-    YOLO(str(student)).train(data=str(data), model_t=YOLO(str(teacher)), distill_feat="cwd", **options)
+    ours = {} if plain else {"model_t": YOLO(str(teacher)), "distill_feat": "cwd"}
+    YOLO(str(student)).train(data=str(data), **ours, **options)
+    if plain:
+        return
     head, row = (
         [x.strip() for x in line.split(",")] for line in (folder / "run/results.csv").read_text().splitlines()[:2]
     )
@@ -119,4 +132,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main(Path(sys.argv[1]).resolve(), plain="plain" in sys.argv[2:])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from . import OVERLAY, PACKAGE, PatchError, Repo
+from . import OVERLAY, PACKAGE, NotAlive, PatchError, Repo
 from .alive import try_out
 from .anchor import CONFLICT
 from .plan import Plan, blocks, make_plan, printed, report, require_whole
@@ -156,10 +156,14 @@ def apply(
         return
     for number, outcome in enumerate(plan.outcomes, 1):
         log(f"* {outcome.patch.title} ({number}/{len(plan.outcomes)}): {outcome.word}")
-    with swapped(root, contents):
-        if tried:
-            log("* trying it: import and two steps of training on drawn images")
-            try_out(root)
+    try:
+        with swapped(root, contents):
+            if tried:
+                log("* trying it: import and two steps of training on drawn images")
+                try_out(root)
+    except NotAlive:
+        try_out(root, plain=True)  # raises where the tree's own code or this Python is at fault
+        raise
     for _, change, _ in plan.there:
         log(f"* {change.path}: lines of the series that you pasted stay yours, a revert leaves them")
 

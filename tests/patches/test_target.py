@@ -266,6 +266,10 @@ def test_applied_means_alive(toy, theirs, monkeypatch):
     with pytest.raises(PatchError, match=r"(?s)no, .*\+distill.3"):
         target.apply(toy.repo, theirs, log=quiet)
     assert snapshot(theirs) == before
+    with pytest.raises(PatchError, match="the tree itself, without the series, does not train"):
+        monkeypatch.undo()  # the toy is no Ultralytics
+        target.apply(toy.repo, theirs, log=quiet)
+    assert snapshot(theirs) == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a folder that cannot be written")
