@@ -32,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmarking import measure, report
 from benchmarking.ways import WAYS, Way, make_batch
-
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import cv2
 import pytest
+
 from benchmarking.measure import compare
 from benchmarking.report import rows, table
-
 from ultralytics.distill.upstream import LINE
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/benchmark.py"

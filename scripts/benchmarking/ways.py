@@ -15,6 +15,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.distill import trainer as distill
 from ultralytics.distill.tutorial import FeatureLoss, get_channels, get_fpn_features
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import WINDOWS
 from ultralytics.utils.torch_utils import ModelEMA, autocast
 
 WAYS = ("plain", "native", "tutorial", "ours", "floor")
@@ -106,7 +107,7 @@ class Way(BaseTrainer):
         self.distill = run
         self.model = deepcopy(student).to(self.device)
         self.model.args = self.args
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and not WINDOWS:  # as upstream lays it out
             self.model = self.model.to(memory_format=torch.channels_last)
         if name == "native":
             from ultralytics.nn.distill_model import DistillationModel  # not in 8.3
@@ -126,12 +127,15 @@ class Way(BaseTrainer):
         self.loss: Any = None
         self.tloss, self.train_loader = None, range(1)
 
+    def losses(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the loss vector of a batch, with the terms of a distilled run."""
+        distill.step(self)
+        return self.model(batch)[0]
+
     def step(self, batch: dict[str, Any]) -> None:
         """Take one step, as the trainer's loop does."""
         with autocast(self.amp, device=self.device.type):
-            distill.step(self)
-            loss, _ = self.model(batch)
-            self.loss = loss.sum()
+            self.loss = self.losses(batch).sum()
         self.scaler.scale(self.loss).backward()
         self.optimizer_step()
 

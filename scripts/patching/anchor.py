@@ -118,9 +118,15 @@ def make(path: str, data: bytes, change: Change) -> Result:
     fitting = next((x for x in edits if isinstance(x, Edit)), None)
     if any(_present(source, region, place, edit) for place, edit in zip(change.places, edits)):
         return Result(THERE, fitting)
-    if own:  # YAML would take the last of two without a word
-        return Result(CONFLICT, reason=f"it has `{'`, `'.join(sorted(own))}` of its own")
+    if path.endswith((".yaml", ".yml")) and (own := _own_keys(source, change)):  # YAML would take the last of two
+        return Result(CONFLICT, reason=f"the file has `{own[0]}` of its own")
     return Result(IN, fitting) if fitting else Result(CONFLICT, reason=str(edits[0]))
+
+
+def _own_keys(source: Source, change: Change) -> list[str]:
+    """Return the keys among a change's lines that a YAML file already has."""
+    keys = [text.partition(":")[0] for place in change.places for text in place.code if text.strip()]
+    return [key for key in keys if any(line.startswith(f"{key}:") for line in source.lines)]
 
 
 def splice(data: bytes, edit: Edit) -> bytes:

@@ -218,10 +218,11 @@ def test_one_warning_for_what_does_nothing(make_args, log):
     warn_without_teacher(make_args(model_t=None, distill_feat="cwd", dfea=2))
     warn_without_teacher(make_args(model_t=[]))
     args = make_args(distill_feat="none", dfea=2, drel=3, dline=2, distill_layers=[15], distill_logit="giou",
-                     distill_alpha=0.5, dis=9)  # fmt: skip
+                     distill_alpha=0.5)  # fmt: skip
     warn_beside_teacher(args, [read(args)])
     without, empty, beside = log()
-    assert "'distill_feat=cwd', 'dfea=2' do nothing without a teacher" in without and "plain training" in empty
+    assert "'distill_feat=cwd', 'dfea=2' have no effect without a teacher; give one in 'model_t'" in without
+    assert "'model_t=[]' names none: no teacher, so this is plain training" in empty
     says = [
         "'dfea=2' has no",
         "'drel=3' has no",
@@ -229,15 +230,16 @@ def test_one_warning_for_what_does_nothing(make_args, log):
         "'distill_layers=[15]' is",
         "'distill_alpha=0.5' r",
     ]
-    assert all(x in beside for x in [*says, "'dis=9' is for 'distill_model'"])
+    assert all(x in beside for x in says)
 
 
-@needs_84("has no depth models")
-def test_a_depth_models_gain_is_no_term_of_ours(make_args, log):
-    """`dlog` is an argument of upstream's, so its check does not ask whether `dlogit` was meant."""
-    for args in (make_args(dlog=5), make_args(dlog=5, task="depth")):
+@needs_84("has neither argument")
+def test_upstreams_gains_are_none_of_ours(make_args, log):
+    """`dlog` and `dis` are arguments of upstream's, so its check does not ask whether another was meant."""
+    for args in (make_args(dlog=5), make_args(dlog=5, task="depth"), make_args(dis=9)):
         warn_beside_teacher(args, [read(args)])
-    assert [("'dlog=5'" in x, "did you mean 'dlogit'" in x) for x in log()] == [(True, True)]
+    dlog, dis = log()
+    assert "'dlog=5'" in dlog and "did you mean 'dlogit'" in dlog and "'dis=9' is for 'distill_model'" in dis
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

@@ -235,7 +235,7 @@ def test_pairs_by_hand_may_differ_in_stride(make_model):
 )
 def test_layers_out_of_range(layers, says, make_model):
     """An index beyond the last layer, or the head itself, is refused; the message names the model and its layers."""
-    with pytest.raises(ValueError, match=rf"distill_layers=\[\[15.*{says}"):
+    with pytest.raises(ValueError, match=rf"distill_layers=\[(15, )?\[.*{says}"):
         pair(make_model(), make_model("yolov8n-p6.yaml"), layers)
 
 
@@ -256,5 +256,5 @@ def test_layer_without_a_map(output, make_model):
     s, t = make_model("yolov8n-cls.yaml"), make_model()
     s.model.insert(9, Odd())
     s.model[10].forward = lambda x: s.model[9].x
-    with pytest.raises(ValueError, match=r"distill_layers=\[\[9, 9\]\]': layer 9 of the student yields no .* map"):
+    with pytest.raises(ValueError, match=r"distill_layers=\[9\]': layer 9 of the student yields no .* map"):
         pair(s, t, [(9, 9)])

@@ -54,23 +54,57 @@ def test_gradients_equal_one_process(name, probed):
     assert "student" in said["parts"] and ("teacher" in said["parts"]) == ("online" in str(CASES[name][0]))
 
 
+@pytest.mark.xdist_group("probed")
+def test_the_lead_is_that_of_all_processes(probed):
+    """Unlike batches, one without labels: each process holds the lead of both batches, and the same after resume.
+
+    The oracle is one process: fits of (0.25, 1) in one process and of (1, 1) in the other are 0.375 ahead on average,
+    and where the second has no labels the first speaks alone.
+    """
+    said = probed["lead"]
+    assert said["both"] == pytest.approx([0.375, 0.375]) and said["one empty"] == pytest.approx([0.75, 0.75])
+    assert said["weights"][0] == said["weights"][1] == pytest.approx(0.75)
+    assert said["resumed"][0] == said["resumed"][1] and said["resumed"][0] != said["weights"][0]
+
+
+@pytest.mark.xdist_group("probed")
+def test_a_step_fails_in_all_processes_or_in_none(probed):
+    """A failure before or after a collective inside, in one process or in both; then the next step is as any other."""
+    said = probed["together"]
+    assert said["none"] == [3, 3]
+    for when in ("before", "after"):
+        assert said[when] == [f"{when} (in process 1 of 2)"] * 2
+    assert said["both"] == ["ready (in process 0 of 2)"] * 2 and said["again"] == [3, 3]
+
+
 def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """Multi-scale, accumulation, an online teacher: both ranks end with the same weights in one folder; then resume."""
+    """Multi-scale, accumulation, an online teacher: both ranks end with the same weights in one folder; then resume.
+
+    In the first run one rank fails alone in the first look, in the online teacher's validation and in the report: each
+    is said and costs the run nothing; no rank waits for the other.
+    """
     notes = tmp_path / "notes"
     notes.mkdir()
     more = {"multi_scale": 0.5, "nbs": 8, "distill_online": True, "distill_feat": "cwd", "save_period": 1}
+    more |= {"distill_check": True, "plots": True}
     arguments = options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), **more)
     del arguments["exist_ok"]  # so that a rank of its own would count up to another name
-    done = torchrun("world_run.py", str(student_yaml), arguments, str(notes), False)
+    done = torchrun("world_run.py", str(student_yaml), arguments, str(notes), "spoil", timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
+    for sentence in (
+        "teacher teacher.pt is not measured: spoiled for a test (in process 0 of 2)",
+        "teacher_last.pt is saved, but not validated: spoiled for a test (in process 1 of 2)",
+        "the report is not whole: spoiled for a test",
+    ):
+        assert (done.stdout + done.stderr).count(sentence) == 1, sentence
     said = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
-    assert said[0] == said[1] and said[0]["folder"] == str(tmp_path / "run")
+    assert said[0] == said[1] and said[0]["folder"] == str(tmp_path / "run") and said[0]["plain"]  # under DDP too
     assert said[0]["images"] == 2  # 8 images, batch 4: each rank takes 2 images a step, and half of the set
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("run")] == ["run"]
     assert len(rows(tmp_path)) == 3 and YOLO(tmp_path / "run/weights/teacher_last.pt").model
     halfway = tmp_path / "run/weights/last.pt"
     shutil.copy(tmp_path / "run/weights/epoch1.pt", halfway)
-    done = torchrun("world_run.py", str(halfway), {"resume": True, "device": "cpu"}, str(notes), False)
+    done = torchrun("world_run.py", str(halfway), {"resume": True, "device": "cpu"}, str(notes), "")
     assert done.returncode == 0, done.stderr[-3000:]
     said = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
     assert said[0] == said[1] and len(rows(tmp_path)) == 4
@@ -80,7 +114,7 @@ def test_killed_rank_ends_the_run(data_yaml, teacher_pt, student_yaml, tmp_path)
     """A rank that dies ends the run with an error within a minute."""
     arguments = options(data_yaml, tmp_path, epochs=50, model_t=str(teacher_pt))
     start = time.monotonic()
-    done = torchrun("world_run.py", str(student_yaml), arguments, str(tmp_path), True, timeout=90)
+    done = torchrun("world_run.py", str(student_yaml), arguments, str(tmp_path), "kill", timeout=90)
     assert done.returncode != 0 and "SIGKILL" in done.stderr.upper() + done.stdout.upper()
     assert time.monotonic() - start < 75
 
@@ -167,7 +201,7 @@ def test_two_nodes(two_nodes, data_yaml, teacher_pt, student_yaml, tmp_path):
     notes.mkdir()
     arguments = options(data_yaml, tmp_path, epochs=2, model_t=str(teacher_pt), distill_feat="cwd")
     del arguments["exist_ok"]
-    given = json.dumps([str(student_yaml), arguments, str(notes), False])
+    given = json.dumps([str(student_yaml), arguments, str(notes), ""])
     running = []
     for i, (name, end) in enumerate(two_nodes):
         where = ["--nnodes", "2", "--nproc_per_node", "1", "--node_rank", str(i)]

@@ -16,8 +16,10 @@ from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.online import OnlineTeacher
 from ultralytics.distill.teacher.source import Source
+from ultralytics.distill.terms.lead import BoxLead
 from ultralytics.distill.training.optimizer import average_gradients
 from ultralytics.distill.training.step import Step
+from ultralytics.distill.world import Together, TogetherError
 
 
 def build(case):
@@ -28,7 +30,7 @@ def build(case):
     with torch.random.fork_rng():
         torch.manual_seed(5)
         distiller = Distiller(config, student, module)
-    distiller.leads.clear()  # each process looks at its own images, so terms would weigh unlike
+    distiller.leads.clear()  # both would weigh by both shards, the one process of the oracle by each alone
     if config.online:
         teacher = OnlineTeacher(module, distiller.layers[1], distiller.needs_features, config.dline)
     else:
@@ -109,9 +111,71 @@ def probe(name, case, empty, steps, joined=False):
     dist.barrier()
 
 
+def gathered(value):
+    """Return what every process has."""
+    found = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def shown(share, labels=True):
+    """Return a branch of one anchor whose box is its label, 32 pixels wide, drawn in to a share of each side."""
+    point, side = torch.tensor([[[16.0], [16.0]]]), torch.tensor([2.0, 2.0, 2.0, 2.0])
+    box = torch.cat([side[:2], 4 * share - side[:2]])[None, :, None]
+    label = torch.tensor([0.0, 0.0, 32.0, 32.0])[None, :, None]
+    found = {"scores": torch.zeros(1, 1, 1), "boxes": box, "shapes": [(1, 1)], "strides": [8.0], "points": point}
+    return {**found, "target_scores": torch.full((1, 1, 1), float(labels)), "target_boxes": label}
+
+
+def probe_lead():
+    """Look at unlike batches in each process, then at one without labels; then resume from rank 0's state."""
+    rank, found = dist.get_rank(), {}
+    both, empty = BoxLead(), BoxLead()
+    both.look(shown(1.0 if rank else 0.5), shown(1.0))
+    empty.look(shown(0.5, labels=rank == 0), shown(1.0))
+    found["both"], found["one empty"] = gathered(both.ahead.item()), gathered(empty.ahead.item())
+    found["weights"] = gathered(both.weight(0.5).item())
+    saved = [both.state_dict()]
+    dist.broadcast_object_list(saved, src=0)
+    resumed = BoxLead()
+    resumed.load_state_dict(saved[0])
+    resumed.look(shown(0.9 if rank else 0.7), shown(1.0))
+    found["resumed"] = gathered(resumed.weight(0.5).item())
+    if rank == 0:
+        print(json.dumps({"case": "lead", **found}), flush=True)
+
+
+def take_step(fails, alone=True):
+    """Take a step with a collective inside that fails in rank 1, or in both; return what came of it."""
+    rank, total = dist.get_rank(), torch.ones(()) * (dist.get_rank() + 1)
+    mine = fails if rank == 1 or not alone else None
+    try:
+        with Together() as together:
+            if mine in ("before", "ready"):
+                raise OSError(mine)
+            together.ready()
+            dist.all_reduce(total)
+            if mine == "after":
+                raise OSError(mine)
+        return int(total)
+    except TogetherError as e:
+        return str(e)
+
+
+def probe_together():
+    """Let steps fail in one process or in both."""
+    found = {k: take_step(k) for k in ("none", "before", "after")}
+    found["both"], found["again"] = take_step("ready", alone=False), take_step("none")
+    found = {k: gathered(v) for k, v in found.items()}
+    if dist.get_rank() == 0:
+        print(json.dumps({"case": "together", **found}), flush=True)
+
+
 def main(cases):
     """Probe one case after the other."""
     dist.init_process_group("gloo")
+    probe_lead()
+    probe_together()
     for name, case in cases.items():
         probe(name, *case)
     dist.destroy_process_group()

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from ultralytics import YOLO
+from ultralytics.distill.report import finale
+from ultralytics.distill.teacher import exam, online
 
 
 def digest(module):
@@ -15,10 +17,32 @@ def digest(module):
     return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in module.parameters())).hexdigest()
 
 
-def main(model, arguments, notes, kill):
-    """Train, and note this rank's weights and folder."""
+def fail(*args, **kwargs):
+    """Fail in one process, in place of what all would do."""
+    raise OSError("spoiled for a test")
+
+
+def spoil(rank):
+    """Let rank 0 fail in the middle of the first look and in the report, rank 1 where the online teacher is opened."""
+    if rank == 1:
+        online.load_checkpoint = fail
+        return
+    look, finale.class_scores = exam.candidate, fail
+
+    def candidate(*args):
+        module = look(*args)
+        module.forward = fail
+        return module
+
+    exam.candidate = candidate
+
+
+def main(model, arguments, notes, fault):
+    """Train, with a fault in one rank if there is to be one, and note this rank's weights and folder."""
     yolo, rank = YOLO(model), int(os.environ["RANK"])
-    if kill:
+    if fault == "spoil":
+        spoil(rank)
+    if fault == "kill":
         doom = {"left": 2}
 
         def count(trainer):
@@ -32,6 +56,7 @@ def main(model, arguments, notes, kill):
     step = trainer.distill.step
     own = [digest(m) for m in (step.distiller, *[step.teacher] * step.online)]
     note = {"student": digest(trainer.model), "own": own, "folder": str(trainer.save_dir)}
+    note["plain"] = list(trainer.model.module.state_dict()) == list(trainer.ema.ema.state_dict())
     note["images"] = len(trainer.train_loader)
     Path(notes, f"{rank}.json").write_text(json.dumps(note))
 

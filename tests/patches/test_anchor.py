@@ -79,7 +79,10 @@ def test_lines_in_strings_comments_and_other_functions_do_not_count():
     ("text", "reason"),
     [
         (RUN.replace("self.step", "self.go"), "the line is not in Runner.train"),
-        (RUN.replace("        return", "        self.step()\n        return"), "the line is there 2 times in Runner.train"),
+        (
+            RUN.replace("        return", "        self.step()\n        return"),
+            "the line is there 2 times in Runner.train",
+        ),
         (RUN.replace("def train", "def fit"), "there is no Runner.train"),
         (RUN.replace("class Runner", "class Walker"), "there is no Runner.train"),
     ],
@@ -131,8 +134,12 @@ def test_report_is_six_lines_that_can_be_pasted(toy):
         "        distill.add(self)",
     ]
     assert plan.files[ENGINE] == RUN.replace("self.step", "self.go").encode()  # not even the change that fits
-    long = parse_patch(HEAD.format(needed="required").encode() + b"In ultralytics/a\nAfter: x\n" + b"    y\n" * 9, "a-b.patch")
-    assert report(make_plan([long], {"ultralytics/a": b"z\n"}).outcomes[0])[-1] == "    (and 6 more: a-b.patch has them)"
+    long = parse_patch(
+        HEAD.format(needed="required").encode() + b"In ultralytics/a\nAfter: x\n" + b"    y\n" * 9, "a-b.patch"
+    )
+    assert (
+        report(make_plan([long], {"ultralytics/a": b"z\n"}).outcomes[0])[-1] == "    (and 6 more: a-b.patch has them)"
+    )
 
 
 def test_print_shows_each_line_with_its_place(toy):

@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""The static check: one sentence for each broken rule, with file and line; and nothing is talked out of its strictness."""
+"""The static check: one sentence for each broken rule, with file and line; nothing talks it out of that."""
 
 from __future__ import annotations
 
@@ -106,14 +106,18 @@ def test_malformed_patch(toy, old, new, message):
 BAD = ["../e.py", "/etc/e.py", "ultralytics/../e.py", "ultralytics//e.py", "ultralytics\\e.py", "C:/ultralytics/e.py"]
 
 
-@pytest.mark.parametrize("path", [*BAD, "setup.py", "ultralytics", "ultralytics/distill/a.py", "ultralytics/Distill/a.py"])
+@pytest.mark.parametrize(
+    "path", [*BAD, "setup.py", "ultralytics", "ultralytics/distill/a.py", "ultralytics/Distill/a.py"]
+)
 def test_path_that_leaves_upstreams_package(toy, path):
     """A patch names plain paths inside upstream's package, and none in ours."""
     toy.put("patches/add-call.patch", toy.get("patches/add-call.patch").replace(ENGINE.encode(), path.encode()))
     assert f"names {path!r}" in failures(toy)
 
 
-@pytest.mark.parametrize("spoil", [lambda x: x.replace(b"\n", b"\r\n"), lambda x: x[:-1], lambda x: b"", lambda x: b"\xff" + x])
+@pytest.mark.parametrize(
+    "spoil", [lambda x: x.replace(b"\n", b"\r\n"), lambda x: x[:-1], lambda x: b"", lambda x: b"\xff" + x]
+)
 def test_bytes_that_are_no_patch(toy, spoil):
     """LF line ends, a last line end, UTF-8, and something in it."""
     toy.put("patches/add-call.patch", spoil(toy.get("patches/add-call.patch")))
@@ -186,7 +190,17 @@ def sound(tmp_path_factory) -> Path:
     return toy.repo.root
 
 
-EDITS = (b"\r", b"\n", b"\0", b"\xff\xfe", b"In ultralytics/x\n", b"First\n", b"--- a/x\n+++ b/x\n", b"    ", b"../evil")
+EDITS = (
+    b"\r",
+    b"\n",
+    b"\0",
+    b"\xff\xfe",
+    b"In ultralytics/x\n",
+    b"First\n",
+    b"--- a/x\n+++ b/x\n",
+    b"    ",
+    b"../evil",
+)
 FILES = ("series", "upstream.toml", *(f"{name}.patch" for name in PATCHES))
 
 

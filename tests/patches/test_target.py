@@ -25,10 +25,15 @@ def test_other_version_and_back(toy, theirs):
     assert target.status(toy.repo, theirs)[0] == "clean"
     assert toy.apply(theirs) == ["* name-fork (1/3): in", "* add-call (2/3): in", "* write-whole (3/3): in"]
     text = (theirs / ENGINE).read_text()
-    assert "        distill.begin(self)\n        self.mine()\n" in text and "write_whole(path, b\"\")  # all of it" in text
+    assert (
+        "        distill.begin(self)\n        self.mine()\n" in text and 'write_whole(path, b"")  # all of it' in text
+    )
     assert b"'0.9.7'\n__version__ += \"+distill.3\"\n" in (theirs / FACE).read_bytes()
     assert {path: (theirs / path).read_bytes() for path in OVERLAY} == OVERLAY
-    assert target.status(toy.repo, theirs) == ("applied", [f"{name}: fits" for name in ("name-fork", "add-call", "write-whole")])
+    assert target.status(toy.repo, theirs) == (
+        "applied",
+        [f"{name}: fits" for name in ("name-fork", "add-call", "write-whole")],
+    )
     after = snapshot(theirs)
     assert toy.apply(theirs) == ["nothing to do: the series is in place, neither it nor your tree changed"]
     assert snapshot(theirs) == after
@@ -54,7 +59,11 @@ def test_conflict_of_a_required_patch_leaves_all_as_it_was(toy, theirs):
 
 def test_pasted_by_hand(toy, theirs):
     """Who pastes what the report shows gets the rest; revert leaves what is the user's, and says so."""
-    replace_once(theirs / ENGINE, b"        self.step(", b"        if self.loss:\n            distill.add(self)\n        self.go(")
+    replace_once(
+        theirs / ENGINE,
+        b"        self.step(",
+        b"        if self.loss:\n            distill.add(self)\n        self.go(",
+    )
     replace_once(theirs / ENGINE, b"        return self", b"        distill.end(self)\n        return self")
     before = snapshot(theirs, times=False)
     assert toy.apply(theirs)[-1] == f"* {ENGINE}: lines of the series that you pasted stay yours, a revert leaves them"
@@ -205,10 +214,14 @@ def counted(name, real):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args, **kwargs)
     return call
-for module, name in ((os, "replace"), (os, "unlink"), (swap.shutil, "copy2"), (swap.shutil, "rmtree"), (Path, "write_bytes"), (Path, "unlink"), (Path, "mkdir")):
+calls = [(os, "replace"), (os, "unlink"), (swap.shutil, "copy2"), (swap.shutil, "rmtree")]
+for module, name in calls + [(Path, "write_bytes"), (Path, "unlink"), (Path, "mkdir")]:
     setattr(module, name, counted(name, getattr(module, name)))
-act = dict(apply=lambda: target.apply(Repo(Path({repo!r})), Path({tree!r}), tried=False, log=quiet), revert=lambda: target.revert(Repo(Path({repo!r})), Path({tree!r}), quiet))
-act[{act!r}]()
+repo, tree = Repo(Path({repo!r})), Path({tree!r})
+if {act!r} == "apply":
+    target.apply(repo, tree, tried=False, log=quiet)
+else:
+    target.revert(repo, tree, quiet)
 """
 
 
@@ -246,7 +259,9 @@ def test_edit_after_a_kill_is_not_lost(toy, theirs):
 
 def test_applied_means_alive(toy, theirs, monkeypatch):
     """A tree that does not train with the series in it is rolled back to the byte, and the reason is shown."""
-    monkeypatch.setattr(target, "try_out", lambda root: (_ for _ in ()).throw(PatchError(f"no, {(root / FACE).read_text()}")))
+    monkeypatch.setattr(
+        target, "try_out", lambda root: (_ for _ in ()).throw(PatchError(f"no, {(root / FACE).read_text()}"))
+    )
     before = snapshot(theirs)
     with pytest.raises(PatchError, match=r"(?s)no, .*\+distill.3"):
         target.apply(toy.repo, theirs, log=quiet)

@@ -77,7 +77,7 @@ class Align(nn.Module):
 
 
 def memory_format(x: torch.Tensor) -> torch.memory_format:
-    """Return whether a map (N, C, H, W) lies in memory channel by channel or with its channels last."""
+    """Return whether a map (N, C, H, W), or a weight, lies in memory channel by channel or with its channels last."""
     plain = x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last)
     return torch.contiguous_format if plain else torch.channels_last
 

@@ -24,7 +24,7 @@ from ultralytics.distill.heads.common import (
 from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import assigners, branches, scores_at
 from ultralytics.distill.losses import RESPONSE
-from ultralytics.distill.losses.base import choice
+from ultralytics.distill.losses.base import choice, full_precision
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.lead import LEADS
 from ultralytics.distill.terms.term import NO_ASSIGNER, MapTerm, ResponseTerm
@@ -100,7 +100,7 @@ class Distiller(BaseDistiller):
         if any(getattr(x, "needs_scores", False) for x in self.terms):
             batch = {**batch, "scores_at": lambda stride, size: scores_at(t, stride, size)}
         parts: list[torch.Tensor] = []
-        with torch.autocast(batch["img"].device.type, enabled=False):
+        with full_precision(batch["img"].device.type):
             for name, lead in self.leads.items():
                 branch = name.split("/")[1]
                 if "target_boxes" in s[branch]:  # not of a criterion of one's own without an assigner

@@ -17,6 +17,7 @@ from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
 from ultralytics.distill.training.building import build_step
+from ultralytics.distill.training.commands import spell_out
 from ultralytics.distill.training.folder import Folder, require_kept
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.rehearsal import count_in_auto_batch
@@ -26,6 +27,7 @@ from ultralytics.distill.training.run import Run, begin_batch, put_back, save_te
 from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
+from ultralytics.distill.world import Together
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
@@ -121,7 +123,8 @@ def build(trainer: BaseTrainer) -> None:
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
     count_in_auto_batch(trainer)
-    save_teacher(trainer)  # as it is now: its owner may change it while the student learns
+    with Together():
+        save_teacher(trainer)  # as it is now: its owner may change it while the student learns
     if RANK in {-1, 0}:
         names = ", ".join(s.name for s in run.sources)
         LOGGER.info(formula(run.step.distiller, run.step.teacher, run.configs[0], names, trainer.args.imgsz))
@@ -173,6 +176,8 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     run, step = trainer.distill, trainer.distill.step
     if run.batch < 0:
         LOGGER.warning("'model_t' has taught nothing in this epoch: the trainer's own loop does not call distill.step.")
+    elif step.armed:
+        LOGGER.warning("'model_t' has taught nothing in this epoch: the model's forward(batch) does not call its loss.")
     run.begun = True
     run.folder.settle()
     never = {f"val/{name}" for name in step.columns}
@@ -195,6 +200,7 @@ __all__ = (
     "finish",
     "restore",
     "save_teacher",
+    "spell_out",
     "step",
     "take_teacher",
     "torn_down",

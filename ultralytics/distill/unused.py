@@ -19,13 +19,15 @@ def warn_without_teacher(args: SimpleNamespace) -> None:
         args (SimpleNamespace): The trainer's arguments.
     """
     asked, model = _given(args, ARGUMENTS), plain(getattr(args, "model_t", None))
-    none = f"'model_t={model}' names no teacher"
-    empty = model is not None and str(model).strip().lower() != "none" and model is not False
-    if asked and RANK in {-1, 0}:
-        verb = "does" if len(asked) == 1 else "do"
-        LOGGER.warning(f"{', '.join(asked)} {verb} nothing without a teacher: {none}, and this is plain training.")
-    elif empty and RANK in {-1, 0}:
-        LOGGER.warning(f"{none}: this is plain training.")
+    off = model is None or model is False or str(model).strip().lower() == "none"  # and not an empty list or text
+    if RANK not in {-1, 0} or (off and not asked):
+        return
+    why = "give one in 'model_t'" if off else f"'model_t={model}' names none"
+    if asked:
+        has = "has" if len(asked) == 1 else "have"
+        LOGGER.warning(f"{', '.join(asked)} {has} no effect without a teacher; {why}.")
+    else:
+        LOGGER.warning(f"{why}: no teacher, so this is plain training.")
 
 
 def warn_beside_teacher(args: SimpleNamespace, configs: Sequence[Config]) -> None:

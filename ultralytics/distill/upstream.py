@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,12 @@ def model_file(text: str) -> str:
     from ultralytics.utils import checks
 
     return str(getattr(checks, "check_model_file_from_stem", str)(text))
+
+
+def autocast(enabled: bool, device: str) -> AbstractContextManager:
+    """Return upstream's context for a kind of device, which before 8.2.64 has nothing but torch's."""
+    own = getattr(torch_utils, "autocast", None)
+    return own(enabled, device=device) if own else torch.autocast(device, enabled=enabled)  # noqa: TID251 - full_precision catches it
 
 
 def time_sync(device: torch.device) -> float:
@@ -232,6 +238,7 @@ __all__ = (
     "WorldDetect",
     "YOLOEDetect",
     "adapt",
+    "autocast",
     "clears_folder",
     "for_profile",
     "join_items",

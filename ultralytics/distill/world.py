@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Training that a launcher such as torchrun started: on CPU with gloo, and over several nodes that share a folder."""
+"""Several processes: training that torchrun started, on CPU or over nodes, and what all processes must agree on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, RANK
 
 if TYPE_CHECKING:
@@ -73,3 +75,73 @@ def agree_on_folder(trainer: BaseTrainer) -> None:
     trainer.args.save_dir, trainer.args.name = said[0], trainer.save_dir.name
     trainer.wdir, trainer.csv = trainer.save_dir / "weights", trainer.save_dir / "results.csv"
     trainer.last, trainer.best = trainer.wdir / "last.pt", trainer.wdir / "best.pt"
+
+
+def agree_on_epochs(trainer: BaseTrainer) -> None:
+    """Give every process the number of epochs of rank 0; with `time=` each reckons by its own clock.
+
+    A schedule by another number would weigh the terms unlike, or leave them out in one process alone.
+    """
+    if getattr(trainer.args, "time", None) and several():  # 8.0 has no `time=`
+        said = [trainer.epochs]
+        dist.broadcast_object_list(said, src=0)
+        trainer.epochs = trainer.args.epochs = said[0]
+
+
+def several() -> bool:
+    """Whether this process is one of several that train together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """Return the mean over all processes, each of which must ask; in one process the values as they are."""
+    if several():
+        dist.all_reduce(values)
+        values /= dist.get_world_size()
+    return values
+
+
+class TogetherError(RuntimeError):
+    """A step failed in some process; raised in every one."""
+
+
+class Together:
+    """A step that every process takes: if it fails in one, it fails in all, so that none waits for one that is gone.
+
+    ```python
+    with Together() as together:
+        batch = what_may_fail_in_one_process()
+        together.ready()  # before a collective inside: from here all are known to take part
+        gather(batch)
+    ```
+
+    Args:
+        alone (bool): The step is this process's alone; nobody is asked.
+    """
+
+    def __init__(self, alone: bool = False):
+        """Ask the others where there are any."""
+        self.alone = alone or not several()
+
+    def __enter__(self) -> Together:
+        """Begin the step."""
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Raise TogetherError if the step failed in any process; alone, the error is as it was."""
+        if not self.alone and (error is None or isinstance(error, Exception)) and not isinstance(error, TogetherError):
+            self._agree(error)
+
+    def ready(self) -> None:
+        """Wait until every process has come so far; raise TogetherError if one has failed before."""
+        if not self.alone:
+            self._agree(None)
+
+    @staticmethod
+    def _agree(error: Exception | None) -> None:
+        """Tell all what happened here, and raise what happened anywhere."""
+        said: list[str | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(said, None if error is None else reason(error))
+        failed = [f"{text} (in process {rank} of {len(said)})" for rank, text in enumerate(said) if text is not None]
+        if failed:
+            raise TogetherError(failed[0]) from error

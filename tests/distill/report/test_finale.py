@@ -52,7 +52,7 @@ def test_a_teacher_is_validated_by_name(names, known, data_yaml, make_model, tmp
     teacher.names = dict(enumerate(names))
     row = Contender("teacher", save_model(teacher, tmp_path / "teacher.pt"))
     args = {"data": str(data_yaml), "imgsz": 64, "task": "detect", "batch": 4}
-    finale._fill([row], make_model(), args, None)
+    finale._fill([row], make_model(), args, None, torch.device("cpu"))
     assert row.facts["parameters"] and row.facts["ms"] and ("mAP50-95" in row.facts) == known
     classes = {k[3:] for k in row.facts if k.startswith("AP ")}
     assert classes == (set(NAMES.values()) if known else set())
@@ -147,9 +147,9 @@ def test_the_runs_device(seen_as, monkeypatch, tmp_path):
     monkeypatch.setattr(finale, "load_fused", lambda weights, device: where.append(str(device)))
     monkeypatch.setattr(finale, "size", lambda *_: {"GFLOPs": 1.0})
     monkeypatch.setattr(finale, "time_forward", lambda *_, **__: 1.0)
-    monkeypatch.setattr(finale, "validate", lambda weights, device, **_: where.append(device) or (metrics, {}))
+    monkeypatch.setattr(finale, "validate", lambda weights, student, device, **_: where.append(device) or (metrics, {}))
     args = {"data": "x.yaml", "task": "detect", "imgsz": 64}
-    finale._fill([Contender("teacher", "t.pt")], args, None, torch.device(seen_as))
+    finale._fill([Contender("teacher", "t.pt")], None, args, None, torch.device(seen_as))
     assert where == [seen_as, seen_as]
 
 

@@ -13,7 +13,7 @@ from live_teacher import make_teacher, snapshot, unchanged
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.distill.teacher.source import resolve
+from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.utils import downloads
 
@@ -24,6 +24,22 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(downloads, "get_github_assets", lambda *_, **__: ("", []))
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    "value, found",
+    [
+        *[(x, []) for x in (None, False, "", " ", "none", "None", [], [None, ""], "[]")],
+        *[(x, ["ema"]) for x in ("ema", "EMA", ["Ema"], np.str_("EMA"))],
+        ("[a.pt, b.pt]", ["a.pt", "b.pt"]),
+        (("a.pt", Path("b.pt")), ["a.pt", "b.pt"]),
+        ("with, comma.pt", ["with, comma.pt"]),
+    ],
+)
+def test_what_names_no_teacher_one_or_several(value, found, folder):
+    """Off has many spellings, and the empty text is none of a folder's; a file that exists is its own name."""
+    Path("with, comma.pt").touch()
+    assert teachers_of(value) == found
 
 
 def test_path(teacher_pt, folder):
@@ -91,6 +107,15 @@ def test_changed_live_teacher_is_saved_once(key, teacher_pt, folder):
     saved = load_checkpoint(source.path)[0]
     assert all(torch.equal(v, before[0][k]) for k, v in saved.state_dict().items()) and unchanged(teacher.model, before)
     assert resolve(saved, folder).save is False
+
+
+def test_live_teacher_that_cannot_be_pickled(make_model, folder, log):
+    """A hook of its owner's that pickle does not take costs the resume, which is said, and not the run."""
+    model = make_model(trained=True)
+    model.model[0].register_forward_hook(lambda *_: None)
+    resolve(model, folder / "weights" / "teacher.pt").write()
+    assert [x for x in log() if "cannot be saved" in x and "neither be resumed" in x]
+    assert not [*folder.rglob("*.p*t")]
 
 
 def test_live_teacher_without_a_file(make_model, folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from ultralytics.distill.teacher.speed import choose_dtype, choose_format, explain, native_bf16
 
@@ -30,21 +31,22 @@ def test_native_bf16(has, native, monkeypatch):
     assert native_bf16() is native
 
 
-@pytest.mark.parametrize(
-    "device, dtype, capability, last",
-    [
-        ("cpu", torch.float32, None, True),
-        ("cpu", torch.bfloat16, None, True),
-        ("cuda", torch.float16, (7, 0), True),
-        ("cuda", torch.float16, (6, 1), False),
-        ("cuda", torch.float32, (9, 0), False),
-        ("mps", torch.float32, None, False),
-    ],
-)
-def test_format(device, dtype, capability, last, monkeypatch):
-    """Channels last where the device multiplies maps in that order."""
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert choose_format(torch.device(device), dtype) == (torch.channels_last if last else torch.contiguous_format)
+@pytest.mark.parametrize("device, given, last", [
+    ("cpu", torch.contiguous_format, True), ("cuda", torch.channels_last, True),
+    ("cuda", torch.contiguous_format, False), ("mps", torch.contiguous_format, False), ("cuda", None, False),
+])  # fmt: skip
+def test_format(device, given, last, make_model):
+    """Channels last on CPUs, elsewhere as the trainer laid the student out, whatever moved it to do so."""
+    student = given and make_model().to(memory_format=given)
+    assert choose_format(torch.device(device), student) == (torch.channels_last if last else torch.contiguous_format)
+
+
+def test_weights_without_an_order():
+    """1x1 and depthwise convolutions lie in both orders at once, and say nothing."""
+    student = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.Linear(4, 4))
+    assert choose_format(torch.device("cuda"), student) == torch.contiguous_format
+    student.append(nn.Conv2d(4, 4, 3)).to(memory_format=torch.channels_last)
+    assert choose_format(torch.device("cuda"), student) == torch.channels_last
 
 
 def test_the_decision_is_said():

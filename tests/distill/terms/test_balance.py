@@ -29,7 +29,7 @@ def show(balance, task, terms):
 
 def test_ratio_by_hand():
     """The factor is share x task / terms of running averages: (0.98 x 10 + 10) / (0.98 x 4 + 4), then half of it."""
-    balance = Balance(Ratio(share=0.5), ["dfea_loss"], looks=False)
+    balance = Balance(Ratio(share=0.5), ["dfea_loss"])
     assert show(balance, 10, 4) == pytest.approx(0.5 * 10 / 4)
     assert show(balance, 20, 4) == pytest.approx(0.5 * (0.98 * 10 + 20) / (0.98 * 4 + 4))
     assert balance.take(1.0) == pytest.approx({"distill/weight": 0.5 * (0.98 * 10 + 20) / (0.98 * 4 + 4)})
@@ -37,10 +37,10 @@ def test_ratio_by_hand():
 
 def test_ratio_is_clamped_and_survives_a_broken_batch():
     """Tiny and huge terms stop at the clamp, zero terms leave 1, and a loss that is no number changes nothing."""
-    assert show(Balance(Ratio(clamp=10), ["dfea_loss"], False), 10, 1e-6) == 10
-    assert show(Balance(Ratio(clamp=4), ["dfea_loss"], False), 10, 1e6) == 0.25
-    assert show(Balance(Ratio(), ["dfea_loss"], False), 10, 0) == 1
-    balance = Balance(Ratio(share=1), ["dfea_loss"], False)
+    assert show(Balance(Ratio(clamp=10), ["dfea_loss"]), 10, 1e-6) == 10
+    assert show(Balance(Ratio(clamp=4), ["dfea_loss"]), 10, 1e6) == 0.25
+    assert show(Balance(Ratio(), ["dfea_loss"]), 10, 0) == 1
+    balance = Balance(Ratio(share=1), ["dfea_loss"])
     assert show(balance, 6, 2) == 3 and show(balance, math.nan, 2) == 3
 
 
@@ -86,20 +86,30 @@ def norms(step, batch, layer):
 
 
 def test_looking_changes_nothing(step, make_batch):
-    """With and without a look at the gradients, every weight gets the same gradient, bit by bit."""
+    """`grad(clamp=1)` measures and balances nothing: every weight gets the same gradient, bit by bit, as without."""
     found = []
-    for looks in (True, False):
-        twin = with_rule(step, None)
-        twin.balance.looks = looks
+    for rule in (Grad(clamp=1, every=1), None):
+        twin = with_rule(step, rule)
         torch.manual_seed(0)
         twin(make_batch())[0].sum().backward()
         found.append([p.grad for p in learners(twin).parameters()])
-        assert ("distill/grad/dfea" in twin.balance.take(twin.weight)) == looks
+        told = twin.balance.take(twin.weight)
+        assert ("distill/grad/dfea" in told) == bool(rule) and told["distill/weight"] == 1
     assert all(a is b is None or torch.equal(a, b) for a, b in zip(*found))
+
+
+@pytest.mark.parametrize("rule", [None, Ratio()])
+def test_nothing_is_measured_unasked(rule, step, make_batch, monkeypatch):
+    """Without `grad` no gradient is looked at, and none is told of."""
+    monkeypatch.setattr(Balance, "_look", None)
+    twin = with_rule(step, rule)
+    twin(make_batch())
+    assert list(twin.balance.take(twin.weight)) == ["distill/weight"]
 
 
 def test_tells_the_gradients_that_backward_has(step, make_batch):
     """`distill/grad/...` is each column over the task loss at P3, where P4 and P5 come from, with today's weight."""
+    step = with_rule(step, Grad(clamp=1))
     step.weight = 0.5
     task, feature, response, _ = norms(step, make_batch(), layer=15)
     told = step.balance.take(step.weight)
@@ -129,24 +139,35 @@ def test_ratio_keeps_the_share(step, make_batch):
 
 def test_looks_where_every_term_reaches(make_model, make_step, make_batch):
     """A term at layer 4 does not reach the head's inputs, so the look is taken at layer 4; as rarely as it should."""
-    student, teacher = make_model(), make_model(width=0.1875, seed=1, trained=True)
-    step = make_step(student, teacher, distill_feat="cwd", distill_layers=[4, 15])
+    student, teacher, rule = make_model(), make_model(width=0.1875, seed=1, trained=True), Grad(clamp=1, every=2)
+    step = with_rule(make_step(student, teacher, distill_feat="cwd", distill_layers=[4, 15]), rule)
     for _ in range(2):
         step(make_batch())
     assert step.balance.place == 15  # the pair at 15 does
     step = make_step(student, teacher, distill_feat="cwd", distill_logit="bckd", distill_layers=[4])
+    step = with_rule(step, rule)
     step(make_batch())
     assert step.balance.place == 4 and step.balance.take(step.weight)["distill/grad/dfea"] > 0
 
 
 def test_state_goes_on():
     """A resumed run has the factor that the interrupted one would have had."""
-    whole, first = (Balance(Ratio(), ["dfea_loss"], False) for _ in range(2))
+    whole, first = (Balance(Ratio(), ["dfea_loss"]) for _ in range(2))
     for x in (whole, first):
         show(x, 10, 4)
-    second = Balance(Ratio(), ["dfea_loss"], False)
+    second = Balance(Ratio(), ["dfea_loss"])
     second.load_state(first.state(), torch.device("cpu"))
     assert show(whole, 30, 5) == show(second, 30, 5)
+
+
+def test_gradients_last_seen_go_on():
+    """A resumed run tells the gradients that were seen before, until it looks again; a run of old kept none."""
+    first, second = (Balance(Grad(every=9), ["dfea_loss"]) for _ in range(2))
+    first.step, first.ratios = 4, torch.tensor([0.5])
+    second.load_state(first.state(), torch.device("cpu"))
+    assert second.take(1.0) == {"distill/grad/dfea": 0.5, "distill/weight": 1.0} and second.step == 4
+    second.load_state({"step": 4, "averages": None}, torch.device("cpu"))
+    assert math.isnan(second.take(1.0)["distill/grad/dfea"])
 
 
 def test_a_run_logs_it(data_yaml, student_yaml, teacher_pt, tmp_path, log):

@@ -128,35 +128,35 @@ class Unlike(nn.Module):
 
 @pytest.mark.parametrize("name", ["bckd(alpha=0.5)", "bckd(norm=npos)", "bce(alpha=0)", "crosskd(alpha=0.5)"])
 @pytest.mark.parametrize("yaml", ["yolov8n.yaml", "yolo26n.yaml"])
-def test_labels_without_an_assigner(name, yaml, make_model, make_distiller, make_composite, make_batch):
+def test_labels_without_an_assigner(name, yaml, make_model, make_distiller, make_step, make_batch):
     """A term that reads labels is refused before training where the criterion assigns none, else at the first batch."""
     student, teacher = make_model(yaml), make_model(yaml, seed=1, trained=True)
     says = rf"'{name.split('(')[0]}.* reads which anchors are labelled, and the student's criterion has no label assign"
     criterion = student.init_criterion()
-    composite = make_composite(student, teacher, distill_logit=name)  # with upstream's all is well
+    step = make_step(student, teacher, distill_logit=name)  # with upstream's all is well
     student.criterion = lambda preds, batch: criterion(preds, batch)
     with pytest.raises(ValueError, match=f"^'distill_logit={says[1:]}"):
         make_distiller(student, teacher, distill_logit=name)
     with pytest.raises(TermError, match=f"the distillation term {says}"):
-        composite(make_batch())
+        step(make_batch())
     student.criterion = criterion
     for part in (getattr(criterion, k, criterion) for k in ("one2many", "one2one")):
         part.assigner = Unlike(part.assigner)
     make_distiller(student, teacher, distill_logit=name)
     with pytest.raises(TermError, match=f"the distillation term {says}"):
-        composite(make_batch())
+        step(make_batch())
     part.assigner = None
     with pytest.raises(ValueError, match=f"^'distill_logit={says[1:]}"):
         make_distiller(student, teacher, distill_logit=name)
 
 
-def test_labels_that_the_batch_lacks(make_model, make_composite, make_batch):
+def test_labels_that_the_batch_lacks(make_model, make_step, make_batch):
     """A classifier's batch without classes is named, with what would do."""
-    composite = make_composite(
+    step = make_step(
         make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl(alpha=0.5)"
     )
     with pytest.raises(TermError, match=r"'kl' reads labels, and the batch has no 'cls' but \['img'\]; leave"):
-        composite.distiller.terms[0]._require_labels({"scores": torch.rand(2, 3)}, {"img": 0})
+        step.distiller.terms[0]._require_labels({"scores": torch.rand(2, 3)}, {"img": 0})
 
 
 @pytest.mark.parametrize("name", ["bckd", "kl", "dist", "mse"])

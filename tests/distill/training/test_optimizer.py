@@ -71,6 +71,47 @@ def test_our_own_overflow_stays_ours():
     assert not any(torch.equal(a, b) for a, b in zip(before, own.step.student.parameters()))
 
 
+def test_a_batch_that_ran_out_of_memory_is_no_missing_step(log):
+    """Upstream drops its gradients and begins anew: so do we, and only a trainer that goes on so is told of it."""
+    trainer, own = make()
+    for count in range(4):
+        own.begin_batch()
+        assert all(p.grad is None for p in own.step.distiller.parameters())
+        assert sum("are not trained" in x for x in log()) == (count == 3)
+        own.step.distiller(own.step.student(torch.ones(4, 3))).sum().backward()
+        trainer.optimizer.zero_grad()
+
+
+class Learning(nn.Module):
+    """What our optimizer needs to know of a teacher that learns."""
+
+    def __init__(self):
+        """One layer; its average counts."""
+        super().__init__()
+        self.net, self.updates = nn.Linear(3, 2), []
+        self.ema = SimpleNamespace(update=self.updates.append)
+
+
+@pytest.mark.parametrize("asked", ["given", "trainer's own"])
+def test_a_teacher_trains_by_any_rules_of_the_users(asked):
+    """Rules may name all arguments, or look at the trainer's model; a second step in a batch counts no average."""
+    trainer, own = make()
+    step, teacher = own.step, Learning()
+
+    def build(model, name, lr, momentum, decay, iterations):
+        return torch.optim.SGD((model if asked == "given" else step.student).parameters(), lr=lr)
+
+    trainer.build_optimizer, trainer.args = build, SimpleNamespace(momentum=0.9)
+    step.teacher, step.online = teacher, True
+    own = OwnOptimizer(trainer, step)
+    before = [x.weight.detach().clone() for x in (teacher.net, step.student)]
+    teacher.net(step.student(torch.ones(4, 3)).new_ones(4, 3)).sum().backward()
+    trainer.optimizer.step()
+    trainer.optimizer.step()
+    assert not torch.equal(before[0], teacher.net.weight) and torch.equal(before[1], step.student.weight)
+    assert own.pairs[-1][0] is teacher and len(teacher.updates) == 1
+
+
 def test_gradients_are_added_up_over_batches():
     """Between two steps of the trainer's optimizer gradients are kept."""
     trainer, own = make()

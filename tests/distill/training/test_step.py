@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from lines import listed, named, needs_84
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ultralytics.distill.trainer import csv_columns
 from ultralytics.distill.training.step import batch_factor
 from ultralytics.utils.torch_utils import ModelEMA
 
@@ -78,6 +80,37 @@ def test_one_call_of_the_loss_is_the_steps(step, make_batch):
     with pytest.raises(KeyError):
         student({"img": batch["img"]})
     assert "loss" not in vars(student) and student(batch)[0].numel() == 3
+
+
+def test_a_loss_that_the_student_holds_itself(step, make_batch):
+    """A user's own in place of its class's is what the task is measured by, and is there again after the step."""
+    student, batch, calls = step.student, make_batch(), []
+
+    def own(batch, preds=None):
+        calls.append(1)
+        return type(student).loss(student, batch, preds)
+
+    student.loss = own
+    for _ in range(2):
+        step.arm()
+        assert step.armed and student(batch)[0].numel() == 5
+        assert not step.armed and student.loss is own
+    assert len(calls) == 2
+    step.arm()
+    step.disarm()
+    assert student.loss is own
+
+
+def test_a_model_that_does_not_ask_for_its_loss_is_said(step, make_batch, log, tmp_path):
+    """A user's forward that computes a loss by itself, or a model put in the student's place, is never taught."""
+    run = SimpleNamespace(step=step, batch=0, begun=False, folder=SimpleNamespace(settle=lambda: None))
+    trainer = SimpleNamespace(distill=run, metrics={}, csv=tmp_path / "results.csv")
+    for taught in (True, False):
+        step.arm()
+        if taught:
+            step.student(make_batch())
+        csv_columns(trainer, {f"train/{c}": 0.0 for c in step.columns})
+        assert sum("does not call its loss" in x for x in log()) == (not taught)
 
 
 def test_one_forward_each(step, make_batch):

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.upstream import autocast
+
 NORMS = ("none", "batch", "instance")
 
 
@@ -40,9 +42,11 @@ def device_type(x: Any) -> str:
 
 
 def full_precision(kind: str) -> AbstractContextManager:
-    """Return a context without autocast; devices that have none raise when asked to switch it off."""
-    available = getattr(torch.amp, "is_autocast_available", {"cpu", "cuda"}.__contains__)  # from torch 2.4
-    return torch.autocast(kind, enabled=False) if kind and available(kind) else nullcontext()
+    """Return a context without autocast on a kind of device; those that have none raise when it is switched off."""
+    try:
+        return autocast(False, device=kind) if kind else nullcontext()
+    except RuntimeError:
+        return nullcontext()
 
 
 class Loss(nn.Module):

@@ -13,6 +13,7 @@ from ultralytics.distill.training.folder import SIMILARITY
 from ultralytics.utils import plt_settings
 
 WHEN = {"before": "#b8c4ce", "after": "#ff7f0e"}
+NO_GRADIENTS = "The terms' gradients were not measured; distill_balance=grad(clamp=1) measures and changes nothing."
 MOST = 12  # lines with a name of their own in one panel
 
 
@@ -54,6 +55,27 @@ def save_similarity(folder: Path, found: Mapping[str, Mapping[str, float]]) -> N
         writer.writerows([when, pair, f"{v:.5f}"] for when, some in found.items() for pair, v in some.items())
 
 
+def gradients(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return the terms' gradients over the task loss's among a run's columns, where they were measured."""
+    return {k[13:]: v for k, v in columns.items() if k.startswith("distill/grad/") and any(x == x for x in v)}
+
+
+def lines_of(columns: Mapping[str, list[float]]) -> list[tuple[str, dict[str, list[float]]]]:
+    """Return a title and its lines for each panel that a run's columns fill."""
+    trained = {k[6:]: v for k, v in columns.items() if k.startswith("train/d") and k.endswith("_loss")}
+    weight = {"weight": columns["distill/weight"]} if "distill/weight" in columns else {}
+    more = {
+        "weight of all terms": weight,
+        "gradient / task loss's gradient": gradients(columns),
+        "lead of the teacher (IoU, precision)": leads(columns),
+    }
+    return [
+        ("terms, unweighted", term_parts(columns)),
+        ("terms as trained", {k: v for k, v in trained.items() if k != "dfl_loss"}),
+        *((title, lines) for title, lines in more.items() if lines),
+    ]
+
+
 @plt_settings()
 def plot_run(folder: Path, file: Path) -> None:
     """Draw a run from its folder: `results.csv`, and the similarity where it was measured.
@@ -65,17 +87,7 @@ def plot_run(folder: Path, file: Path) -> None:
     import matplotlib.pyplot as plt  # scope for faster 'import ultralytics'
 
     columns = read_columns(folder / "results.csv")
-    epochs = columns.get("epoch", [])
-    grads = {k[13:]: v for k, v in columns.items() if k.startswith("distill/grad/")}
-    parts, weight = term_parts(columns), columns.get("distill/weight")
-    trained = {k[6:]: v for k, v in columns.items() if k.startswith("train/d") and k.endswith("_loss")}
-    trained = {k: v for k, v in trained.items() if k != "dfl_loss"}
-    alike = read_similarity(folder)
-    panels: list[tuple[str, Any]] = [("terms, unweighted", parts), ("terms as trained", trained)]
-    panels += [("weight of all terms", {"weight": weight})] * (weight is not None)
-    panels += [("gradient / task loss's gradient", grads)] * bool(grads)
-    ahead = leads(columns)
-    panels += [("lead of the teacher (IoU, precision)", ahead)] * bool(ahead)
+    epochs, panels, alike = columns.get("epoch", []), lines_of(columns), read_similarity(folder)
     count = len(panels) + bool(alike)
     rows = 1 if count <= 3 else 2
     wide = -(-count // rows)
@@ -96,6 +108,8 @@ def plot_run(folder: Path, file: Path) -> None:
         _bars(axes[count - 1], alike)
     for a in axes[count:]:
         a.axis("off")
+    if not gradients(columns):
+        fig.supxlabel(NO_GRADIENTS, fontsize=9)
     fig.tight_layout()
     fig.savefig(file, dpi=200)
     plt.close(fig)

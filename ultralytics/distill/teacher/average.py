@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ultralytics.distill.aside import looking
 from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
+from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.teacher.view import View
 from ultralytics.distill.upstream import unwrap_model
 
@@ -41,15 +44,16 @@ class AverageTeacher:
     def __call__(self, images: torch.Tensor) -> Tapped:
         """Return what the average sees of images (N, C, H, W), without gradient, in fp32."""
         ema = self.trainer.ema
-        model = unwrap_model(self.trainer.model) if ema is None else ema.ema  # auto-batch runs before there is one
+        model = unwrap_model(self.trainer.model) if ema is None else ema.ema
+        aside: Any = looking(model, images.device) if ema is None else nullcontext()  # in auto-batch there is none yet
         head = model.model[-1]
-        mode, head.training = head.training, True  # raw predictions of every branch
-        try:
-            with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        with aside, torch.no_grad(), full_precision(images.device.type):
+            mode, head.training = head.training, True  # raw predictions of every branch
+            try:
                 with tap(model, features=self.features) as inner:
                     seen = replay(model, self.view(images.float()), self.layers, self.head)
-        finally:
-            head.training = mode
+            finally:
+                head.training = mode
         seen.features, seen.tails = inner.features, frozen_tails(head) if self.features else {}
         return seen
 

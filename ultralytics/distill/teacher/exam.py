@@ -22,6 +22,7 @@ from ultralytics.distill.teacher.source import Source, untrained
 from ultralytics.distill.teacher.view import View, make_view
 from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, no_items
 from ultralytics.distill.values import reason
+from ultralytics.distill.world import Together
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def examine(trainer: BaseTrainer) -> None:
     """Measure each teacher, and the student where it has learnt something, on a sample of the validation set.
 
     A teacher that is not better than the student's start, or no better than chance, is warned about. A resumed run has
-    been through this. The look leaves no trace in the run: models, random state and validator are as before.
+    been through this. The look leaves no trace in the run: models, random state and validator are as before. Where it
+    fails in one of several processes, all leave it and go on.
 
     Args:
         trainer (BaseTrainer): A trainer whose loaders and EMA are built, before the first epoch.
@@ -52,11 +54,13 @@ def examine(trainer: BaseTrainer) -> None:
             if source.module is None or told(source.module, student, config):  # the student's own average, or useless
                 continue
             try:
-                module = candidate(source, student, config)
-                view = make_view(config, student, module, trainer.device)
-                found = measure(trainer, module, loader, f"teacher {source.name}", view)
+                with Together(alone=not VALIDATES_EVERYWHERE) as together:
+                    module = candidate(source, student, config)
+                    view = make_view(config, student, module, trainer.device)
+                    found = measure(trainer, module, loader, f"teacher {source.name}", together, view)
                 if start is None:
-                    start = measure(trainer, deepcopy(student), loader, "student's start")
+                    with Together(alone=not VALIDATES_EVERYWHERE) as together:
+                        start = measure(trainer, deepcopy(student), loader, "student's start", together)
             except Exception as e:  # a look must not stop a run that would do without it
                 say(f"Distillation: teacher {source.name} is not measured: {reason(e)}")
                 continue
@@ -150,7 +154,7 @@ def sample(loader: Any) -> tuple[DataLoader, int]:
 
 
 def measure(
-    trainer: BaseTrainer, module: Any, loader: DataLoader, who: str, view: View | None = None
+    trainer: BaseTrainer, module: Any, loader: DataLoader, who: str, together: Together, view: View | None = None
 ) -> dict[str, float]:
     """Validate a model as the trainer validates its student.
 
@@ -159,6 +163,7 @@ def measure(
         module (nn.Module): The model; it may be changed.
         loader (DataLoader): The images.
         who (str): What the progress line says.
+        together (Together): The step of all processes that this is part of.
         view (View, optional): What the model sees of the images, if not these.
 
     Returns:
@@ -171,6 +176,7 @@ def measure(
     module.loss = lambda batch, preds=None: (None, items)  # its value would not be used
     validator = trainer.get_validator()
     validator.dataloader, validator.callbacks = loader, defaultdict(list)
+    gather_once_all_are_ready(validator, together)
     validator.get_desc, validator.print_results = lambda: f"Distillation: {who}", lambda: None
     for argument in ("plots", "save_json", "save_txt"):
         setattr(validator.args, argument, False)
@@ -180,6 +186,19 @@ def measure(
         label_loss_items=lambda loss, prefix: {}, args=trainer.args,
     )  # fmt: skip
     return validator(stand_in) or {}
+
+
+def gather_once_all_are_ready(validator: Any, together: Together) -> None:
+    """Let a validator gather what each process found once no process can fail on its images any more."""
+    gather: Any = getattr(validator, "gather_stats", None)
+    if gather is None:  # 8.3 validates in one process and has none
+        return
+
+    def wait() -> None:
+        together.ready()
+        gather()
+
+    validator.gather_stats = wait
 
 
 def report(

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
-from ultralytics.distill.teacher.cuda import Recorded
+from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.teacher.foreign import Foreign
 from ultralytics.distill.teacher.given import copied
 from ultralytics.distill.teacher.packed import pack
@@ -31,6 +32,7 @@ class Teacher:
         dtype (torch.dtype): Precision of its weights and maps.
         why (str): The precision and its reason, for the printed formula.
         view (View, optional): What it sees of the images; by default the images as they are.
+        student (nn.Module, optional): Whose weights' order in memory it follows.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Teacher:
         dtype: torch.dtype,
         why: str = "",
         view: View | None = None,
+        student: nn.Module | None = None,
     ):
         """Fuse, cast and freeze the teacher, or a copy of one that is its owner's."""
         self.layers, self.head, self.dtype, self.view = sorted(set(layers)), head, dtype, view
@@ -52,11 +55,10 @@ class Teacher:
         self.features = features
         self.tails = frozen_tails(model.to(device).model[-1]) if features else {}
         model.model[-1].training = True  # the head alone: raw predictions of every branch, no box decode
-        self.format, self.why = choose_format(device, dtype), why or str(dtype).replace("torch.", "")
+        self.format, self.why = choose_format(device, student), why or str(dtype).replace("torch.", "")
         self.model = model.to(device, dtype, memory_format=self.format).requires_grad_(False)
         self.size = sum(p.numel() for p in model.parameters())
         self.packed = pack(self.model) if device.type == "cpu" and dtype != torch.float16 else 0
-        self.run = Recorded(self._look) if device.type == "cuda" else self._look
 
     def __call__(self, images: torch.Tensor) -> Tapped:
         """Look at a batch.
@@ -67,8 +69,8 @@ class Teacher:
         Returns:
             (Tapped): Maps, head inputs and raw predictions, without gradient.
         """
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            return self.run(self.view(images) if self.view else images)
+        with torch.no_grad(), full_precision(images.device.type):
+            return self._look(self.view(images) if self.view else images)
 
     def _look(self, images: torch.Tensor) -> Tapped:
         """Run the graph as far as it is wanted."""

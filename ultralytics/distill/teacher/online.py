@@ -16,10 +16,13 @@ from ultralytics.distill.config import Config
 from ultralytics.distill.files import save_whole
 from ultralytics.distill.graph import Tapped, frozen_tails, tap
 from ultralytics.distill.losses.base import detach
+from ultralytics.distill.teacher.exam import gather_once_all_are_ready
 from ultralytics.distill.teacher.foreign import Foreign
 from ultralytics.distill.teacher.given import copied, name_of
 from ultralytics.distill.teacher.source import Source
-from ultralytics.distill.upstream import unwrap_model
+from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, load_checkpoint, unwrap_model
+from ultralytics.distill.values import reason
+from ultralytics.distill.world import Together
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA
 
@@ -153,21 +156,34 @@ def build_optimizer(trainer: BaseTrainer, teacher: OnlineTeacher) -> torch.optim
         lr=min(g["lr"] for g in like),
         momentum=like[0].get("momentum", like[0].get("betas", (trainer.args.momentum,))[0]),
         decay=max(g.get("weight_decay", 0.0) for g in like),
+        iterations=1e5,  # upstream's default, which a user's signature may ask for
     )
 
 
 def finish(trainer: BaseTrainer) -> None:
-    """Save the teacher's average as a plain checkpoint and validate it once."""
+    """Save the teacher's average as a plain checkpoint and validate it once; a run that has ended outlives the latter.
+
+    Raises:
+        TogetherError: In every process, if rank 0 cannot save it.
+    """
     teacher = trainer.distill.step.teacher
     path = trainer.wdir / "teacher_last.pt"
-    if RANK in {-1, 0}:
-        _save(trainer, teacher, path)
+    with Together():
+        if RANK in {-1, 0}:
+            _save(trainer, teacher, path)
     LOGGER.info(f"\nDistillation: validating the teacher trained along, {path}...")
-    validator = trainer.get_validator()
-    validator.args.plots = False
-    metrics = validator(model=str(path))  # in every process: its data are spread over them
-    if RANK in {-1, 0}:
-        teacher.metrics = metrics
+    try:
+        with Together(alone=not VALIDATES_EVERYWHERE) as together:
+            load_checkpoint(path)  # a node that does not see the folder fails here, before anyone waits
+            together.ready()
+            validator = trainer.get_validator()
+            validator.args.plots = False
+            gather_once_all_are_ready(validator, together)
+            metrics = validator(model=str(path))  # in every process: its data are spread over them
+            if RANK in {-1, 0}:
+                teacher.metrics = metrics
+    except Exception as e:
+        LOGGER.warning(f"Distillation: {path} is saved, but not validated: {reason(e)}")
 
 
 def _save(trainer: BaseTrainer, teacher: OnlineTeacher, path: Path) -> None:

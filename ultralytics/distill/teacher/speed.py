@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ultralytics.distill.align import memory_format
+
 
 def fuse(model: nn.Module) -> None:
     """Fold BatchNorms into convolutions in place, keeping both branches of an end-to-end head.
@@ -58,19 +60,20 @@ def native_bf16() -> bool:
     return any(getattr(torch.cpu, f"_is_{x}_supported", bool)() for x in ("avx512_bf16", "amx_tile"))
 
 
-def choose_format(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+def choose_format(device: torch.device, student: nn.Module | None = None) -> torch.memory_format:
     """Choose how the teacher's weights and maps lie in memory.
 
     Args:
         device (torch.device): Where the teacher runs.
-        dtype (torch.dtype): Precision of its forward.
+        student (nn.Module, optional): The student as its trainer laid it out, which knows the device, the platform and
+            `channels_last=`: upstream found the order slow on Windows and wrong on Apple's GPUs.
 
     Returns:
-        (torch.memory_format): Channels last on CPUs (oneDNN's own order), and on CUDA where tensor cores multiply
-            16 bits (compute capability 7.0); contiguous elsewhere, Apple's GPUs included, which upstream found wrong.
+        (torch.memory_format): Channels last on CPUs (oneDNN's own order), elsewhere the order of the student's weights.
     """
-    cores = device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (7, 0)
-    return torch.channels_last if device.type == "cpu" or cores else torch.contiguous_format
+    weights = () if student is None else student.parameters()
+    last = any(w.ndim == 4 and memory_format(w) == torch.channels_last for w in weights)
+    return torch.channels_last if last or device.type == "cpu" else torch.contiguous_format
 
 
 def explain(precision: str, device: torch.device, dtype: torch.dtype) -> str:

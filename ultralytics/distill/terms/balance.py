@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""How strongly the terms pull at the student beside the task loss: measured in every run, balanced where asked for."""
+"""How strongly the terms pull at the student beside the task loss: balanced, and for that measured, where asked for."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from ultralytics.distill.values import require_parameter
+from ultralytics.distill.world import mean_over_processes
 
-EVERY = 100  # steps from one look at the gradients to the next where no balance asks for more
 KEPT = 0.98  # share of the running averages that a new value leaves
 LIFT = 4096.0  # keeps small gradients above the smallest numbers of 16 bits; the ratios do not know of it
 
@@ -60,18 +59,16 @@ BALANCES = {"ratio": Ratio, "grad": Grad}
 
 
 class Balance:
-    """The factor of the terms, and how large their gradients are.
+    """The factor of the terms, and how large their gradients are where `grad` has to know.
 
     Args:
-        rule (Ratio | None): What to keep; None measures only, and the factor is 1.
+        rule (Ratio | None): What to keep; with None the factor is 1, and nothing is measured.
         columns (Sequence[str]): Loss columns, e.g. `dfea_loss`.
-        looks (bool): Whether gradients can be looked at; not through a compiled graph.
     """
 
-    def __init__(self, rule: Ratio | None, columns: Sequence[str], looks: bool = True):
+    def __init__(self, rule: Ratio | None, columns: Sequence[str]):
         """Start without averages."""
-        self.rule, self.columns, self.looks = rule, list(columns), looks
-        self.every = rule.every if isinstance(rule, Grad) else EVERY
+        self.rule, self.columns = rule, list(columns)
         self.step = 0
         self.averages: torch.Tensor | None = None  # of the task loss or its gradient, and of the terms'
         self.ratios: torch.Tensor | None = None  # the last seen ones, before weight and factor
@@ -92,36 +89,33 @@ class Balance:
         Returns:
             (torch.Tensor | float): The factor, without gradient; 1 where nothing is balanced.
         """
-        pair = None
-        if self.looks and self.step % self.every == 0:
-            norms = self._look(task, columns, maps)
-            if isinstance(self.rule, Grad):
-                norms = pair = _over_processes(norms)
-            self.ratios = norms[2:] / norms[0].clamp(min=1e-30)
-        self.step += 1
         if self.rule is None:
             return 1.0
         if not isinstance(self.rule, Grad):
             together = torch.stack(list(columns.values())).sum()
-            pair = _over_processes(torch.stack([task.detach(), together.detach()]).float().abs())
-        if pair is not None:
-            self._remember(pair[:2])
+            self._remember(mean_over_processes(torch.stack([task.detach(), together.detach()]).float().abs()))
+        elif self.step % self.rule.every == 0:
+            norms = mean_over_processes(self._look(task, columns, maps))
+            self._remember(norms[:2])
+            self.ratios = norms[2:] / norms[0].clamp(min=1e-30)
+        self.step += 1
         self.shown = self._factor(self.rule).to(task)
         return self.shown
 
     def take(self, weight: float) -> dict[str, float]:
-        """Return what `results.csv` is told of the epoch: each term's gradient over the task loss's, and the weight.
+        """Return what `results.csv` is told of the epoch: the weight, and with `grad` each term's gradient.
 
         Args:
             weight (float): The schedule's weight of the epoch's last step.
 
         Returns:
-            (dict[str, float]): `distill/grad/dfea` and the like, as last seen, with today's weight and factor; nan
-                where no gradient was to be seen; and `distill/weight`, what every term is multiplied by.
+            (dict[str, float]): `distill/grad/dfea` and the like, over the task loss's, as last seen, with today's
+                weight and factor; nan where no gradient was to be seen; and `distill/weight`, what every term is
+                multiplied by.
         """
         scale = weight * (float(self.shown) if self.shown is not None else 1.0)
         found = {}
-        if self.looks:
+        if isinstance(self.rule, Grad):
             ratios = [math.nan] * len(self.columns) if self.ratios is None else self.ratios.tolist()
             names = (c.replace("_loss", "") for c in self.columns)
             found = {f"distill/grad/{n}": r * scale if scale else 0.0 for n, r in zip(names, ratios)}
@@ -129,13 +123,14 @@ class Balance:
 
     def state(self) -> dict[str, Any]:
         """Return what resume needs, as plain values."""
-        averages = None if self.averages is None else self.averages.tolist()
-        return {"step": self.step, "averages": averages}
+        found = {"averages": self.averages, "ratios": self.ratios}
+        return {"step": self.step, **{k: None if v is None else v.tolist() for k, v in found.items()}}
 
     def load_state(self, state: dict[str, Any], device: torch.device) -> None:
-        """Take up the averages of an interrupted run."""
+        """Take up the averages, and the ratios that were last seen, of an interrupted run."""
         self.step = state["step"]
-        self.averages = None if state["averages"] is None else torch.tensor(state["averages"], device=device)
+        found = (state.get(k) for k in ("averages", "ratios"))  # the first version kept no ratios
+        self.averages, self.ratios = (None if v is None else torch.tensor(v, device=device) for v in found)
 
     def _remember(self, pair: torch.Tensor) -> None:
         """Take the task loss and the terms, or their gradients, into the running averages if both are numbers."""
@@ -172,11 +167,3 @@ class Balance:
                 together = torch.stack(gradients[1:]).sum(0)
                 return torch.stack([g.norm() for g in (gradients[0], together, *gradients[1:])])
         return task.new_full((2 + len(columns),), math.nan, dtype=torch.float32)
-
-
-def _over_processes(values: torch.Tensor) -> torch.Tensor:
-    """Return the mean over all processes, so that each comes to the same factor."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(values)
-        values /= dist.get_world_size()
-    return values

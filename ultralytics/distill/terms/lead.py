@@ -12,6 +12,7 @@ from ultralytics.distill.heads.classes import select_classes
 from ultralytics.distill.heads.predictions import match_levels
 from ultralytics.distill.losses.response import distances
 from ultralytics.distill.terms.term import ResponseTerm
+from ultralytics.distill.world import mean_over_processes
 from ultralytics.utils.metrics import bbox_iou
 
 KEPT = 0.95  # share of the running averages that a new batch leaves: they look back over some 20 batches
@@ -28,7 +29,7 @@ class Lead(nn.Module):
         clamp((fit_T - fit_S) / m, 0, 1),
 
     fit, from 0 to 1, the mean over the labelled anchors, weighted by the assigner's target scores, as a running average
-    of the last batches. Each process of several keeps its own.
+    of the last batches of all processes.
 
     Attributes:
         seen (torch.Tensor): Running sums: fit of the student, fit of the teacher, and how much was seen.
@@ -48,7 +49,9 @@ class Lead(nn.Module):
 
     @torch.no_grad()
     def look(self, student: dict[str, Any], teacher: dict[str, Any]) -> None:
-        """Take in a batch; one without labels, or with predictions that are no numbers, changes nothing.
+        """Take in a batch of each process; one without labels, or with outputs that are no numbers, changes nothing.
+
+        Every process must look, whatever its batch holds.
 
         Args:
             student (dict): One branch, with `scores` and `target_scores` (N, nc, A), `boxes`, and in pixels
@@ -58,7 +61,8 @@ class Lead(nn.Module):
         s, t = match_levels(student, teacher)
         fits = self.fits(select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge))
         now = torch.stack([*fits, fits[0].new_ones(())]).to(self.seen)
-        self.seen.copy_(torch.where(now.isfinite().all(), KEPT * self.seen + (1 - KEPT) * now, self.seen))
+        now = mean_over_processes(torch.where(now.isfinite().all(), now, 0.0))  # its last entry: how many had labels
+        self.seen.copy_(torch.where(now[2] > 0, KEPT * self.seen + (1 - KEPT) * now, self.seen))
 
     def fits(self, s: dict[str, Any], t: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return how well student and teacher fit the labels, 0 to 1, not a number where there are none."""

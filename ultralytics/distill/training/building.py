@@ -79,4 +79,4 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
         LOGGER.info(f"Distillation: the teacher's own modules do not run in {str(dtype)[6:]}, it stays in float32")
         dtype = torch.float32
     why = explain(config.precision, trainer.device, dtype)
-    return distiller, Teacher(source, *wants, trainer.device, dtype, why, view)
+    return distiller, Teacher(source, *wants, trainer.device, dtype, why, view, student)

@@ -71,7 +71,8 @@ def require_kept(trainer: BaseTrainer, sources: Sequence[Source]) -> None:
         periodic = args.save_period > 0 and re.fullmatch(r"epoch\d+\.pt", file.name)
         over = file in saved or (file.parent == weights and (file.name in own or periodic))
         if over or (cleared and folder in file.parents):
+            does = "writes its own weights" if over else "clears its folder"
+            new = "" if trainer.resume else "give the run another 'name', leave 'exist_ok' out, or "
             raise ValueError(
-                f"'model_t={file}' lies where this run {'writes its own weights' if over else 'clears its folder'}; "
-                f"give the run another 'name', leave 'exist_ok' out, or give a copy of the teacher in another place."
+                f"'model_t={file}' lies where this run {does}; {new}give a copy of the teacher in another place."
             )

@@ -12,6 +12,7 @@ from torch import nn
 
 from ultralytics.distill.teacher import online
 from ultralytics.distill.upstream import weight_group
+from ultralytics.distill.world import several
 from ultralytics.utils import LOGGER, RANK, colorstr
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_NORM = 10.0  # upstream's own, for the student
 SKIPS = 32  # steps in a row that a loss scale may skip: upstream's falls from 2^16 to 1 in sixteen
+RETRIES = 3  # without one there may be fewer: of a batch for which memory ran out, or an epoch that was no number
 
 
 class OwnOptimizer:
@@ -44,7 +46,10 @@ class OwnOptimizer:
         if any(p.requires_grad for p in step.distiller.parameters()):
             self.pairs.append((step.distiller, self._build(trainer.optimizer, step.distiller)))
         if step.online:
-            self.pairs.append((step.teacher, online.build_optimizer(trainer, step.teacher)))
+            own = online.build_optimizer(trainer, step.teacher)
+            if not _trains(own, step.teacher):  # a user's rules may ask the trainer for its model, the student
+                own = self._build(trainer.optimizer, step.teacher)
+            self.pairs.append((step.teacher, own))
         for module, _ in self.pairs:
             _share_start(module)
         self._follow()
@@ -58,7 +63,7 @@ class OwnOptimizer:
             return  # gradients are added up over several batches
         held = any(p.grad is not None for module, _ in self.pairs for p in module.parameters())
         self.waiting = self.waiting + 1 if held else 0
-        if self.waiting == (SKIPS if self._scale() != 1 else 1):
+        if self.waiting == (SKIPS if self._scale() != 1 else RETRIES):
             self._warn("its optimizer is not stepped")
         self._drop()
 
@@ -87,9 +92,10 @@ class OwnOptimizer:
         except TypeError:
             own = torch.optim.AdamW([{k: g[k] for k in ("params", "weight_decay")} for g in groups], lr=like["lr"])
         if RANK in {-1, 0}:
+            count = sum(p.numel() for p in params)
             LOGGER.info(
-                f"{colorstr('optimizer:')} {type(own).__name__} for {sum(p.numel() for p in params):,} weights of the "
-                f"distillation terms, with the student's learning rate"
+                f"{colorstr('optimizer:')} {type(own).__name__} for {count:,} weights beside the student's, with its "
+                f"learning rate"
             )
         return own
 
@@ -117,7 +123,7 @@ class OwnOptimizer:
         overflow = getattr(optimizer, "found_inf", None)  # a fused optimizer is called and leaves the weights alone
         if overflow is not None and overflow.item():
             return self._drop()
-        for _, own in self.pairs:
+        for module, own in self.pairs:
             params = [p for g in own.param_groups for p in g["params"] if p.requires_grad]
             if not average_gradients(params):
                 continue
@@ -128,8 +134,8 @@ class OwnOptimizer:
             if torch.isfinite(nn.utils.clip_grad_norm_(params, MAX_NORM, **foreach)):
                 copy_rates(own, optimizer)
                 own.step()
-        if self.step.online:
-            self.step.teacher.ema.update(self.step.teacher.net)
+            if module is not self.step.distiller:  # here, since some optimizers are stepped twice a batch
+                self.step.teacher.ema.update(self.step.teacher.net)
         self._drop()
 
     def _scale(self) -> float:
@@ -157,14 +163,15 @@ def copy_rates(own: torch.optim.Optimizer, optimizer: torch.optim.Optimizer) -> 
             group["weight_decay"] = like.get("weight_decay", group["weight_decay"])
 
 
-def _several() -> bool:
-    """Whether several processes train."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+def _trains(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
+    """Whether an optimizer holds weights of a module, and no others."""
+    held = {id(p) for g in optimizer.param_groups for p in g["params"]}
+    return bool(held) and held <= {id(p) for p in module.parameters()}
 
 
 def _share_start(module: nn.Module) -> None:
     """Give every process the weights of the first, as DDP does."""
-    if _several():
+    if several():
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, src=0)
 
@@ -173,7 +180,7 @@ def _share_start(module: nn.Module) -> None:
 def average_gradients(params: Sequence[torch.Tensor]) -> bool:
     """Average gradients over all processes; return whether there are any, which all of them agree on."""
     found = any(p.grad is not None for p in params)
-    if not _several():
+    if not several():
         return found
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params])
     flat = torch.cat([flat, flat.new_tensor([float(found)])])

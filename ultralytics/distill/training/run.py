@@ -15,6 +15,7 @@ from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.training.folder import Folder
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.step import Step
+from ultralytics.distill.world import agree_on_epochs
 from ultralytics.utils import RANK
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def save_teacher(trainer: BaseTrainer) -> None:
 def put_back(trainer: BaseTrainer) -> None:
     """Take back what upstream wrote if an error ends the run at its first batch, or a term does in its first epoch."""
     run, error = trainer.distill, sys.exc_info()[1]
+    if run.step:
+        run.step.disarm()  # it may have failed before its loss
     early = run.batch <= 0 or isinstance(error, TermError)
     if RANK in {-1, 0} and isinstance(error, Exception) and early and not run.begun:
         run.folder.put_back()
@@ -69,6 +72,7 @@ def begin_batch(trainer: BaseTrainer) -> None:
     """
     run, step = trainer.distill, trainer.distill.step
     if trainer.tloss is None:
+        agree_on_epochs(trainer)
         run.batch = -1
         step.take_means()
         if step.online:

@@ -46,13 +46,19 @@ class Step:
         self.columns = [*distiller.columns, *["dline_loss"] * self.online]
         self.weight, self.checked = 1.0, False
         self.record, self.watch = Record(distiller), ExitStack()
+        self.kept: dict[str, Any] = {}  # a loss that the student holds itself, beside that of its class
         self.trunk = trunk(self.student)
-        self.balance = Balance(rule, distiller.columns, looks=not self.compiled)
+        self.balance = Balance(rule, distiller.columns)
 
     @property
     def compiled(self) -> bool:
         """Whether upstream compiled the student."""
         return self.model is not self.student
+
+    @property
+    def armed(self) -> bool:
+        """Whether the student has not computed its loss since the step was armed."""
+        return vars(self.student).get("loss") == self.loss
 
     def arm(self) -> None:
         """Let the next loss that the student computes be this step's; from then on it is the student's own again.
@@ -60,6 +66,7 @@ class Step:
         The student is watched from now on: some releases run it before they ask for its loss.
         """
         self.disarm()
+        self.kept = {k: v for k, v in vars(self.student).items() if k == "loss"}
         vars(self.student)["loss"] = self.loss
         if not self.compiled:
             layers = sorted({*self.distiller.layers[0], self.trunk})
@@ -67,7 +74,9 @@ class Step:
 
     def disarm(self) -> None:
         """Give the student its own loss back, and watch it no longer."""
-        vars(self.student).pop("loss", None)
+        if self.armed:
+            del vars(self.student)["loss"]
+            vars(self.student).update(self.kept)
         self.watch.close()
 
     def __call__(self, batch: dict[str, Any]) -> tuple[torch.Tensor, Any]:

@@ -1,0 +1,71 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""A refused command line ends with its sentence; a program's own errors end as they always do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ultralytics.distill import refusal
+from ultralytics.distill.base import TermError
+from ultralytics.distill.values import number, plain
+
+YOLO = [sys.executable, "-c", "from ultralytics.cfg import entrypoint; entrypoint()", "train"]
+
+
+def caught(function):
+    """Return what a function raises."""
+    try:
+        function()
+    except Exception as e:
+        return e
+
+
+def wrong():
+    """Raise an error of a user's that reads like ours."""
+    raise ValueError("'dfea=1' is mine")
+
+
+@pytest.mark.parametrize("verbose", [None, "true"])
+def test_yolo_says_the_sentence_alone(verbose, student_yaml, tmp_path):
+    """A wrong teacher costs its user one line and exit code 2, and leaves no folder; who wants the traceback asks."""
+    env = {**os.environ, **({"YOLO_VERBOSE": verbose} if verbose else {})}
+    line = [
+        f"model={student_yaml}",
+        "data=nothing.yaml",
+        "model_t=nowhere.pt",
+        "device=cpu",
+        f"project={tmp_path}/runs",
+    ]
+    done = subprocess.run([*YOLO, *line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    said = done.stderr.strip().splitlines()
+    if verbose:
+        assert done.returncode == 1 and said[0].startswith("Traceback")
+    else:
+        assert done.returncode == 2
+        assert said == ["error: 'model_t=nowhere.pt' does not exist; give the path of a trained model (.pt)."]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "function, expected",
+    [
+        (lambda: number("dfea", -1, least=0), True),
+        (wrong, False),
+        (lambda: plain(1).nothing, False),
+        (lambda: int("x"), False),
+    ],
+)
+def test_only_sentences_of_ours_are_refusals(function, expected):
+    """An error of a user's code keeps its traceback, whatever it says."""
+    assert refusal.is_refusal(caught(function)) == expected and refusal.is_refusal(TermError("the term"))
+
+
+def test_a_program_keeps_its_hook():
+    """Outside of `yolo` nothing is changed in how errors are shown."""
+    before = sys.excepthook
+    refusal.end_with_the_sentence()
+    assert sys.excepthook is before
