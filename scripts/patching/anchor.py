@@ -112,8 +112,6 @@ def make(path: str, data: bytes, change: Change) -> Result:
         return Result(ABSENT)
     if change.unless and _matches(source, region, change.unless):
         return Result(ABSENT)
-    keys = {text.partition(":")[0] for place in change.places for text in place.code if path.endswith(".yaml")}
-    own = [key for key in keys if _matches(source, region, re.compile(re.escape(key) + r"\s*:"))]
     edits = [_edit(source, region, change, place) for place in change.places]
     fitting = next((x for x in edits if isinstance(x, Edit)), None)
     if any(_present(source, region, place, edit) for place, edit in zip(change.places, edits)):
