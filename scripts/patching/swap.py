@@ -76,6 +76,7 @@ def swapped(root: Path, contents: dict[str, bytes | None]) -> Iterator[None]:
             elif kept[name] is not None:
                 (root / name).unlink()
         yield
+        _remove_empty(root, [name for name, data in contents.items() if data is None])
         with suppress(FileNotFoundError):
             (work / "plan.json").unlink()  # from here on it is done
     except BaseException as error:
@@ -84,7 +85,6 @@ def swapped(root: Path, contents: dict[str, bytes | None]) -> Iterator[None]:
             raise PatchError(f"{error.filename} cannot be written ({error.strerror}): nothing was changed.") from error
         raise
     shutil.rmtree(work, ignore_errors=True)
-    _remove_empty(root, [name for name, data in contents.items() if data is None])
 
 
 def recover(root: Path) -> bool:
@@ -105,11 +105,12 @@ def recover(root: Path) -> bool:
             )
     for name, (old, _) in plan.items():
         if (work / "old" / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(work / "old" / name, root / name)
         elif old is None and found[name] is not None:
             (root / name).unlink()
-    shutil.rmtree(work)
     _remove_empty(root, list(plan))
+    shutil.rmtree(work)
     return True
 
 

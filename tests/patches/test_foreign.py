@@ -5,18 +5,14 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from patching import Repo, target
+from patching import Repo
 from patching.plan import make_plan
 from patching.series import read_pin, read_series, touched
 from patching.wheel import read_wheel, wheel_name
-from toy import quiet, snapshot
 
 REPO = Repo(Path(__file__).resolve().parents[2])
 PIN = read_pin(REPO)
@@ -60,7 +56,7 @@ def translated(source: str) -> str:
 
 def own_argument_and_step(source: str) -> str:
     """An own line beside each of our places, as forks have them."""
-    source = source.replace("        self.final_eval()\n", "        self.final_eval()\n        self.mine = 1\n")
+    source = re.sub(r"(?m)^( +)(self\.final_eval\(\)\n)", r"\1\2\1self.mine = 1\n", source)
     source = re.sub(r'(?m)^( +)((["\']?)train_args)', r"\1\3mine\3: 1,\n\1\2", source, count=1)
     source = re.sub(r"(?m)^( +)(batch = self\.preprocess_batch\(batch\)\n)", r"\1\2\1self.seen = len(batch)\n", source)
     source = re.sub(r"(?m)^( +)(self\.wdir = .*\n)", r"\1\2\1self.extra = self.wdir.parent\n", source)
@@ -90,8 +86,8 @@ def require_sound(plan, changed: dict[str, bytes]) -> None:
     assert all(calls.count(name) == 1 for name in CALLS), calls
     assert b"model_t:" in plan.files[CFG]
     for path, data in changed.items():
-        kept = [x for x in data.splitlines() if x.strip() not in plan.files[path].replace(b"\r", b"").split(b"\n")]
-        gone = [x for x in kept if x.strip() not in {y.strip() for y in plan.files[path].splitlines()}]
+        here = {line.strip() for line in plan.files[path].splitlines()}
+        gone = [line for line in data.splitlines() if line.strip() not in here]
         assert len(gone) <= 7, gone  # what our replacements replace
         assert plan.files[path].count(b"\r\n") in (0, plan.files[path].count(b"\n"))
 
@@ -136,23 +132,6 @@ def test_gone_place_is_refused():
     files[TRAINER] = files[TRAINER].replace(b"batch = self.preprocess_batch(batch)", b"batch = self.prepare(batch)")
     plan = make_plan(read_series(REPO), files)
     assert [outcome.patch.title for outcome in plan.refused] == ["build-distiller"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("version", HERE)
-def test_releases_train_and_revert(version, tmp_path):
-    """Every release at hand trains with the series in it, where this Python runs it at all, and reverts to the byte."""
-    for path, data in read_wheel(REPO.cache / wheel_name(version))[0].items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(data)
-    before = snapshot(tmp_path, times=False)
-    command = [sys.executable, "-c", "import numpy, torch, ultralytics; assert hasattr(numpy, 'trapezoid')"]
-    if subprocess.run(command, cwd=tmp_path).returncode or version < "8.3.150":
-        pytest.skip("this release needs another torch or numpy: scripts/releases.py says what is measured")
-    shutil.rmtree(tmp_path / "ultralytics/__pycache__", ignore_errors=True)
-    target.apply(REPO, tmp_path, log=quiet)
-    target.revert(REPO, tmp_path, log=quiet)
-    assert {k: v for k, v in snapshot(tmp_path, times=False).items() if "__pycache__" not in k} == before
 
 
 def test_fork_with_arguments_of_our_names():
