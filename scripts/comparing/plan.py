@@ -71,7 +71,8 @@ class Plan:
 
     def go(self, runs: Sequence[Run]) -> int:
         """Run what has no row yet, and return how many runs failed."""
-        command.check(*(self._train(r) for r in runs))
+        for run in runs:
+            command.check(self._train(run), self._train(run))
         self.locks = {r.seed: threading.Lock() for r in runs}
         done = {rows.identify(r) for r in rows.read(self.options.results)}
         left = [r for r in runs if rows.identify(self._who(r)) not in done]

@@ -85,7 +85,9 @@ def model_file(text: str) -> str:
 def autocast(enabled: bool, device: str) -> AbstractContextManager:
     """Return upstream's context for a kind of device, which before 8.2.64 has nothing but torch's."""
     own = getattr(torch_utils, "autocast", None)
-    return own(enabled, device=device) if own else torch.autocast(device, enabled=enabled)  # noqa: TID251 - full_precision catches it
+    if own:
+        return own(enabled, device=device)
+    return torch.autocast(device, enabled=enabled)  # noqa: TID251  # full_precision catches what a device refuses
 
 
 def time_sync(device: torch.device) -> float:
