@@ -27,7 +27,7 @@ from patching.wheel import obtain, read_wheel
 
 ROOT = Path(__file__).resolve().parent
 # pytest-xdist 3.8 does not see a pytest 9.2's groups of tests: its issue 1386
-TEST = ["pytest<9.2", "pytest-xdist", "hypothesis", "merge3", "mypy", "patch-ng", "pytest-timeout", "ruff"]
+TEST = ["black", "pytest<9.2", "pytest-xdist", "hypothesis", "merge3", "mypy", "patch-ng", "pytest-timeout", "ruff"]
 DOCS = ['zensical; python_version >= "3.10"']  # reads mkdocs.yml
 EXTRA = re.compile(r"""(?P<name>[^;]+?)\s*;\s*(?:(?P<marker>.+)\s+and\s+)?extra\s*==\s*["'](?P<extra>[^"']+)["']""")
 LICENSE_COPY = "LICENSE.upstream"

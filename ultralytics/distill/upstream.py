@@ -133,6 +133,8 @@ def read_output(head: nn.Module, inputs: Sequence[torch.Tensor], output: Any) ->
     """
     if not hasattr(head, "reg_max"):
         return output
+    if isinstance(output, tuple) and isinstance(output[-1], dict):  # decoded predictions stand in front
+        return (*output[:-1], read_output(head, inputs, output[-1]))
     if isinstance(output, tuple) and isinstance(output[0], torch.Tensor):
         return output[0], read_output(head, inputs, output[1])
     if isinstance(output, dict):
