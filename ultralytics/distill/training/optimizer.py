@@ -158,7 +158,7 @@ def copy_rates(own: torch.optim.Optimizer, optimizer: torch.optim.Optimizer) -> 
     names = [[g.get("param_group") for g in o.param_groups] for o in (own, optimizer)]
     for i, group in enumerate(own.param_groups):
         like = optimizer.param_groups[i] if names[0] == names[1] else weight_group(optimizer)
-        group.update({k: like[k] for k in ("lr", "momentum") if k in group and k in like})
+        group.update({k: float(like[k]) for k in ("lr", "momentum") if k in group and k in like})  # 8.3 has numpy's
         if group.get("weight_decay"):
             group["weight_decay"] = like.get("weight_decay", group["weight_decay"])
 
