@@ -63,7 +63,7 @@ class OwnOptimizer:
             return  # gradients are added up over several batches
         held = any(p.grad is not None for module, _ in self.pairs for p in module.parameters())
         self.waiting = self.waiting + 1 if held else 0
-        if self.waiting == (SKIPS if self._scale() != 1 else RETRIES):
+        if self.waiting and self.waiting == (SKIPS if self._scale() != 1 else RETRIES):
             self._warn("its optimizer is not stepped")
         self._drop()
 
@@ -123,13 +123,14 @@ class OwnOptimizer:
         overflow = getattr(optimizer, "found_inf", None)  # a fused optimizer is called and leaves the weights alone
         if overflow is not None and overflow.item():
             return self._drop()
+        scale = self._scale()  # once: on a GPU asking waits for it
         for module, own in self.pairs:
             params = [p for g in own.param_groups for p in g["params"] if p.requires_grad]
             if not average_gradients(params):
                 continue
             for p in params:
                 if p.grad is not None:
-                    p.grad.div_(self._scale())
+                    p.grad.div_(scale)
             foreach = {"foreach": False} if params[0].device.type == "npu" else {}  # as upstream clips there
             if torch.isfinite(nn.utils.clip_grad_norm_(params, MAX_NORM, **foreach)):
                 copy_rates(own, optimizer)
