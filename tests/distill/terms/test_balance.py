@@ -14,7 +14,7 @@ from short_run import options, rows
 from ultralytics import YOLO
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.balance import BALANCES, Balance, Grad, Ratio
-from ultralytics.distill.training.step import Step
+from ultralytics.distill.training.step import Step, batch_factor
 
 
 def number(value):
@@ -74,14 +74,20 @@ def with_rule(step, rule):
     return Step(twin.model, twin.distiller, twin.teacher, rule)
 
 
+def losses(step, batch):
+    """Return the task loss of a step and each column on its scale; 8.3 logs and trains their sum alone."""
+    task, _, columns = step.compute(batch)
+    return [task.sum(), *(v * batch_factor(step.student, batch) for v in columns.values())]
+
+
 def norms(step, batch, layer):
     """Return the norms of the gradients of task loss and columns at a layer's map, as backward itself has them."""
     kept = []
     handle = step.student.model[layer].register_forward_hook(lambda m, args, out: kept.append(out))
     torch.manual_seed(0)
-    loss = step(dict(batch))[0]
+    task, feature, response = losses(step, dict(batch))
     handle.remove()
-    parts = [loss[:-2].sum(), *loss[-2:], loss[-2:].sum()]
+    parts = [task, feature, response, feature + response]
     return [torch.autograd.grad(x, kept[0], retain_graph=True)[0].norm().item() for x in parts]
 
 
@@ -133,8 +139,8 @@ def test_grad_keeps_the_share(step, make_batch):
 
 def test_ratio_keeps_the_share(step, make_batch):
     """On the first batch the weighted terms are the share of the task loss."""
-    loss = with_rule(step, Ratio(share=0.25, clamp=1e6))(make_batch())[0]
-    assert (loss[-2:].sum() / loss[:-2].sum()).item() == pytest.approx(0.25)  # dfea and dlogit
+    task, feature, response = losses(with_rule(step, Ratio(share=0.25, clamp=1e6)), make_batch())
+    assert ((feature + response) / task).item() == pytest.approx(0.25)
 
 
 def test_looks_where_every_term_reaches(make_model, make_step, make_batch):
