@@ -64,8 +64,8 @@ def judge(values: Sequence[float]) -> Verdict:
     middle, half, n = mean(values), half_width(values), len(values)
     if n >= LEAST and abs(middle) > half:
         return Verdict("gain" if middle > 0 else "loss", middle, half, n, 0)
-    spread = stdev(values) if n > 1 else math.nan
-    return Verdict("not told apart", middle, half, n, more(middle, spread, n))
+    missing = more(middle, stdev(values), n) if n >= LEAST else LEAST - n
+    return Verdict("not told apart", middle, half, n, missing)
 
 
 def more(middle: float, spread: float, count: int) -> int | None:
@@ -73,7 +73,7 @@ def more(middle: float, spread: float, count: int) -> int | None:
 
     Args:
         middle (float): The mean difference.
-        spread (float): The standard deviation of the differences; nan where it is not known.
+        spread (float): The standard deviation of the differences.
         count (int): Seeds that there are.
 
     Returns:
@@ -84,8 +84,6 @@ def more(middle: float, spread: float, count: int) -> int | None:
     """
     if middle == 0:
         return None
-    if not spread > 0:  # one seed, or all alike
-        return max(LEAST - count, 1)
     from statsmodels.stats.power import TTestPower
 
     size, test = abs(middle) / spread, TTestPower()

@@ -27,7 +27,7 @@ def test_how_many_more_seeds():
     """A difference as large as its spread takes ten seeds for a power of 80 percent, half as large 34."""
     assert verdict.more(0.01, 0.01, 3) == 7 and verdict.more(-0.01, 0.02, 3) == 31  # G*Power, paired, two-sided
     assert verdict.more(0.001, 0.1, 3) is None and verdict.more(0.0, 0.1, 3) is None
-    assert verdict.more(0.01, float("nan"), 1) == 2 and verdict.more(9.0, 0.001, 2) == 1
+    assert verdict.more(9.0, 0.001, 2) == 1 and verdict.judge([0.01]).more == 2
 
 
 def test_the_sentence_names_all_of_it():
@@ -42,6 +42,8 @@ def test_the_sentence_names_all_of_it():
     ]
     one = verdict.sentences(runs("plain", (0.3,)) + runs("ours", (0.31,)))
     assert one[0].endswith("not told apart, +0.0100; at least 2 more seeds before anything can be told")
+    (none,) = verdict.sentences(runs("plain", (0.3, 0.3, 0.3)) + runs("ours", (0.3, 0.301, 0.299)))
+    assert none.endswith("more than 200 seeds would be needed to tell a difference of this size, so take it for none")
 
 
 def test_without_statsmodels_only_the_number_is_missing(monkeypatch):
