@@ -118,7 +118,7 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     axis.set_ylabel(short(decisive(rows)).replace("score", "score: main metric, median of the last epochs"))
     axis.grid(color="#e5e8eb")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=9, frameon=False)
+    axis.legend(fontsize=9, frameon=False, handlelength=4)
     counts = sorted({len(v) for c in found for v in c.values.values()})
     seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
     fig.suptitle(f"{title}\na point is the mean of {seeds}, a band its 95 percent interval", fontsize=9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import builtins
 import csv
+from types import SimpleNamespace
 
 import pytest
 from compared import RUNS, row, runs
@@ -115,6 +116,18 @@ def test_the_score_is_the_median_of_the_last_epochs(tmp_path):
     assert rows.decisive([{**r, "split": "test"} for r in scored]) == "metrics/mAP50-95(B)"  # the score is of val
     masks = {**RUNS[0], "metrics/mAP50-95(M)": "0.2"}
     assert rows.decisive([masks]) == "metrics/mAP50-95(M)"
+
+
+def test_only_the_last_epochs_are_validated(tmp_path):
+    """Five of twenty are, unless the training validates all."""
+    watch = job.Watch(tmp_path / "w.json", 0, tmp_path / "s.pt", last=5)
+    loader = SimpleNamespace(generator=None, reset=lambda: None)
+    trainer = SimpleNamespace(args=SimpleNamespace(val=False), epochs=20, train_loader=loader)
+    seen = []
+    for trainer.epoch in range(20):
+        watch.train_epoch_start(trainer)
+        seen.append(trainer.args.val)
+    assert seen == [False] * 15 + [True] * 5
 
 
 def test_files_of_before_stay_readable(tmp_path):
