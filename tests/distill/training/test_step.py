@@ -171,7 +171,7 @@ def test_weight_scales_terms_not_parts(make_model, make_step, make_batch):
 def test_terms_follow_the_weights_of_the_students_branches(make_model, make_step, make_batch):
     """An end-to-end loss moves from one head to the other over the run, and each term follows its branch."""
     student, teacher = make_model("yolo26n.yaml"), make_model("yolo26n.yaml", seed=1, trained=True)
-    step = make_step(student, teacher, distill_feat="cwd", distill_logit="bckd(lead=0)", dlogit=3)
+    step = make_step(student, teacher, distill_feat="cwd", distill_logit="bckd(margin=0)", dlogit=3)
     step(make_batch())
     step.take_means()
     student.criterion.o2m, student.criterion.o2o = 0.25, 0.75
@@ -184,9 +184,7 @@ def test_terms_follow_the_weights_of_the_students_branches(make_model, make_step
 
 def test_a_distiller_is_shown_what_it_asked_for(make_model, make_step, make_batch, monkeypatch):
     """The map at which gradients are looked at is not among the distiller's, nor does its size excuse a zero term."""
-    step = make_step(
-        make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl"
-    )
+    step = make_step(make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl")
     shown, whole = [], step.distiller.forward
     monkeypatch.setattr(step.distiller, "forward", lambda s, *more: shown.append(dict(s.maps)) or whole(s, *more))
     step(make_batch(size=32, task="classify"))  # one cell in the last map
