@@ -20,7 +20,7 @@ from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Pair, pair
 from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.comparison import Contender, table
-from ultralytics.distill.report.curves import plot_run, read_similarity, save_similarity
+from ultralytics.distill.report.curves import plot_run, read_columns, read_similarity, save_similarity, taught
 from ultralytics.distill.report.likeness import COUNT, compare, heat, read_images, see, spread, validation_images
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
@@ -104,7 +104,9 @@ def write(
     _fill(rows, student, args, seconds, place)
     _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
-    text = f"\n{_short(rows, str(place))}\n{_advice(rows) or left(rows[0].facts, rows[-1].facts) * (len(rows) > 1)}\n"
+    advice = _advice(rows).strip() or (left(rows[0].facts, rows[-1].facts) if len(rows) > 1 else "")
+    lines = advice, taught(read_columns(folder / "results.csv"))
+    text = "\n".join(("", _short(rows, str(place)), *(x for x in lines if x), ""))
     LOGGER.info(f"{text}Report saved to {colorstr('bold', folder / 'distill.png')}, and beside it")
 
 
