@@ -25,9 +25,9 @@ from ultralytics.distill.heads.common import (
 from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import assigners, branches, scores_at
 from ultralytics.distill.losses import RESPONSE
-from ultralytics.distill.losses.base import choice, full_precision
+from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.spelling import parse
-from ultralytics.distill.terms.margin import MARGINS
+from ultralytics.distill.terms.margin import build_margins
 from ultralytics.distill.terms.term import NO_ASSIGNER, MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
@@ -68,7 +68,7 @@ class Distiller(BaseDistiller):
         self.shares: dict[str, float] = {}
         device = next(student.parameters()).device
         self.terms = nn.ModuleList(built).to(device)
-        self.margins = self._build_margins(responses, student, teacher).to(device)
+        self.margins = build_margins(responses, student, teacher).to(device)
         used = {t.kind for t in built}
         self.columns = [c for c in config.columns if c in {f"{KINDS[k][2]}_loss" for k in used}]
         self.parts = self._name_parts(built)
@@ -221,21 +221,6 @@ class Distiller(BaseDistiller):
         if found := next((f.classes for f in fits if f.classes), None):
             report_classes(found, student.names, teacher.names)
         return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))
-
-    @staticmethod
-    def _build_margins(responses: Sequence[ResponseTerm], student: nn.Module, teacher: nn.Module) -> nn.ModuleDict:
-        """Build what measures the teacher's margin for the terms that ask, where a detector's labels can say it."""
-        if teacher is student or "boxes" not in outputs(student.model[-1]):  # its own average is never far ahead
-            return nn.ModuleDict()
-        led = [t for t in responses if t.margin]
-        turned = any(hasattr(m.model[-1], "ne") for m in (student, teacher))
-        if wrong := [t.name for t in led if turned and t.margin_of == "boxes"]:
-            raise ValueError(
-                f"'distill_logit={wrong[0]}': its 'margin' holds upright boxes against the labels, and these are "
-                f"rotated; set its 'margin' to 0."
-            )
-        kinds = [MARGINS[choice("margin_of", t.margin_of, tuple(MARGINS))] for t in led]
-        return nn.ModuleDict({f"{t.margin_of}/{b}": k(t) for k, t in zip(kinds, led) for b in t.branches})
 
     def _fit_scores(self, built: Sequence[nn.Module], teacher: nn.Module) -> None:
         """Raise unless the teacher's head has class scores at every pair's stride, where a term weighs by them."""

@@ -104,8 +104,8 @@ def write(
     _fill(rows, student, args, seconds, place)
     _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
-    advice = _advice(rows).strip() or (left(rows[0].facts, rows[-1].facts) if len(rows) > 1 else "")
-    lines = advice, taught(read_columns(folder / "results.csv"))
+    advice = _advice(rows) or (left(rows[0].facts, rows[-1].facts) if len(rows) > 1 else "")
+    lines = advice.strip(), taught(read_columns(folder / "results.csv"))
     text = "\n".join(("", _short(rows, str(place)), *(x for x in lines if x), ""))
     LOGGER.info(f"{text}Report saved to {colorstr('bold', folder / 'distill.png')}, and beside it")
 

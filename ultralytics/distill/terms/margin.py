@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from ultralytics.distill.heads.classes import select_classes
+from ultralytics.distill.heads.common import outputs
 from ultralytics.distill.heads.predictions import match_levels
+from ultralytics.distill.losses.base import choice
 from ultralytics.distill.losses.response import distances
 from ultralytics.distill.terms.term import ResponseTerm
 from ultralytics.distill.world import mean_over_processes
@@ -127,6 +130,21 @@ class ClassMargin(Margin):
 
 
 MARGINS: dict[str, type[Margin]] = {"boxes": BoxMargin, "classes": ClassMargin}  # by what `margin_of` may name
+
+
+def build_margins(responses: Sequence[ResponseTerm], student: nn.Module, teacher: nn.Module) -> nn.ModuleDict:
+    """Build what measures the teacher's margin for the terms that ask, where a detector's labels can say it."""
+    if teacher is student or "boxes" not in outputs(student.model[-1]):  # its own average is never far ahead
+        return nn.ModuleDict()
+    led = [t for t in responses if t.margin]
+    turned = any(hasattr(m.model[-1], "ne") for m in (student, teacher))
+    if wrong := [t.name for t in led if turned and t.margin_of == "boxes"]:
+        raise ValueError(
+            f"'distill_logit={wrong[0]}': its 'margin' holds upright boxes against the labels, and these are "
+            f"rotated; set its 'margin' to 0."
+        )
+    kinds = [MARGINS[choice("margin_of", t.margin_of, tuple(MARGINS))] for t in led]
+    return nn.ModuleDict({f"{t.margin_of}/{b}": k(t) for k, t in zip(kinds, led) for b in t.branches})
 
 
 def cells(branch: dict[str, Any]) -> torch.Tensor:
