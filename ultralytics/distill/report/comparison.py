@@ -14,12 +14,12 @@ import numpy as np
 from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
+from ultralytics.distill.report.style import DASHES, MODELS, below, by_epoch, line, to_one
 from ultralytics.distill.teacher.headroom import main_metric, sentence
 from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
-COLORS = {"teacher": "#6f6f6f", "plain": "#1f77b4", "distilled": "#ff7f0e"}  # matplotlib's own blue and orange
 TERMS = ("train/dfea_loss", "train/dlogit_loss", "train/drel_loss", "train/dline_loss")
 
 
@@ -163,26 +163,38 @@ def plot_curves(contenders: Sequence[Contender], file: str | Path) -> None:
     metrics = [k for k in dict.fromkeys(columns) if k.startswith("metrics/")]
     metrics = [k for k in metrics if "mAP" in k][::-1][:2] or metrics[:2]
     terms = [k for k in TERMS if k in columns]
-    fig, ax = plt.subplots(1, len(metrics) + 1 + bool(terms), figsize=(4 * (len(metrics) + 1 + bool(terms)), 4))
+    count = len(metrics) + 1 + bool(terms)
+    fig, ax = plt.subplots(1, count, figsize=(4.6 * count, 4.4), squeeze=False, layout="constrained")
+    ax = ax[0]
     for c in contenders:
-        h, style = histories[c.name], {"color": COLORS.get(c.name), "linewidth": 2, "markersize": 8}
+        h, style = histories[c.name], {"color": MODELS.get(c.name), "label": c.name}
+        style.update(line(h.get("epoch", ())))
         for a, key in zip(ax, metrics):
             value = c.facts.get(key[8:], c.facts.get(key[8:].partition("(")[0]))
             if key in h:
-                a.plot(h["epoch"], h[key], marker=".", label=c.name, **style)
+                a.plot(h["epoch"], h[key], **style)
             elif value is not None:
-                a.axhline(value, linestyle="--", label=c.name, **style)
+                a.axhline(value, linestyle="--", color=style["color"], label=c.name, linewidth=2)
         losses = [k for k in h if k.startswith("val/") and k.endswith("_loss")]
         if losses:
-            ax[len(metrics)].plot(h["epoch"], sum(h[k] for k in losses), marker=".", label=c.name, **style)
-        for key in (k for k in terms if k in h):
-            ax[-1].plot(h["epoch"], h[key], marker=".", label=f"{c.name}: {key[6:]}", linewidth=2, markersize=8)
-    titles = [*metrics, "val/ losses, summed", *(["distillation terms, weighted"] if terms else [])]
-    for a, title in zip(ax, titles):
+            ax[len(metrics)].plot(h["epoch"], sum(h[k] for k in losses), **style)
+        for dash, key in zip(DASHES, (k for k in terms if k in h)):
+            ax[-1].plot(h["epoch"], h[key], linestyle=dash, **{**style, "label": f"{c.name}: {key[6:-5]}"})
+    titles = [*(f"{_short(k, metrics)}, validation" for k in metrics), "Loss, validation"]
+    for a, title in zip(ax, [*titles, "Distillation losses, as trained"]):
         a.set_title(title, fontsize=12)
-        a.set_xlabel("epoch")
+        by_epoch(a)
         if a.lines:
-            a.legend()
-    fig.tight_layout()
+            below(a, columns=3)
+    for a in ax[: len(metrics)]:
+        to_one(a, [v for x in a.lines for v in x.get_ydata()])
+    for a in ax[len(metrics) :]:
+        a.set_ylim(bottom=0)
     fig.savefig(file, dpi=200)
     plt.close(fig)
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """Return a metric's name without its folder, and without `(B)` where all are of boxes."""
+    several = len({k[k.find("(") :] for k in keys if "(" in k}) > 1
+    return key[8:] if several else key[8:].partition("(")[0]

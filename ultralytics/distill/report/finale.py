@@ -191,7 +191,7 @@ def _draw_samples(
     if source.module is not None and pairs:
         p = pairs[len(pairs) // 2]
         t, s = see(teacher, [p.teacher], images, view)[p.teacher], see(student, [p.student], images)[p.student]
-        heats = [(f"teacher, {p.name}", [heat(x) for x in t]), (f"student, {p.name}", [heat(x) for x in s])]
+        heats = [(f"{who}'s feature map {p.name}", [heat(x) for x in m]) for who, m in (("teacher", t), ("student", s))]
     shown = [r for r in rows if r.facts] if args["task"] in BOXES else []
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 
