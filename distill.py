@@ -5,6 +5,7 @@
     python distill.py data=my.yaml model_t=best.pt model=yolo26n.pt     your own data and models
     python distill.py cfg=my.yaml epochs=50                             arguments from a file; the line wins
     python distill.py resume=runs/distill/train/distilled/weights/last.pt    go on after an interruption
+    python distill.py help                                              every argument
 
 Results go to project/name: a folder for each trained model, and the comparison's table and pictures.
 """
@@ -47,7 +48,6 @@ DEMO = {  # small enough for minutes on two CPU cores
     "mosaic": 0,  # pays off in longer runs only
     "scale": 0.3,
     "flipud": 0.5,
-    "plots": False,
     "name": "demo",
 }
 
@@ -70,6 +70,9 @@ def main(line: list[str]) -> None:
     from ultralytics.utils.files import increment_path
 
     command.use_threads(threads)
+    if {"help", "-h", "--help"} & set(line):
+        print(command.usage(Path(__file__)))
+        return
     given = command.read_line(line)
     if last := given.pop("resume", None):  # an interrupted run brings its own arguments
         last = str(given.pop("model", None) if last is True else last)

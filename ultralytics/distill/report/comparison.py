@@ -20,6 +20,7 @@ from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
+FILES = {"comparison.csv": "this table", "comparison.png": "every epoch", "samples.png": "images"}
 TERMS = ("train/dfea_loss", "train/dlogit_loss", "train/drel_loss", "train/dline_loss")
 
 
@@ -55,6 +56,7 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
         device (Any): As `device=` takes it; of several the first.
     """
     from ultralytics.distill.report.samples import plot_samples
+    from ultralytics.utils.torch_utils import select_device
 
     if LOCAL_RANK != -1:
         if RANK == 0:
@@ -68,7 +70,8 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
     save_csv(contenders, folder / "comparison.csv")
     plot_curves(contenders, folder / "comparison.png")
     plot_samples([c for c in contenders if c.facts], data, imgsz, folder / "samples.png", device)
-    LOGGER.info(f"\n{table(contenders)}\n{headroom(contenders)}\nComparison saved to {colorstr('bold', folder)}")
+    place = str(select_device(device, verbose=False))
+    LOGGER.info(f"\n{table(contenders, place, imgsz)}\n{headroom(contenders)}\n{files(folder, FILES)}")
 
 
 def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
@@ -93,12 +96,19 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
             LOGGER.warning(f"Comparison: {c.name} cannot be measured on {data}: {reason(e)}")
 
 
-def table(contenders: Sequence[Contender], device: str = "") -> str:
+def files(folder: Path, wanted: Mapping[str, str]) -> str:
+    """Return a line with a folder's place and those of some files that are there, each with what it shows."""
+    there = [f"{name} ({what})" for name, what in wanted.items() if (folder / name).is_file()]
+    return f"Files in {colorstr('bold', folder)}: {', '.join(there)}"
+
+
+def table(contenders: Sequence[Contender], device: str = "", imgsz: Any = None) -> str:
     """Return the facts as aligned text, a row a model, and what distilling changed where both students are there.
 
     Args:
         contenders (Sequence[Contender]): Measured models.
         device (str): Where they were timed, for the header.
+        imgsz (int | list, optional): Image size that the GFLOPs are of, for the header.
 
     Returns:
         (str): The table.
@@ -110,8 +120,11 @@ def table(contenders: Sequence[Contender], device: str = "") -> str:
         a, b = by_name["distilled"], by_name["plain"]
         scores = [k for k in keys if k not in {"parameters", "GFLOPs", "ms"} and k in a and k in b]
         shown.append(["distilled - plain", *(f"{a[k] - b[k]:+.3f}" if k in scores else "" for k in keys)])
-    timed = f"ms/image ({device})" if device else "ms/image"
-    lines = [["", *(timed if k == "ms" else k for k in keys)], *shown]
+    heads = {
+        "ms": f"ms/image ({device})" if device else "ms/image",
+        "GFLOPs": f"GFLOPs ({imgsz})" if imgsz else "GFLOPs",
+    }
+    lines = [["", *(heads.get(k, k) for k in keys)], *shown]
     widths = [max(len(row[i]) for row in lines) for i in range(len(lines[0]))]
     return "\n".join(
         row[0].ljust(widths[0]) + "".join(v.rjust(w + 3) for v, w in zip(row[1:], widths[1:])) for row in lines

@@ -61,7 +61,19 @@ def taught(columns: Mapping[str, list[float]]) -> str:
         if known:
             found.setdefault((spans, f"{sum(known) / len(known):.2g}"), []).append(name)
     each = (f"{', '.join(n)} in epochs {spans} (mean weight {w})" for (spans, w), n in found.items())
-    return f"Taught of {epochs[-1]} epochs: {'; '.join(each)}." if found else ""
+    return f"Losses at work in {epochs[-1]} epochs: {'; '.join(each)}." if found else ""
+
+
+def still_rising(columns: Mapping[str, list[float]], metric: str) -> bool:
+    """Whether a run was at its best in the last tenth of its epochs.
+
+    Args:
+        columns (Mapping): The run's columns.
+        metric (str): An accuracy as the report names it, e.g. `mAP50-95`.
+    """
+    values = next((v for k, v in columns.items() if k.startswith(f"metrics/{metric}")), [])
+    known = [(v, i) for i, v in enumerate(values) if v == v]
+    return bool(known) and max(known)[1] >= len(values) - max(len(values) // 10, 1)
 
 
 def read_similarity(folder: Path) -> dict[str, dict[str, float]]:

@@ -6,7 +6,7 @@ The colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which stay apa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sized
 from typing import Any
 
 BLUE, ORANGE, YELLOW, GREY = "#0072B2", "#E69F00", "#F0E442", "#6f6f6f"
@@ -30,7 +30,7 @@ def of_methods(names: Iterable[str]) -> dict[str, str]:
     return {n: MODELS[n] if n in MODELS else free[others.index(n) % len(free)] for n in names}
 
 
-def line(epochs: Sequence[float]) -> dict[str, Any]:
+def line(epochs: Sized) -> dict[str, Any]:
     """Return how a curve over some epochs is drawn: with dots where these are few enough to be told apart."""
     return {"linewidth": 2, "markersize": 8, "marker": "." if len(epochs) <= DOTTED else None}
 
