@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
@@ -189,6 +190,14 @@ def for_profile(outputs: Any) -> Any:
     return [x for x in tree_flatten(outputs)[0] if isinstance(x, torch.Tensor) and x.requires_grad]
 
 
+def score_unfound(validator: Any) -> None:
+    """Give each labelled class its AP of zero where no object at all was found, as 8.4 does; 8.3 leaves them out."""
+    box, counts = getattr(validator.metrics, "box", None), getattr(validator, "nt_per_class", None)
+    if box is not None and counts is not None and not len(box.ap_class_index):
+        box.ap_class_index = np.flatnonzero(counts)
+        box.all_ap = np.zeros((len(box.ap_class_index), 10))  # over ten overlaps
+
+
 def adapt(trainer: BaseTrainer) -> None:
     """Let a trainer of 8.3 do what one of 8.4 does, before its loaders, validator and optimizer are built.
 
@@ -253,6 +262,7 @@ __all__ = (
     "order_columns",
     "read_output",
     "save_yaml",
+    "score_unfound",
     "time_sync",
     "torch_load",
     "torn_down",

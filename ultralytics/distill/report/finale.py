@@ -26,7 +26,7 @@ from ultralytics.distill.report.measures import accuracy, load_fused, size, time
 from ultralytics.distill.report.samples import plot_samples
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.teacher.view import View, make_view
-from ultralytics.distill.upstream import load_checkpoint, load_yaml
+from ultralytics.distill.upstream import load_checkpoint, load_yaml, score_unfound
 from ultralytics.distill.values import longer_side, reason
 from ultralytics.utils import LOGGER, RANK, colorstr
 from ultralytics.utils.torch_utils import select_device
@@ -59,6 +59,7 @@ def finish(trainer: BaseTrainer) -> None:
     if RANK not in {-1, 0} or not trainer.args.plots:
         return
     try:
+        score_unfound(trainer.validator)
         scores = class_scores(trainer.validator.metrics, trainer.data["names"])
         if RANK == -1:
             write(trainer.save_dir, scores, SECONDS, str(trainer.device))
