@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultralytics.distill import config as configuration
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.refusal import end_with_the_sentence
@@ -13,6 +12,7 @@ from ultralytics.distill.report import finale
 from ultralytics.distill.report.formula import formula
 from ultralytics.distill.teacher import online
 from ultralytics.distill.teacher.exam import examine
+from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
@@ -78,7 +78,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
         raise ValueError(
             f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
         )
-    configs = configuration.read_each(args, len(given))
+    configs = read_each(args, len(given))
     config = configs[0]
     warn_beside_teacher(args, configs)
     if "ema" in given and len(given) > 1:

@@ -242,30 +242,3 @@ def order_columns(metrics: dict[str, float], columns: Sequence[str]) -> dict[str
     """Return a CSV row whose columns stand where upstream's plot looks for its own: 8.3 counts them from the left."""
     last = [f"train/{c}" for c in columns] if LINE == "8.3" else []
     return {**{k: v for k, v in metrics.items() if k not in last}, **{k: metrics[k] for k in last}}
-
-
-__all__ = (
-    "SAFE_LOAD",
-    "C2fAttn",
-    "ImagePoolingAttn",
-    "WorldDetect",
-    "YOLOEDetect",
-    "adapt",
-    "autocast",
-    "clears_folder",
-    "for_profile",
-    "join_items",
-    "keeps_average",
-    "load_checkpoint",
-    "load_yaml",
-    "model_file",
-    "order_columns",
-    "read_output",
-    "save_yaml",
-    "score_unfound",
-    "time_sync",
-    "torch_load",
-    "torn_down",
-    "unwrap_model",
-    "weight_group",
-)

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import get_cfg
-from ultralytics.distill import config as configuration
 from ultralytics.distill.aside import same_random
 from ultralytics.distill.blank import input_channels
 from ultralytics.distill.config import Config
@@ -24,6 +23,7 @@ from ultralytics.distill.report.curves import plot_run, read_similarity, save_si
 from ultralytics.distill.report.likeness import COUNT, compare, heat, read_images, see, spread, validation_images
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
+from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.teacher.view import View, make_view
 from ultralytics.distill.upstream import load_checkpoint, load_yaml, score_unfound
@@ -91,7 +91,7 @@ def write(
         raise FileNotFoundError(f"'{folder}' holds no distilled run: it needs args.yaml with a model_t, and weights.")
     student = load_checkpoint(weights)[0].float().eval()
     teachers = teachers_of(args["model_t"])
-    config = configuration.read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
+    config = read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
     source = resolve(teachers[0], folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
     found = measure(student, source, config, args)
     if found:
