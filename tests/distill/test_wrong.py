@@ -173,6 +173,14 @@ class Few(Ill):
         """Take nothing."""
 
 
+class Short(Ill):
+    """A distiller that is called like a loss."""
+
+    def forward(self, student, teacher, batch):
+        """Return a value."""
+        return student.output["scores"].square().mean()
+
+
 class Idle(BaseDistiller):
     """A distiller that asks for nothing."""
 
@@ -192,6 +200,7 @@ class Idle(BaseDistiller):
         ("test_wrong:Ill(returns=key)",
          r"'distill_module=test_wrong:Ill\(returns=key\)' cannot be built: KeyError: 'scores' \(.*test_wrong.py, line"),
         (Few, r"'distill_module=test_wrong:Few' cannot be built: .*takes 1 positional argument but 4 were given"),
+        (Short, r"its forward takes \(student, teacher, batch\), not \(student, teacher, batch, targets\)"),
         ("test_wrong:Ill(returns=far)", "asks for layer 99 of the teacher, which has 0 to 22"),
         ("test_wrong:Ill(returns=flat)", r"has 'layers=\[15\]'; give two lists"),
         ("test_wrong:Ill(returns=named)", "asks for layer 'model.4' of the student, which has 0 to 22"),

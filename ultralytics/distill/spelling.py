@@ -199,15 +199,15 @@ def build_spelled(argument: str, spelled: Spelled, *given: Any, **defaults: Any)
     return built
 
 
-def require_forward(argument: str, spelled: Spelled) -> None:
-    """Raise a ValueError unless a loss can be called with what student and teacher show, and the batch."""
-    signature = inspect.signature(spelled.cls.forward)
+def require_forward(argument: str, spelled: Spelled, *more: str) -> None:
+    """Raise a ValueError unless forward can be called with what both models show, the batch, and what is named more."""
+    signature, given = inspect.signature(spelled.cls.forward), ("student", "teacher", "batch", *more)
     try:
-        signature.bind(None, "student", "teacher", "batch")
+        signature.bind(None, *given)
     except TypeError:
         takes = ", ".join(list(signature.parameters)[1:])
         raise ValueError(
-            f"'{argument}={spelled.text}': its forward takes ({takes}), not (student, teacher, batch); call it in a "
+            f"'{argument}={spelled.text}': its forward takes ({takes}), not ({', '.join(given)}); call it in a "
             f"module of your own that does."
         ) from None
 
