@@ -28,6 +28,7 @@ from ultralytics.distill.losses.base import choice, full_precision
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.lead import LEADS
 from ultralytics.distill.terms.term import NO_ASSIGNER, MapTerm, ResponseTerm
+from ultralytics.distill.unlabeled.rows import labelled
 from ultralytics.utils import LOGGER
 
 
@@ -50,6 +51,8 @@ class Distiller(BaseDistiller):
     Raises:
         ValueError: If layers cannot be paired, or a term that the user named cannot be used with these two models.
     """
+
+    splits = True
 
     def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
         """Pair the layers and build the terms."""
@@ -86,8 +89,10 @@ class Distiller(BaseDistiller):
         Args:
             student (Tapped): Maps and raw predictions of the student, with gradient.
             teacher (Tapped): The same of the teacher, without.
-            batch (dict): Upstream's batch.
-            targets (dict): The student's assigned targets for each branch, where a term needs them.
+            batch (dict): Upstream's batch; where it has unlabelled images, `labeled` is the number of the others, which
+                come first.
+            targets (dict): The student's assigned targets for each branch, where a term needs them; of the labelled
+                images alone.
 
         Returns:
             columns (dict[str, torch.Tensor]): For each loss column the sum of its terms times their gains.
@@ -104,7 +109,7 @@ class Distiller(BaseDistiller):
             for name, lead in self.leads.items():
                 branch = name.split("/")[1]
                 if "target_boxes" in s[branch]:  # not of a criterion of one's own without an assigner
-                    lead.look(s[branch], t[branch])
+                    lead.look(labelled(s[branch], batch), labelled(t[branch], batch))
             for term in self.terms:
                 values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
                 for name, value in zip(self.parts[len(parts) :], values):

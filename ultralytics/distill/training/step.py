@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from ultralytics.distill.teacher.online import OnlineTeacher
 from ultralytics.distill.terms.balance import Balance, Ratio
 from ultralytics.distill.terms.guard import Record, check_terms, require_form
 from ultralytics.distill.training import compiled
+from ultralytics.distill.unlabeled.kinds import Kinds
+from ultralytics.distill.unlabeled.rows import Joint, joined, labelled_rows
 from ultralytics.distill.upstream import branch_shares, join_items, unwrap_model
 
 
@@ -48,6 +50,8 @@ class Step:
         self.record, self.watch = Record(distiller), ExitStack()
         self.kept: dict[str, Any] = {}  # a loss that the student holds itself, beside that of its class
         self.trunk = trunk(self.student)
+        self.joint: Joint | None = None  # unlabelled images that the next loss sees beside its batch
+        self.kinds = Kinds(distiller)
         self.balance = Balance(rule, distiller.columns)
 
     @property
@@ -71,6 +75,19 @@ class Step:
         if not self.compiled:
             layers = sorted({*self.distiller.layers[0], self.trunk})
             self.seen = self.watch.enter_context(tap(self.student, layers, self.distiller.needs_features))
+            self.watch.enter_context(self._joined(self.joint))
+
+    def join(self, batch: dict[str, Any], more: dict[str, Any]) -> None:
+        """Let the next step see unlabelled images beside a batch; called before `arm`.
+
+        Args:
+            batch (dict): Upstream's batch. A compiled student, which no hook can widen, finds all images in it; the
+                loss puts the labelled ones back.
+            more (dict): A batch of the unlabelled ones, with images of the same size.
+        """
+        self.joint = Joint(torch.cat([batch["img"], more["img"]]), len(batch["img"]), more)
+        if self.compiled:
+            batch["img"] = self.joint.images
 
     def disarm(self) -> None:
         """Give the student its own loss back, and watch it no longer."""
@@ -98,42 +115,56 @@ class Step:
             items (dict | torch.Tensor): What is logged, with the columns.
         """
         self.disarm()
-        task, items, columns = self.compute(batch, preds)
-        factor = batch_factor(self.student, batch)
+        joint, self.joint = self.joint, None
+        factor = batch_factor(self.student, batch if joint is None else joint.batch(batch))
+        task, items, columns = self.compute(batch, preds, joint)
         loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * factor])
         return loss if task.ndim else loss.sum(), join_items(items, columns)
 
-    def compute(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
+    def compute(
+        self, batch: dict[str, Any], preds: Any = None, joint: Joint | None = None
+    ) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
         """Return the student's own loss and its items, and apart from them the columns, as means over the batch."""
+        if joint and self.compiled:
+            batch["img"] = batch["img"][: joint.count]
+        whole = joint.batch(batch) if joint else batch
         distiller, student = self.distiller, self.student
         if distiller.needs_targets and getattr(student, "criterion", None) is None:  # else YOLOE picks by its prompts
             student.criterion = student.init_criterion()
         if self.online:
-            shown, own = self.teacher(batch)
+            shown, own = self.teacher(batch, joint)
         elif self.weight:
-            shown = self.teacher(distiller.prepare(batch["img"]))
+            shown = self.teacher(distiller.prepare(whole["img"]))
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
         with targets as assigned:
-            task, items, seen = self._learn(batch, preds)
+            task, items, seen = self._learn(batch, preds, joint)
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         if self.weight:
-            columns = self._terms(batch, task.sum(), seen, shown, assigned)
+            columns = self._terms(whole, task.sum(), seen, shown, assigned)
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
         return task, items, columns
 
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""
-        return self.record.take_means()
+        return {**self.record.take_means(), **self.kinds.take_means()}
 
-    def _learn(self, batch: dict[str, Any], preds: Any) -> tuple[torch.Tensor, Any, Tapped]:
+    def _learn(
+        self, batch: dict[str, Any], preds: Any, joint: Joint | None = None
+    ) -> tuple[torch.Tensor, Any, Tapped]:
         """Return the student's task loss, the items to log and what was seen of its forward."""
         if preds is not None:
             seen = compiled.read(self.student, preds) if self.compiled else self.seen
+            if joint and self.compiled:
+                preds = labelled_rows(self.student.model[-1], preds, joint.count, len(joint.images))
             return *self.student.loss(batch, preds), seen
         layers = {*self.distiller.layers[0], self.trunk}
-        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen:
+        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen, self._joined(joint):
             return *self.student.loss(batch), seen
+
+    def _joined(self, joint: Joint | None) -> AbstractContextManager[None]:
+        """Return a context in which the student sees the unlabelled images too, where there are any."""
+        return joined(self.student, joint) if joint else nullcontext()
 
     def _terms(
         self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict
@@ -144,6 +175,7 @@ class Step:
         shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
         seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}  # the distiller is shown what it asked for
         columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
+        self.kinds.look(seen, shown, batch, assigned)
         if not self.checked:
             one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
             check_terms(distiller, parts, zero_is_normal=one)
