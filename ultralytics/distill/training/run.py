@@ -16,6 +16,7 @@ from ultralytics.distill.training.folder import Folder
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.step import Step
 from ultralytics.distill.unlabeled.beside import Unlabeled
+from ultralytics.distill.unlabeled.picture import draw_batch
 from ultralytics.distill.world import agree_on_epochs
 from ultralytics.utils import RANK
 
@@ -89,6 +90,10 @@ def begin_batch(trainer: BaseTrainer, batch: dict[str, Any]) -> None:
     ramp = min(done / average.RAMP, 1.0) if run.sources[0].module is None else 1.0
     step.weight = 0.0 if off else ramp * run.schedule(done, epoch)
     run.optimizer.begin_batch()
-    if run.unlabeled:
-        step.join(batch, run.unlabeled.draw(trainer, batch))
+    if run.unlabeled and step.weight:  # without terms nothing is learnt from them
+        first = not run.unlabeled.drawn
+        more = run.unlabeled.draw(trainer, batch)
+        if first:
+            draw_batch(trainer, more)
+        step.join(batch, more)
     step.arm()
