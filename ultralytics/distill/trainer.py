@@ -24,6 +24,7 @@ from ultralytics.distill.training.rehearsal import count_in_auto_batch
 from ultralytics.distill.training.results import fit_table
 from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
+from ultralytics.distill.unlabeled.alone import read_alone, require_no_labels
 from ultralytics.distill.unlabeled.beside import Unlabeled, files_of, read_share
 from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
@@ -109,7 +110,12 @@ def attach(trainer: BaseTrainer) -> Run | None:
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
     folder = Folder(trainer.save_dir, [s.path for s in sources if s.save])
     read_share(args)
-    return Run(configs, sources, config.schedule.cls(**config.schedule.params), folder, files=files_of(args))
+    run = Run(configs, sources, config.schedule.cls(**config.schedule.params), folder, files=files_of(args))
+    run.alone = read_alone(args, trainer.save_dir)
+    if run.alone:
+        run.alone.follow(trainer, args.unlabeled)
+        config.check = config.check and run.alone.validates
+    return run
 
 
 def build(trainer: BaseTrainer) -> None:
@@ -125,8 +131,11 @@ def build(trainer: BaseTrainer) -> None:
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
     count_in_auto_batch(trainer)
+    if run.alone:
+        require_no_labels(run.step.distiller, run.configs[0])
+        run.alone.say()
     if files := run.files or files_of(trainer.args, trainer.data):
-        run.unlabeled = Unlabeled(files, read_share(trainer.args))
+        run.unlabeled = Unlabeled(files, read_share(trainer.args), alone=run.alone is not None)
         run.unlabeled.follow(trainer)
     with Together():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns

@@ -15,6 +15,7 @@ from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.training.folder import Folder
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.step import Step
+from ultralytics.distill.unlabeled.alone import Alone
 from ultralytics.distill.unlabeled.beside import Unlabeled
 from ultralytics.distill.unlabeled.picture import draw_batch
 from ultralytics.distill.world import agree_on_epochs
@@ -37,6 +38,7 @@ class Run:
         optimizer (OwnOptimizer | None): What trains the weights beside the student's, once the trainer has its own.
         unlabeled (Unlabeled | None): The images without labels, once they are looked through.
         files (list[str]): Those that the arguments name.
+        alone (Alone | None): The data set, where it has no labelled image.
         batch (int): Batches since the epoch's start.
         begun (bool): Whether an epoch was completed.
     """
@@ -49,6 +51,7 @@ class Run:
     optimizer: OwnOptimizer | None = None
     unlabeled: Unlabeled | None = None
     files: list[str] = field(default_factory=list)
+    alone: Alone | None = None
     batch: int = -1
     begun: bool = False
 
@@ -90,9 +93,8 @@ def begin_batch(trainer: BaseTrainer, batch: dict[str, Any]) -> None:
     ramp = min(done / average.RAMP, 1.0) if run.sources[0].module is None else 1.0
     step.weight = 0.0 if off else ramp * run.schedule(done, epoch)
     run.optimizer.begin_batch()
-    if run.unlabeled and step.weight:  # without terms nothing is learnt from them
-        first = not run.unlabeled.drawn
-        more = run.unlabeled.draw(trainer, batch)
+    if run.unlabeled and (step.weight or run.unlabeled.alone):  # without terms nothing is learnt from them
+        first, more = not run.unlabeled.drawn, run.unlabeled.draw(trainer, batch)
         if first:
             draw_batch(trainer, more)
         step.join(batch, more)

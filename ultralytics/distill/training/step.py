@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_map
 
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Tapped, tap, trunk
@@ -83,8 +84,12 @@ class Step:
         Args:
             batch (dict): Upstream's batch. A compiled student, which no hook can widen, finds all images in it; the
                 loss puts the labelled ones back.
-            more (dict): A batch of the unlabelled ones, with images of the same size.
+            more (dict): A batch of the unlabelled ones, with images of the same size; the batch itself where there are
+                no others.
         """
+        if more is batch:
+            self.joint = Joint(batch["img"], 0, more)
+            return
         self.joint = Joint(torch.cat([batch["img"], more["img"]]), len(batch["img"]), more)
         if self.compiled:
             batch["img"] = self.joint.images
@@ -125,7 +130,7 @@ class Step:
         self, batch: dict[str, Any], preds: Any = None, joint: Joint | None = None
     ) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
         """Return the student's own loss and its items, and apart from them the columns, as means over the batch."""
-        if joint and self.compiled:
+        if joint and joint.count and self.compiled:
             batch["img"] = batch["img"][: joint.count]
         whole = joint.batch(batch) if joint else batch
         distiller, student = self.distiller, self.student
@@ -138,6 +143,8 @@ class Step:
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
         with targets as assigned:
             task, items, seen = self._learn(batch, preds, joint)
+        if joint and not joint.count:
+            (task, items), assigned = no_task(task, items, seen.output), {}
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         if self.weight:
             columns = self._terms(whole, task.sum(), seen, shown, assigned)
@@ -155,7 +162,7 @@ class Step:
         """Return the student's task loss, the items to log and what was seen of its forward."""
         if preds is not None:
             seen = compiled.read(self.student, preds) if self.compiled else self.seen
-            if joint and self.compiled:
+            if joint and joint.count and self.compiled:
                 preds = labelled_rows(self.student.model[-1], preds, joint.count, len(joint.images))
             return *self.student.loss(batch, preds), seen
         layers = {*self.distiller.layers[0], self.trunk}
@@ -164,7 +171,7 @@ class Step:
 
     def _joined(self, joint: Joint | None) -> AbstractContextManager[None]:
         """Return a context in which the student sees the unlabelled images too, where there are any."""
-        return joined(self.student, joint) if joint else nullcontext()
+        return joined(self.student, joint) if joint and joint.count else nullcontext()
 
     def _terms(
         self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict
@@ -183,6 +190,12 @@ class Step:
         columns = self.record.add(columns, parts)
         scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared)
         return {k: v * self.weight * scale for k, v in columns.items()}
+
+
+def no_task(task: torch.Tensor, items: Any, output: Any) -> tuple[torch.Tensor, Any]:
+    """Return a task loss of zero and items of zero where no image has a label; its graph is the student's."""
+    reached = sum((x.float() * 0).sum() for x in tree_flatten(output)[0] if isinstance(x, torch.Tensor) and x.requires_grad)
+    return torch.zeros_like(task) + reached, tree_map(lambda x: x * 0, items)
 
 
 def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +29,7 @@ class Unlabeled:
     Args:
         files (list[str]): Image files.
         share (float): Share of a batch that they are.
+        alone (bool): There are no labelled images: these are all of every batch, and an epoch.
 
     Attributes:
         counts (tuple[int, int]): Labelled and unlabelled images of a batch of this process, once there are loaders.
@@ -34,9 +37,9 @@ class Unlabeled:
         drawn (int): Images that this process has had in the whole run.
     """
 
-    def __init__(self, files: list[str], share: float):
+    def __init__(self, files: list[str], share: float, alone: bool = False):
         """Keep what can be read; what cannot is said."""
-        self.share, self.counts, self.drawn = share, (0, 0), 0
+        self.share, self.counts, self.drawn, self.alone = share, (0, 0), 0, alone
         self.loader: Endless | None = None
         self.files, broken, copies = look_through(files)
         for wrong, what in ((broken, "cannot be read"), (copies, "are copies of others")):
@@ -58,13 +61,18 @@ class Unlabeled:
                 loader = build(path, batch_size=batch_size, rank=rank, mode=mode)
                 self._compare(loader.dataset)
                 return loader
-            self.counts = split(batch_size, self.share)
-            loader = build(path, batch_size=self.counts[0], rank=rank, mode=mode)
+            self.counts = (0, batch_size) if self.alone else split(batch_size, self.share)
+            loader = build(path, batch_size=self.counts[0] or 1, rank=rank, mode=mode)
+            if self.alone:
+                with _building(trainer, without_labels(loader.dataset, self.files, trainer.args)):
+                    return build(path, batch_size=batch_size, rank=rank, mode=mode)
             self._build(trainer, loader)
             return loader
 
         def close_mosaic() -> None:
             close()
+            if self.loader is None:
+                return
             if hasattr(self.loader.dataset, "close_mosaic"):
                 self.loader.dataset.close_mosaic(hyp=copy(trainer.args))
             self.loader.restart()
@@ -74,6 +82,9 @@ class Unlabeled:
 
     def draw(self, trainer: BaseTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the next batch, on the trainer's device and in the size of a labelled batch."""
+        if self.alone:
+            self.drawn += len(batch["img"])
+            return batch
         args, more = trainer.args, self.loader.draw()
         scale, args.multi_scale = args.multi_scale, 0.0  # one size for both kinds: that of the labelled images
         try:
@@ -85,12 +96,15 @@ class Unlabeled:
 
     def go_on(self, drawn: int) -> None:
         """Go on where an interrupted run was."""
-        self.drawn = self.loader.rounds.drawn = drawn
-        self.loader.restart()
+        if self.loader is not None:
+            self.drawn = self.loader.rounds.drawn = drawn
+            self.loader.restart()
 
     def describe(self, trainer: BaseTrainer) -> str:
         """Return how many images there are of each kind, in a sentence."""
         images, labelled = len(self.files), len(trainer.train_loader.dataset)
+        if self.alone:
+            return f"{images} unlabelled images and no labelled one: they are the epoch, and the task loss is left out"
         steps = images / (self.counts[1] * max(trainer.world_size, 1))
         return (
             f"{images} unlabelled images beside {labelled} labelled ones, {self.counts[1]} + {self.counts[0]} in a "
@@ -114,6 +128,16 @@ class Unlabeled:
                 f"{len(same)} of {len(self.files)} unlabelled images are in the validation set too, on which the "
                 f"student then looks better than it is: {named(same)}"
             )
+
+
+@contextmanager
+def _building(trainer: BaseTrainer, dataset: Any) -> Iterator[None]:
+    """Let the trainer build a loader over a data set that is there already."""
+    trainer.build_dataset = lambda *args, **kwargs: dataset
+    try:
+        yield
+    finally:
+        del trainer.build_dataset
 
 
 def read_share(args: SimpleNamespace) -> float:
