@@ -70,6 +70,8 @@ def put_back(trainer: BaseTrainer) -> None:
         run.step.disarm()  # it may have failed before its loss
     early = run.batch <= 0 or isinstance(error, TermError)
     if RANK in {-1, 0} and isinstance(error, Exception) and early and not run.begun:
+        if run.alone:
+            run.alone.put_back()
         run.folder.put_back()
 
 

@@ -53,6 +53,7 @@ class Alone:
         if not self.validates and task in {"semantic", "depth"}:
             raise ValueError(f"'data={data}' has no validation set, which 'task={task}' cannot do without; add a 'val:'.")
         self.folder = folder if RANK in {-1, 0} else Path(tempfile.mkdtemp())
+        self.made = False
         self.path = data if MARK in raw else str(self.folder / FILE)
 
     def follow(self, trainer: BaseTrainer, value: Any) -> None:
@@ -83,8 +84,14 @@ class Alone:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_yaml(self.path, {**self.raw, "path": str(root), "train": split, "val": split, MARK: False})
 
+    def put_back(self) -> None:
+        """Remove the images that stand in, where a run that never began has put them."""
+        if self.made:
+            shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
+
     def _stand_in(self, files: list[str]) -> str:
         """Copy a few images, each with an empty label file, and return their folder."""
+        self.made = not (self.folder / FOLDER).exists()
         images, labels = self.folder / FOLDER / "images", self.folder / FOLDER / "labels"
         for folder in (images, labels):
             folder.mkdir(parents=True, exist_ok=True)

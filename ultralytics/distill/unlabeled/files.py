@@ -61,8 +61,8 @@ def _expand(path: Path) -> list[str]:
 
 
 def _beside(file: Path, line: str) -> Path:
-    """Return the image that a line of a list names: as upstream reads it, `./` is the list's own folder."""
-    return file.parent / line[2:] if line.startswith("./") or not Path(line).exists() else Path(line)
+    """Return the image that a line of a list names: `./`, or a path that leads nowhere, begins in the list's folder."""
+    return file.parent / line if line.startswith("./") or not Path(line).exists() else Path(line)
 
 
 def _is_image(file: str) -> bool:
