@@ -129,7 +129,7 @@ class Way(BaseTrainer):
 
     def losses(self, batch: dict[str, Any]) -> torch.Tensor:
         """Return the loss vector of a batch, with the terms of a distilled run."""
-        distill.step(self)
+        distill.step(self, batch)
         return self.model(batch)[0]
 
     def step(self, batch: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from ultralytics.distill.training.results import fit_table
 from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
 from ultralytics.distill.unlabeled.alone import read_alone, require_no_labels
-from ultralytics.distill.unlabeled.beside import Unlabeled, files_of, read_share
+from ultralytics.distill.unlabeled.beside import Unlabeled, files_of, read_share, require_images_alone
 from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
@@ -137,6 +137,8 @@ def build(trainer: BaseTrainer) -> None:
     if files := run.files or files_of(trainer.args, trainer.data):
         run.unlabeled = Unlabeled(files, read_share(trainer.args), alone=run.alone is not None)
         run.unlabeled.follow(trainer)
+        if not run.alone:
+            require_images_alone(run.step.student)
     with Together():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns
     if RANK in {-1, 0}:

@@ -166,7 +166,7 @@ def readable(term: Any, student: Any, teacher: Any, batch: dict[str, Any]) -> tu
     """Return what a term is shown of both models and of the batch: of labelled images alone where it reads labels."""
     if not term.labelled_only:
         return student, teacher, batch
-    per_image = {k: labelled(batch[k], batch) for k in ("img", "teacher_scores") if k in batch}
+    per_image: dict[str, Any] = {k: labelled(batch[k], batch) for k in ("img", "teacher_scores") if k in batch}
     return labelled(student, batch), labelled(teacher, batch), {**batch, **per_image}
 
 

@@ -156,9 +156,7 @@ class Step:
         """Return each part's unweighted mean since the last call, and start anew."""
         return {**self.record.take_means(), **self.kinds.take_means()}
 
-    def _learn(
-        self, batch: dict[str, Any], preds: Any, joint: Joint | None = None
-    ) -> tuple[torch.Tensor, Any, Tapped]:
+    def _learn(self, batch: dict[str, Any], preds: Any, joint: Joint | None = None) -> tuple[torch.Tensor, Any, Tapped]:
         """Return the student's task loss, the items to log and what was seen of its forward."""
         if preds is not None:
             seen = compiled.read(self.student, preds) if self.compiled else self.seen
@@ -194,7 +192,9 @@ class Step:
 
 def no_task(task: torch.Tensor, items: Any, output: Any) -> tuple[torch.Tensor, Any]:
     """Return a task loss of zero and items of zero where no image has a label; its graph is the student's."""
-    reached = sum((x.float() * 0).sum() for x in tree_flatten(output)[0] if isinstance(x, torch.Tensor) and x.requires_grad)
+    reached = sum(
+        (x.float() * 0).sum() for x in tree_flatten(output)[0] if isinstance(x, torch.Tensor) and x.requires_grad
+    )
     return torch.zeros_like(task) + reached, tree_map(lambda x: x * 0, items)
 
 

@@ -51,7 +51,9 @@ class Alone:
         self.given, self.raw = data, raw
         self.validates = bool(raw.get("val"))
         if not self.validates and task in {"semantic", "depth"}:
-            raise ValueError(f"'data={data}' has no validation set, which 'task={task}' cannot do without; add a 'val:'.")
+            raise ValueError(
+                f"'data={data}' has no validation set, which 'task={task}' cannot do without; add a 'val:'."
+            )
         self.folder = folder if RANK in {-1, 0} else Path(tempfile.mkdtemp())
         self.made = False
         self.path = data if MARK in raw else str(self.folder / FILE)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from torch import distributed as dist
+from torch import nn
 
 from ultralytics.distill.unlabeled.dataset import without_labels
 from ultralytics.distill.unlabeled.files import find, look_through, named, shared
@@ -33,14 +34,14 @@ class Unlabeled:
 
     Attributes:
         counts (tuple[int, int]): Labelled and unlabelled images of a batch of this process, once there are loaders.
-        loader (Endless | None): What loads them, once built.
+        loader (Endless | None): What loads them, once built; none where they are alone.
         drawn (int): Images that this process has had in the whole run.
     """
 
     def __init__(self, files: list[str], share: float, alone: bool = False):
         """Keep what can be read; what cannot is said."""
         self.share, self.counts, self.drawn, self.alone = share, (0, 0), 0, alone
-        self.loader: Endless | None = None
+        self.loader: Any = None  # an `Endless`, once built
         self.files, broken, copies = look_through(files)
         for wrong, what in ((broken, "cannot be read"), (copies, "are copies of others")):
             if wrong:
@@ -71,14 +72,12 @@ class Unlabeled:
 
         def close_mosaic() -> None:
             close()
-            if self.loader is None:
-                return
-            if hasattr(self.loader.dataset, "close_mosaic"):
+            if hasattr(getattr(self.loader, "dataset", None), "close_mosaic"):
                 self.loader.dataset.close_mosaic(hyp=copy(trainer.args))
-            self.loader.restart()
+            self.stop()
 
         trainer.get_dataloader, trainer._close_dataloader_mosaic = get_dataloader, close_mosaic
-        trainer.add_callback("teardown", lambda trainer: self.loader and self.loader.restart())
+        trainer.add_callback("teardown", lambda trainer: self.stop())
 
     def draw(self, trainer: BaseTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the next batch, on the trainer's device and in the size of a labelled batch."""
@@ -96,8 +95,13 @@ class Unlabeled:
 
     def go_on(self, drawn: int) -> None:
         """Go on where an interrupted run was."""
-        if self.loader is not None:
+        if self.loader:
             self.drawn = self.loader.rounds.drawn = drawn
+        self.stop()
+
+    def stop(self) -> None:
+        """Let go of what was loaded ahead, and of the processes that load."""
+        if self.loader:
             self.loader.restart()
 
     def describe(self, trainer: BaseTrainer) -> str:
@@ -148,6 +152,15 @@ def read_share(args: SimpleNamespace) -> float:
     return share
 
 
+def require_images_alone(student: nn.Module) -> None:
+    """Raise a ValueError for a student that takes something along with each image, which unlabelled ones lack."""
+    if found := {c.__name__ for c in type(student).__mro__} & {"WorldModel", "YOLOEModel"}:
+        raise ValueError(
+            f"'unlabeled' is not for a {found.pop()} as student, which takes texts along with each image; leave it "
+            f"out, or train a student of fixed classes with such a model as its teacher."
+        )
+
+
 def split(batch: int, share: float) -> tuple[int, int]:
     """Return how many labelled and unlabelled images a batch has.
 
@@ -168,8 +181,9 @@ def files_of(args: SimpleNamespace, data: dict[str, Any] | None = None) -> list[
     """Return the unlabelled image files that the arguments name, or the data set's YAML where they name none."""
     if args.unlabeled:
         return find(args.unlabeled)
-    value = (data or {}).get("unlabeled")
-    return find(value, Path(data["path"]) if data.get("path") else None) if value else []
+    data = data or {}
+    value, root = data.get("unlabeled"), data.get("path")
+    return find(value, Path(root) if root else None) if value else []
 
 
 def warn(text: str) -> None:
@@ -178,4 +192,4 @@ def warn(text: str) -> None:
         LOGGER.warning(text)
 
 
-__all__ = ("Unlabeled", "files_of", "read_share", "split")
+__all__ = ("Unlabeled", "files_of", "read_share", "require_images_alone", "split")

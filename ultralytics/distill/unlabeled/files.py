@@ -86,7 +86,9 @@ def look_through(files: Sequence[str]) -> tuple[list[str], list[str], list[str]]
         broken = [f for f, ok in zip(files, whole) if not ok]
         readable = [f for f, ok in zip(files, whole) if ok]
         marks = fingerprints(readable, pool, Counter(map(os.path.getsize, readable)))
-    good, copies, seen = [], [], set()
+    good: list[str] = []
+    copies: list[str] = []
+    seen: set[Any] = set()
     for file, mark in zip(readable, marks):
         (copies if mark in seen else good).append(file)
         seen.add(mark)

@@ -31,7 +31,9 @@ class Kinds:
         self.sums: dict[str, list[float]] = {}
 
     @torch.no_grad()
-    def look(self, seen: Tapped, shown: Any, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]) -> None:
+    def look(
+        self, seen: Tapped, shown: Any, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
+    ) -> None:
         """Look at a step of labelled and unlabelled images.
 
         Args:

@@ -34,15 +34,15 @@ class Rounds(Sampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield batches from where `drawn` stands."""
-        place, number, order = self.drawn, -1, []
+        first, number, order = self.drawn, -1, [0]
         while True:
             batch = []
-            for place in range(place, place + self.count):
+            for place in range(first, first + self.count):
                 turn, index = divmod(place * self.world + self.rank, self.length)
                 if turn != number:
                     number, order = turn, self._order(turn)
                 batch.append(order[index])
-            place += 1
+            first += self.count
             yield batch
 
     def _order(self, number: int) -> list[int]:
@@ -63,7 +63,8 @@ class Endless:
 
     def __init__(self, dataset: Any, rounds: Rounds, like: DataLoader, workers: int):
         """Start no worker yet."""
-        self.dataset, self.rounds, self.iterator = dataset, rounds, None
+        self.dataset, self.rounds = dataset, rounds
+        self.iterator: Iterator[dict[str, Any]] | None = None
         self.loader = DataLoader(
             dataset,
             batch_sampler=rounds,
