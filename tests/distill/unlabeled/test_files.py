@@ -51,7 +51,7 @@ def test_nothing_found_is_one_sentence(value, folder, tmp_path, monkeypatch):
 
 
 def test_broken_images_and_copies_are_left_out(folder):
-    """Cut off, empty, a text, tiny: broken. The same bytes under another name: a copy. A tail behind a JPEG: no fault."""
+    """Cut off, empty, a text, tiny: broken. The same bytes under another name: a copy. A tail: no fault."""
     whole = (folder / "a.jpg").read_bytes()
     broken = {"cut.jpg": whole[: len(whole) // 2], "empty.png": b"", "text.bmp": b"not an image"}
     broken["cut.png"] = (folder / "b.png").read_bytes()[:-40]
