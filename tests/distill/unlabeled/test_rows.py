@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lines import listed, named
+from lines import listed, named, needs_84
 from torch import nn
 
 from ultralytics.distill.losses.base import Loss
@@ -121,16 +121,16 @@ def test_hard_targets_are_of_labelled_images(beside):
         assert values[0.5][f"distill/unlabeled/{loss}"] == pytest.approx(values[1.0][f"distill/unlabeled/{loss}"])
 
 
-def test_the_lead_is_measured_on_labels(beside):
+def test_the_margin_is_measured_on_labels(beside):
     """How far the teacher is ahead is what it is without the others, and has no word on them."""
-    leads = []
+    margins = []
     for join in (False, True):
         step, batch, more = beside(distill_feat="none", distill_logit="giou")
         if join:
             step.join(batch, more)
         step(batch)
-        leads.append(step.distiller.leads["boxes/one2many"].seen)
-    assert leads[0][2] > 0 and torch.allclose(*leads)
+        margins.append(step.distiller.margins["boxes/one2many"].seen)
+    assert margins[0][2] > 0 and torch.allclose(*margins)
 
 
 @pytest.mark.parametrize("name", ["fgd", "bckd(norm=npos)"])
@@ -147,6 +147,7 @@ def test_terms_on_labels_are_what_they_are_without_the_others(name, beside):
         assert a.item() == pytest.approx(b.item(), rel=1e-5)
 
 
+@needs_84("has no compile")
 def test_a_compiled_student(make_model, make_step, make_batch):
     """What upstream calls before the loss has all images in its batch; the loss gives the labelled ones back."""
     step = make_step(make_model(), make_model(width=0.1875, seed=1, trained=True), distill_feat="mimic")
@@ -178,8 +179,11 @@ def test_an_online_teacher_learns_from_labels_alone(beside, make_model, make_arg
     teacher.train = lambda mode=True: teacher  # BatchNorm by its running statistics
     for m in teacher.net.modules():
         m.train(not isinstance(m, nn.BatchNorm2d))
-    joined = teacher(batch, step.joint)[1]
-    assert torch.equal(joined, teacher(batch)[1]) and joined != loss
+    own = teacher(batch, step.joint)[1]
+    assert torch.equal(own, teacher(batch)[1]) and own != loss
+    step.teacher, step.online, step.weight = teacher, True, 0.0
+    total, task = step(batch)[0].sum(), step.student.loss(batch)[0].sum()
+    assert total.item() == pytest.approx((task + own).item(), rel=1e-5)
 
 
 def test_rows():

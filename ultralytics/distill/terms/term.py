@@ -67,7 +67,7 @@ class MapTerm(nn.Module):
         """Build the losses and aligns."""
         super().__init__()
         self.kind, self.name, self.gain, self.pairs = term.kind, term.spelled.name, term.gain, list(pairs)
-        self.lead = 0.0
+        self.margin = 0.0
         fits = term.kind == "feat"
         self.losses = nn.ModuleList()
         self.aligns = nn.ModuleList()
@@ -120,8 +120,8 @@ class ResponseTerm(nn.Module):
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
         mixes = isinstance(self.losses[0], ClassLoss)  # takes the teacher's word where there is no label
         self.labelled_only = getattr(self.losses[0], "needs_labels", False) or (self.needs_targets and not mixes)
-        self.lead = float(getattr(self.losses[0], "lead", 0))
-        self.lead_of = getattr(self.losses[0], "lead_of", "boxes")
+        self.margin = float(getattr(self.losses[0], "margin", 0))
+        self.margin_of = getattr(self.losses[0], "margin_of", "boxes")
         self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.branches if widths})
         for side in ("student", "teacher"):
             index = torch.tensor(getattr(fit.classes, side)) if fit.classes else None

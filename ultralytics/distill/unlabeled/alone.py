@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.distill.unlabeled.files import find, is_whole
-from ultralytics.distill.upstream import load_yaml, save_yaml
+from ultralytics.distill.upstream import clears_folder, load_yaml, save_yaml
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.checks import check_file
 
@@ -73,7 +73,7 @@ class Alone:
             if self.path != self.given:
                 self.write(value)
             data = read()
-            if trainer.ddp:  # whose processes begin with what was given, once the folder is cleared
+            if clears_folder(trainer):  # its processes begin with what was given
                 trainer.args.data = self.given
             return data
 

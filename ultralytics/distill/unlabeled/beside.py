@@ -109,10 +109,11 @@ class Unlabeled:
         images, labelled = len(self.files), len(trainer.train_loader.dataset)
         if self.alone:
             return f"{images} unlabelled images and no labelled one: they are the epoch, and the task loss is left out"
-        steps = images / (self.counts[1] * max(trainer.world_size, 1))
+        processes = dist.get_world_size() if several() else 1
+        steps = images / (self.counts[1] * processes)
         return (
             f"{images} unlabelled images beside {labelled} labelled ones, {self.counts[1]} + {self.counts[0]} in a "
-            f"batch{' of each process' if trainer.world_size > 1 else ''}; an epoch is {len(trainer.train_loader)} "
+            f"batch{' of each process' if processes > 1 else ''}; an epoch is {len(trainer.train_loader)} "
             f"batches, the unlabelled come round in {steps:.0f}"
         )
 

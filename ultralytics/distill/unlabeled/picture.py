@@ -11,9 +11,9 @@ from torchvision.ops import batched_nms  # type: ignore[import-untyped]
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
 from ultralytics.distill.losses.response import anchor_points, distances
+from ultralytics.distill.upstream import plot_images
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER, RANK
-from ultralytics.utils.plotting import plot_images
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -39,8 +39,8 @@ def draw_batch(trainer: BaseTrainer, more: dict[str, Any]) -> None:
     except Exception as e:  # a picture must not stop a training
         LOGGER.warning(f"Distillation: {FILE} shows no prediction of the teacher: {reason(e)}")
         found = {}
-    images = more["img"].detach().clone()  # drawn in a thread, which scales them in place
     names = module.names if found else None
+    images = more["img"].detach().clone()  # which are scaled in place
     plot_images(found, images, more.get("im_file"), trainer.save_dir / FILE, names, trainer.on_plot)
 
 
