@@ -26,7 +26,7 @@ from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
 from ultralytics.distill.unlabeled.alone import read_alone, require_no_labels
 from ultralytics.distill.unlabeled.beside import Unlabeled, files_of, read_share, require_images_alone
-from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
+from ultralytics.distill.unused import warn_beside_teacher, warn_without_images, warn_without_teacher
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
 from ultralytics.distill.world import Together
@@ -139,6 +139,8 @@ def build(trainer: BaseTrainer) -> None:
         run.unlabeled.follow(trainer)
         if not run.alone:
             require_images_alone(run.step.student)
+    if run.alone or not run.unlabeled:
+        warn_without_images(trainer.args)
     with Together():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns
     if RANK in {-1, 0}:

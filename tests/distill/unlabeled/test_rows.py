@@ -51,8 +51,8 @@ def beside(make_model, make_step, make_batch):
         step = make_step(student, teacher, **{"task": FAMILIES[name], "distill_feat": "mimic", **overrides})
         for m in student.modules():
             m.train(not isinstance(m, nn.BatchNorm2d))
-        task, size = FAMILIES[name], 32 if large else 64
-        return step, make_batch(n, size=size, task=task), make_batch(u, size=size, task=task, seed=5)
+        task = FAMILIES[name]
+        return step, make_batch(n, task=task), make_batch(u, task=task, seed=5)
 
     return make
 

@@ -105,8 +105,9 @@ def test_classes_and_a_validation_set(train, data_yaml, tmp_path, log):
     """`train:` may be missing: the labels of `val` are for validation alone."""
     whole = load_yaml(data_yaml)
     save_yaml(tmp_path / "val.yaml", {k: whole[k] for k in ("path", "val", "names")})
-    trainer = train(tmp_path / "val.yaml")
-    assert len(trainer.train_loader.dataset) == 7 and len(trainer.test_loader.dataset) == 4
+    trainer = train(tmp_path / "val.yaml", batch=-1, unlabeled_share=0.3)
+    assert any("'unlabeled_share=0.3' has no effect without labelled images" in x for x in log())
+    assert trainer.batch_size == 16 and len(trainer.train_loader.dataset) == 7 and len(trainer.test_loader.dataset) == 4
     assert rows(tmp_path)[0]["train/box_loss"] == 0 and not any("no validation set" in x for x in log())
 
 

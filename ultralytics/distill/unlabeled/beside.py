@@ -77,6 +77,8 @@ class Unlabeled:
             self.stop()
 
         trainer.get_dataloader, trainer._close_dataloader_mosaic = get_dataloader, close_mosaic
+        if self.alone and hasattr(trainer, "auto_batch"):
+            self._count(trainer)
         trainer.add_callback("teardown", lambda trainer: self.stop())
 
     def draw(self, trainer: BaseTrainer, batch: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +126,17 @@ class Unlabeled:
         rounds = Rounds(len(self.files), self.counts[1], trainer.args.seed, rank, world)
         rounds.drawn = self.drawn
         self.loader = Endless(dataset, rounds, like, like.num_workers or trainer.args.workers)
+
+    def _count(self, trainer: BaseTrainer) -> None:
+        """Let auto-batch, whose batch is at most all images, count the unlabelled ones."""
+        weigh = trainer.auto_batch
+
+        def auto_batch(*args: Any, **kwargs: Any) -> int:
+            like = trainer.build_dataset(trainer.data["train"], mode="train", batch=1)
+            with _building(trainer, without_labels(like, self.files, trainer.args)):
+                return weigh(*args, **kwargs)
+
+        trainer.auto_batch = auto_batch
 
     def _compare(self, validation: Any) -> None:
         """Warn where images are those of the validation set."""
