@@ -52,7 +52,7 @@ class Step:
         self.record, self.watch = Record(distiller), ExitStack()
         self.kept: dict[str, Any] = {}  # a loss that the student holds itself, beside that of its class
         self.trunk = trunk(self.student)
-        self.joint: Joint | None = None  # unlabelled images that the next loss sees beside its batch
+        self.joint: Any = None  # a `Joint`: unlabelled images that the next loss sees beside its batch
         self.kinds = Kinds(distiller)
         self.balance, self.weights = Balance(rule, distiller.columns), Weights()
 
@@ -66,6 +66,11 @@ class Step:
         """Whether the student has not computed its loss since the step was armed."""
         return vars(self.student).get("loss") == self.loss
 
+    @property
+    def beside(self) -> bool:
+        """Whether the next loss sees unlabelled images beside labelled ones."""
+        return bool(self.joint and self.joint.count)
+
     def arm(self) -> None:
         """Let the next loss that the student computes be this step's; from then on it is the student's own again.
 
@@ -77,7 +82,7 @@ class Step:
         if not self.compiled:
             layers = sorted({*self.distiller.layers[0], self.trunk})
             self.seen = self.watch.enter_context(tap(self.student, layers, self.distiller.needs_features))
-            self.watch.enter_context(self._joined(self.joint))
+            self.watch.enter_context(self._joined())
 
     def join(self, batch: dict[str, Any], more: dict[str, Any]) -> None:
         """Let the next step see unlabelled images beside a batch; called before `arm`.
@@ -107,13 +112,15 @@ class Step:
         self.arm()
         return self.student.loss(batch, self.model(batch["img"])) if self.compiled else self.model(batch)
 
-    def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, Any]:
+    def loss(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any]:
         """Run the student once, the teacher once, and add the terms to the task loss.
 
         Args:
             batch (dict): Upstream's batch.
-            preds (Any): What the student returned for the batch's images, where it was run before; a compiled one
-                always was, since its criterion stays outside the graph.
+            *args (Any): What else the student's own loss is given. Upstream's know `preds`, what the student returned
+                for the batch's images, where it was run before; a compiled one always was, since its criterion stays
+                outside the graph.
+            **kwargs (Any): The same by name.
 
         Returns:
             loss (torch.Tensor): The student's own loss vector with one entry more for each column; the sum of them
@@ -121,30 +128,31 @@ class Step:
             items (dict | torch.Tensor): What is logged, with the columns.
         """
         self.disarm()
-        joint, self.joint = self.joint, None
-        factor = batch_factor(self.student, batch if joint is None else joint.batch(batch))
-        task, items, columns = self.compute(batch, preds, joint)
+        try:
+            task, items, columns = self.compute(batch, *args, **kwargs)
+            factor = batch_factor(self.student, self._whole(batch))
+        finally:
+            self.joint = None
         loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * factor])
         return loss if task.ndim else loss.sum(), join_items(items, columns)
 
     def compute(
-        self, batch: dict[str, Any], preds: Any = None, joint: Joint | None = None
+        self, batch: dict[str, Any], *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
         """Return the student's own loss and its items, and apart from them the columns, as means over the batch."""
-        if joint and joint.count and self.compiled:
-            batch["img"] = batch["img"][: joint.count]
-        whole = joint.batch(batch) if joint else batch
-        distiller, student = self.distiller, self.student
+        if self.beside and self.compiled:
+            batch["img"] = batch["img"][: self.joint.count]
+        distiller, student, whole = self.distiller, self.student, self._whole(batch)
         if distiller.needs_targets and getattr(student, "criterion", None) is None:  # else YOLOE picks by its prompts
             student.criterion = student.init_criterion()
         if self.online:
-            shown, own = self.teacher(batch, joint)
+            shown, own = self.teacher(batch, self.joint)
         elif self.weight:
             shown = self.teacher(distiller.prepare(whole["img"]))
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
         with targets as assigned:
-            task, items, seen = self._learn(batch, preds, joint)
-        if joint and not joint.count:
+            task, items, seen = self._learn(batch, *args, **kwargs)
+        if self.joint and not self.beside:
             (task, items), assigned = no_task(task, items, seen.output), {}
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         scale: Any = 1.0
@@ -160,20 +168,26 @@ class Step:
         """Return each part's unweighted mean since the last call, and start anew."""
         return {**self.record.take_means(), **self.kinds.take_means()}
 
-    def _learn(self, batch: dict[str, Any], preds: Any, joint: Joint | None = None) -> tuple[torch.Tensor, Any, Tapped]:
+    def _learn(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any, Tapped]:
         """Return the student's task loss, the items to log and what was seen of its forward."""
-        if preds is not None:
+        preds = args[0] if args else kwargs.get("preds")
+        if preds is not None and (self.compiled or self.seen.output is not None):
             seen = compiled.read(self.student, preds) if self.compiled else self.seen
-            if joint and joint.count and self.compiled:
-                preds = labelled_rows(self.student.model[-1], preds, joint.count, len(joint.images))
-            return *self.student.loss(batch, preds), seen
+            if self.beside and self.compiled:
+                preds = labelled_rows(self.student.model[-1], preds, self.joint.count, len(self.joint.images))
+                args, kwargs = ((preds, *args[1:]), kwargs) if args else ((), {**kwargs, "preds": preds})
+            return *self.student.loss(batch, *args, **kwargs), seen
         layers = {*self.distiller.layers[0], self.trunk}
-        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen, self._joined(joint):
-            return *self.student.loss(batch), seen
+        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen, self._joined():
+            return *self.student.loss(batch, *args, **kwargs), seen
 
-    def _joined(self, joint: Joint | None) -> AbstractContextManager[None]:
+    def _whole(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the batch with its unlabelled images, where there are any."""
+        return self.joint.batch(batch) if self.joint else batch
+
+    def _joined(self) -> AbstractContextManager[None]:
         """Return a context in which the student sees the unlabelled images too, where there are any."""
-        return joined(self.student, joint) if joint and joint.count else nullcontext()
+        return joined(self.student, self.joint) if self.beside else nullcontext()
 
     def _terms(
         self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict
