@@ -13,9 +13,11 @@ LABELS = {
     "native": "native distill_model",
     "tutorial": "tutorials' way",
     "ours": "ours",
+    "unlabeled": "ours, half unlabeled",
     "floor": "floor",
 }
 COLOURS = {"plain": "#9aa5b1", "native": "#4c6a92", "tutorial": "#b08968", "ours": "#d1495b", "floor": "#c9d1d9"}
+COLOURS["unlabeled"] = "#e59aa5"
 
 
 def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[str, Any]]:
@@ -23,7 +25,7 @@ def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[s
     found = []
     for name, values in times.items():
         row = {"way": name, "ms": median(values), "mib": memory.get(name), "steps": len(values)}
-        for other in ("native", "floor", "plain"):
+        for other in ("native", "floor", "plain", "ours"):
             if other in times:
                 row[f"by_{other}"], *row[f"by_{other}_quartiles"] = compare(times, name, other)
         if memory.get(name) and memory.get("native"):

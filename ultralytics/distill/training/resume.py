@@ -24,6 +24,7 @@ def checkpoint(trainer: BaseTrainer) -> dict[str, Any]:
     step = run.step
     state = {k: v.detach().cpu().clone() for k, v in step.distiller.state_dict().items()}
     more = {"online": step.teacher.state() if step.online else None, "balance": step.balance.state()}
+    more["drawn"] = run.unlabeled.drawn if run.unlabeled else 0
     optimizers = run.optimizer.state() if run.optimizer else []
     return {KEY: {"version": VERSION, "state": state, "optimizers": optimizers, **more}}
 
@@ -43,6 +44,8 @@ def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
     if run is None:
         return
     step, saved = run.step, ckpt.get(KEY) or {}
+    if run.unlabeled:
+        run.unlabeled.go_on(saved.get("drawn", 0))
     kept = saved.get("version") == VERSION and _same_shapes(saved["state"], step.distiller.state_dict())
     if step.online:
         kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], step.teacher.net.state_dict())
