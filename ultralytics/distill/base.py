@@ -31,6 +31,7 @@ class BaseDistiller(nn.Module):
         needs_head (bool): Whether the teacher's raw predictions are wanted.
         needs_features (bool): Whether the class heads' inner features are wanted.
         needs_targets (bool): Whether the student's assigned targets are wanted.
+        needs_criterion (bool): Whether the student's criterion is asked once more.
 
     Args:
         config (Config): The run's distillation arguments.
@@ -45,6 +46,7 @@ class BaseDistiller(nn.Module):
     needs_head = False
     needs_features = False
     needs_targets = False
+    needs_criterion = False
 
     def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
         """Initialize an empty distiller."""

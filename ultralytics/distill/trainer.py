@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.distill import config as configuration
 from ultralytics.distill.base import BaseDistiller
-from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
+from ultralytics.distill.losses import FEATURE, FINAL, RELATION, RESPONSE
 from ultralytics.distill.refusal import end_with_the_sentence
 from ultralytics.distill.report import finale
 from ultralytics.distill.report.formula import formula
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 
-NAMED = {*FEATURE.values(), *RESPONSE.values(), *RELATION.values()}
+NAMED = {*FEATURE.values(), *RESPONSE.values(), *FINAL.values(), *RELATION.values()}
 
 
 def take_teacher(trainer: BaseTrainer, overrides: dict[str, Any] | None) -> dict[str, Any] | None:

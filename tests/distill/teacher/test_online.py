@@ -1,6 +1,5 @@
 """A teacher that learns along."""
 
-
 import pytest
 import torch
 from lines import needs_84

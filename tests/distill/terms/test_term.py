@@ -107,9 +107,7 @@ def test_one_to_one_term_trains_its_head_only(make_model, make_step, make_batch)
 @pytest.mark.parametrize("yaml", ["yolov8n.yaml", "yolo26n.yaml"])
 def test_hard_targets_take_part(name, yaml, make_model, make_step, make_batch):
     """With `distill_alpha` below 1 the assigner's targets change the value, for every branch, and it stays finite."""
-    soft, hard = (
-        alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
-    )
+    soft, hard = (alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5))
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
 
 
@@ -163,9 +161,7 @@ def test_labels_that_the_batch_lacks(make_model, make_step, make_batch):
 @pytest.mark.parametrize("yaml", ["yolov8n-cls.yaml", "yolo26n-sem.yaml"])
 def test_hard_targets_without_boxes(name, yaml, make_model, make_step, make_batch):
     """The hard targets of a classifier and of a semantic segmentation are the batch's labels."""
-    soft, hard = (
-        alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5)
-    )
+    soft, hard = (alone(make_model, make_step, make_batch, "logit", name, yaml, distill_alpha=a)[1] for a in (1.0, 0.5))
     assert torch.isfinite(hard) and not torch.isclose(soft, hard)
 
 

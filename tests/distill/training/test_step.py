@@ -184,9 +184,7 @@ def test_terms_follow_the_weights_of_the_students_branches(make_model, make_step
 
 def test_a_distiller_is_shown_what_it_asked_for(make_model, make_step, make_batch, monkeypatch):
     """The map at which gradients are looked at is not among the distiller's, nor does its size excuse a zero term."""
-    step = make_step(
-        make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl"
-    )
+    step = make_step(make_model("yolov8n-cls.yaml"), make_model("yolov8n-cls.yaml", seed=1), distill_logit="kl")
     shown, whole = [], step.distiller.forward
     monkeypatch.setattr(step.distiller, "forward", lambda s, *more: shown.append(dict(s.maps)) or whole(s, *more))
     step(make_batch(size=32, task="classify"))  # one cell in the last map

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ultralytics.distill.answers.criterion import watch_criterion
 from ultralytics.distill.graph import Tapped, tap
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
@@ -73,7 +74,11 @@ def _rehearse(
     else:
         shown, learning = step.teacher(distiller.prepare(images)), None
     targets = _no_targets(student, seen) if distiller.needs_targets else {}
-    return output, learning, distiller(seen, shown, _one_object_each(images), targets)[0]
+    batch = _one_object_each(images)
+    if distiller.needs_criterion:
+        with watch_criterion(student) as seen.criterion:
+            student.loss(batch, output)
+    return output, learning, distiller(seen, shown, batch, targets)[0]
 
 
 def _one_object_each(images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.answers.criterion import watch_criterion
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Tapped, tap, trunk
 from ultralytics.distill.heads.predictions import watch_assigner
@@ -113,8 +114,10 @@ class Step:
         elif self.weight:
             shown = self.teacher(distiller.prepare(batch["img"]))
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
-        with targets as assigned:
+        asked: Any = watch_criterion(student) if distiller.needs_criterion else nullcontext()
+        with targets as assigned, asked as criterion:
             task, items, seen = self._learn(batch, preds)
+        seen.criterion = criterion
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         if self.weight:
             columns = self._terms(batch, task.sum(), seen, shown, assigned)

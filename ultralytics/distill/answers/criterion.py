@@ -1,0 +1,153 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Asks the student's own criterion a second time, about the same predictions, with other objects and soft scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.answers.boxes import Boxes
+from ultralytics.distill.base import TermError
+from ultralytics.distill.heads.predictions import assigners
+from ultralytics.distill.losses.base import widen
+
+
+class Criterion:
+    """A criterion that remembers what it was asked.
+
+    Args:
+        inner (Any): The student's criterion: upstream's, or one that is called and assigns labels as upstream's does.
+
+    Attributes:
+        preds (Any): The student's raw predictions as they were given to it.
+        batch (dict): The labels as they were given to it.
+    """
+
+    def __init__(self, inner: Any):
+        """Keep the criterion."""
+        self.inner = inner
+        self.preds: Any = None
+        self.batch: dict[str, Any] = {}
+
+    def __call__(self, preds: Any, batch: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the criterion's answer."""
+        self.preds, self.batch = preds, batch
+        return self.inner(preds, batch, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the criterion has."""
+        return getattr(self.inner, name)
+
+    def ask(self, objects: Boxes, images: int) -> torch.Tensor:
+        """Return the criterion's loss, a mean over the batch, for other objects than the labels.
+
+        Args:
+            objects (Boxes): The objects, each with a score for each class.
+            images (int): Images of the batch.
+
+        Returns:
+            (torch.Tensor): Scalar; with the labels for objects it is what the criterion said of them.
+        """
+        if matches(self.inner):
+            return self._ask_matcher(objects, images)
+        batch = {"batch_idx": objects.image.float(), "cls": objects.cls[:, None].float(), "bboxes": objects.boxes}
+        with soft_scores(self.inner, objects.padded(objects.scores, images)):
+            return self.inner(widen(self.preds), {**self.batch, **batch})[0].sum() / images
+
+    def _ask_matcher(self, objects: Boxes, images: int) -> torch.Tensor:
+        """Return the loss of a criterion that matches queries; the share of background is per sure object, as else."""
+        batch = {"batch_idx": objects.image, "cls": objects.cls, "bboxes": objects.boxes}
+        batch["gt_groups"] = torch.bincount(objects.image, minlength=images).tolist()
+        with soft_matches(self.inner, objects.scores):
+            parts = self.inner(widen(self.preds), {**self.batch, **batch})
+        sure = objects.scores.amax(1).sum().clamp(min=1) if len(objects) else 1.0
+        return sum(parts.values()) * max(len(objects), 1) / sure
+
+
+def matches(criterion: Any) -> bool:
+    """Whether a criterion matches objects to queries, as RT-DETR's."""
+    return isinstance(criterion, nn.Module) and hasattr(criterion, "matcher") and hasattr(criterion, "_get_loss_bbox")
+
+
+@contextmanager
+def watch_criterion(student: nn.Module) -> Iterator[Criterion]:
+    """Let a student's criterion remember what it is asked inside the block.
+
+    Args:
+        student (nn.Module): The student, unwrapped.
+
+    Yields:
+        (Criterion): The criterion.
+    """
+    if getattr(student, "criterion", None) is None:
+        student.criterion = student.init_criterion()
+    kept = {k: v for k, v in vars(student).items() if k == "criterion"}  # one that is a module stands elsewhere
+    watched = vars(student)["criterion"] = Criterion(student.criterion)
+    try:
+        yield watched
+    finally:
+        del vars(student)["criterion"]
+        vars(student).update(kept)
+
+
+@contextmanager
+def soft_scores(criterion: Any, scores: torch.Tensor) -> Iterator[None]:
+    """Let a criterion's label assigners give soft targets: an anchor's alignment times the scores of its object.
+
+    Args:
+        criterion (Any): A criterion with an assigner, or with one for each branch.
+        scores (torch.Tensor): Scores (N, M, classes) of each image's objects, in their order.
+    """
+
+    def soften(module: nn.Module, args: tuple, out: Any) -> Any:
+        if not isinstance(out, tuple) or len(out) < 5:
+            raise TermError("the distillation term 'pseudo' needs a label assigner that answers as upstream's.")
+        if not scores.shape[1]:
+            return out
+        index = out[4].long()[..., None].expand(-1, -1, scores.shape[2])
+        return (*out[:2], out[2].amax(2, keepdim=True) * scores.gather(1, index), *out[3:])
+
+    with ExitStack() as stack:
+        for assigner in assigners(criterion).values():
+            stack.callback(assigner.register_forward_hook(soften).remove)
+        yield
+
+
+@contextmanager
+def soft_matches(criterion: Any, scores: torch.Tensor) -> Iterator[None]:
+    """Let a criterion that matches queries give soft targets: a query's overlap times the scores of its object.
+
+    Its box losses are means over the objects, so an object's confidence weighs the gradient of its box.
+
+    Args:
+        criterion (nn.Module): RT-DETR's criterion.
+        scores (torch.Tensor): Scores (n, classes) of all objects.
+    """
+    index_of, box_loss, last = criterion._get_index, criterion._get_loss_bbox, []
+
+    def keep_index(matched: Any) -> Any:
+        last[:] = index_of(matched)
+        return tuple(last)
+
+    def weigh(pred: torch.Tensor, target: torch.Tensor, postfix: str = "") -> Any:
+        sure = scores[last[1]].amax(1, keepdim=True) if len(target) else 1.0
+        return box_loss(torch.lerp(pred.detach(), pred, sure) if len(target) else pred, target, postfix)
+
+    def soften(module: nn.Module, args: tuple) -> tuple:
+        pred, target, label = args
+        soft = torch.zeros_like(target)
+        soft[last[0]] = target[last[0]].amax(1, keepdim=True) * scores[last[1]]
+        return pred, soft, label
+
+    vars(criterion).update(_get_index=keep_index, _get_loss_bbox=weigh)
+    handle = criterion.vfl.register_forward_pre_hook(soften) if criterion.vfl else None
+    try:
+        yield
+    finally:
+        del vars(criterion)["_get_index"], vars(criterion)["_get_loss_bbox"]
+        if handle:
+            handle.remove()
