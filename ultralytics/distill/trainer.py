@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.distill import config as configuration
+from ultralytics.distill.answers.join import require_ride, ride_along
+from ultralytics.distill.answers.recorded import require_final_terms
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.losses import FEATURE, FINAL, RELATION, RESPONSE
 from ultralytics.distill.refusal import end_with_the_sentence
@@ -99,6 +101,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     side = longer_side(args.imgsz)
     sources = [resolve(t, trainer.wdir / n, c.imgsz or side) for t, n, c in zip(given, names, configs)]
+    require_final_terms(config, sources)
     require_kept(trainer, sources)
     for c, source in zip(configs, sources):
         if source.module is not None:
@@ -123,6 +126,7 @@ def build(trainer: BaseTrainer) -> None:
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
     count_in_auto_batch(trainer)
+    ride_along(trainer)
     with Together():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns
     if RANK in {-1, 0}:
@@ -141,6 +145,7 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
     if run is not None:
         if run.step.online:
             online.share_class_weights(run.step.student, run.step.teacher)
+        require_ride(trainer)
         run.optimizer = OwnOptimizer(trainer, run.step)
     if ckpt is not None and trainer.resume:
         restore(trainer, ckpt)

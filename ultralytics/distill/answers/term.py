@@ -6,12 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from ultralytics.distill.answers.boxes import Boxes
 from ultralytics.distill.answers.criterion import matches
 from ultralytics.distill.answers.final import final_boxes, is_detector
+from ultralytics.distill.answers.recorded import Recorded
+from ultralytics.distill.answers.ride import KEY, read_batch
 from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import Tapped
 from ultralytics.distill.heads.classes import Classes
@@ -74,16 +77,20 @@ class FinalTerm(nn.Module):
         super().__init__()
         self.classes = fit(term, config, student, teacher)
         self.count, self.strides = len(student.names), head_strides(teacher)
+        self.recorded = isinstance(teacher, Recorded)
         self.kind, self.name, self.gain = term.kind, term.spelled.name, term.gain
         self.losses = nn.ModuleList([build_loss(term, config)])
         self.parts, self.branches, self.lead, self.formula = [""], [""], 0.0, describe(term, self.losses[0])
 
     def forward(self, student: Tapped, teacher: Tapped, batch: dict[str, Any]) -> list[torch.Tensor]:
         """Return the loss, unweighted."""
-        return [self.losses[0](student.criterion, self.answers(teacher), batch)]
+        return [self.losses[0](student.criterion, self.answers(teacher, batch), batch)]
 
-    def answers(self, teacher: Tapped) -> Boxes:
+    def answers(self, teacher: Tapped, batch: dict[str, Any]) -> Boxes:
         """Return what the teacher says of the batch."""
+        if self.recorded:
+            none = [np.zeros((0, 4 + self.count), np.float32)] * len(batch["img"])  # where auto-batch weighs a step
+            return read_batch(batch.get(KEY, none), self.losses[0].conf, batch["img"].device)
         return final_boxes(teacher.output, self.strides, self.classes, self.count, self.losses[0].conf)
 
 
@@ -104,7 +111,7 @@ def fit(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> C
     """
     require_comparable(term, config, student, teacher)
     for role, model in (("student", student), ("teacher", teacher)):
-        if not is_detector(model.model[-1]):
+        if not is_detector(model.model[-1]) and not isinstance(model, Recorded):
             raise ValueError(f"it needs final boxes, and the {role}'s {type(model.model[-1]).__name__} has none.")
     if hasattr(student.model[-1], "ne") != hasattr(teacher.model[-1], "ne"):
         raise ValueError("one of the two heads predicts rotated boxes and the other upright ones.")
