@@ -80,7 +80,7 @@ class Table:
             conf (float): Score from which a box stands.
             boxes (np.ndarray): The boxes as shares of their images' sides.
         """
-        places = np.full(max(self.names) + 1, -1, np.int32)
+        places = np.full(max(self.cls.max(initial=0), *classes.teacher, 0) + 1, -1, np.int32)
         places[classes.teacher] = [0] * len(classes.teacher) if classes.merge else classes.student
         cls = places[self.cls]
         kept = self.each_box(np.maximum, np.where(cls >= 0, self.score, 0)) >= conf

@@ -18,7 +18,7 @@ from ultralytics.distill.answers.ride import KEY, read_batch
 from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import Tapped
 from ultralytics.distill.heads.classes import Classes
-from ultralytics.distill.heads.common import head_strides, pair_classes
+from ultralytics.distill.heads.common import NoSharedClass, head_strides, pair_classes
 from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses import FINAL
@@ -51,6 +51,8 @@ def build_finals(config: Config, student: nn.Module, teacher: nn.Module, compare
         try:
             built.append(FinalTerm(term, config, student, teacher))
         except ValueError as e:
+            if isinstance(teacher, Recorded):
+                raise ValueError(f"'model_t={teacher.path}': {e}") from None
             if not term.auto:
                 raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
             continue
@@ -121,4 +123,9 @@ def fit(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> C
             "the student's criterion has no label assigner that is called and answers as upstream's; give it one as "
             "'assigner'."
         )
-    return pair_classes(config, student, teacher)
+    try:
+        return pair_classes(config, student, teacher)
+    except NoSharedClass as e:
+        if not isinstance(teacher, Recorded):
+            raise
+        raise NoSharedClass(f"{str(e).partition(';')[0]}; give the answers for this data.") from None
