@@ -16,7 +16,9 @@ NAMES = {0: "circle", 1: "square", 2: "stripe"}
 def test_a_file_gives_back_what_was_written(tmp_path):
     """Boxes, all class scores, image sizes and names come back as they were, image by image."""
     path = tmp_path / "a.jsonl"
-    one = line("images/a.png", (64, 48), [[0.5, 0.5, 0.2, 0.2], [0.1, 0.1, 0.1, 0.1]], [[2, 0], [1]], [[0.7, 0.2], [0.4]])
+    one = line(
+        "images/a.png", (64, 48), [[0.5, 0.5, 0.2, 0.2], [0.1, 0.1, 0.1, 0.1]], [[2, 0], [1]], [[0.7, 0.2], [0.4]]
+    )
     path.write_text(header(NAMES, conf=0.05) + one + line("images/b.png", (32, 32), [], [], []) + footer(2))
     table = read_answers(path)
     assert table.names == NAMES and table.told["conf"] == 0.05 and table.images == ["images/a.png", "images/b.png"]
@@ -29,7 +31,10 @@ def test_a_file_gives_back_what_was_written(tmp_path):
 @pytest.mark.parametrize("whole", [False, True])
 def test_coco_results_say_the_same(write_answers, write_coco, tmp_path, whole):
     """A list of results, boxes in pixels from the corner, holds what our own file holds; a data set's has names too."""
-    own, coco = read_answers(write_answers(tmp_path / "a.jsonl")), read_answers(write_coco(tmp_path / "a.json", 1, whole))
+    own, coco = (
+        read_answers(write_answers(tmp_path / "a.jsonl")),
+        read_answers(write_coco(tmp_path / "a.json", 1, whole)),
+    )
     assert len(own.images) == len(coco.images) == 8
     assert coco.names == ({k + 1: v for k, v in NAMES.items()} if whole else {})
     order = find_images(own.images, coco.images)
@@ -151,4 +156,10 @@ def test_images_are_found_by_as_much_of_their_path_as_tells():
 def test_json_of_a_line_is_plain(tmp_path):
     """A line is JSON that any language reads, rounded to what a box needs."""
     found = json.loads(line("a.png", (64, 64), [[1 / 3, 0.5, 0.2, 0.2]], [[0, 2]], [[0.123456, 0.5]]))
-    assert found == {"image": "a.png", "shape": [64, 64], "boxes": [[0.33333, 0.5, 0.2, 0.2]], "classes": [[0, 2]], "scores": [[0.1235, 0.5]]}
+    assert found == {
+        "image": "a.png",
+        "shape": [64, 64],
+        "boxes": [[0.33333, 0.5, 0.2, 0.2]],
+        "classes": [[0, 2]],
+        "scores": [[0.1235, 0.5]],
+    }

@@ -11,6 +11,7 @@ from torch import nn
 from torchvision.ops import batched_nms
 
 from ultralytics.distill.answers.boxes import Boxes, corners
+from ultralytics.distill.answers.foreign import Detections, is_detections, read_detections
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.predictions import branches
 from ultralytics.distill.losses.response import anchor_points, distances
@@ -21,7 +22,8 @@ NMS = 0.7  # overlap of two boxes of one class from which the less sure falls, a
 
 def is_detector(head: nn.Module) -> bool:
     """Whether final boxes can be read out of what a head returns."""
-    return (hasattr(head, "cv2") and hasattr(head, "reg_max")) or hasattr(head, "dec_score_head")
+    anchors = hasattr(head, "cv2") and hasattr(head, "reg_max")
+    return anchors or hasattr(head, "dec_score_head") or isinstance(head, Detections)
 
 
 def final_boxes(output: Any, strides: Sequence[float], classes: Classes, count: int, conf: float) -> Boxes:
@@ -40,6 +42,8 @@ def final_boxes(output: Any, strides: Sequence[float], classes: Classes, count: 
     Returns:
         (Boxes): The boxes, without a graph.
     """
+    if is_detections(output):
+        return read_detections(output, classes, count, conf)
     found = branches(output, strides)
     if found:
         branch = found.get("one2many") or found["one2one"]
