@@ -80,6 +80,40 @@ def footer(images: int) -> str:
     return json.dumps({"images": images}) + "\n"
 
 
+def read_begun(path: Path, first: str) -> list[str] | None:
+    """Begin a file, or find what one that was interrupted has; a line that was cut off is taken out of it.
+
+    Args:
+        path (Path): The file.
+        first (str): The first line that it has to have.
+
+    Returns:
+        (list[str] | None): The images that it has, none for a new one; None where it is whole.
+
+    Raises:
+        ValueError: If it was begun by other teachers, or in another way; one sentence.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(first, encoding="utf-8")
+        return []
+    with open(path, "rb+") as f:
+        size, begun = 0, []
+        for number, text in enumerate(f):
+            if not text.endswith(b"\n"):
+                break
+            if number == 0 and text.decode("utf-8", "replace") != first:
+                raise ValueError(
+                    f"'save={path}' was begun by other teachers, or with another imgsz, flip or conf; give a new file."
+                )
+            item, size = json.loads(text), size + len(text)
+            if number and "image" not in item:
+                return None
+            begun += [item["image"]] if number else []
+        f.truncate(size)
+    return begun
+
+
 def read_lines(f: TextIO) -> Iterator[dict[str, Any]]:
     """Yield what the lines of our own file hold; a last one that was cut off in writing ends them."""
     for text in f:

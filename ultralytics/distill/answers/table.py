@@ -14,7 +14,6 @@ import numpy as np
 
 from ultralytics.distill.heads.classes import Classes
 
-
 OUTSIDE = "is of other images, or of another size: it has a box outside of its image"
 SLACK = 0.01  # share of an image's side by which a box may reach outside of it, as rounded ones do
 

@@ -52,9 +52,9 @@ def examine(trainer: BaseTrainer) -> None:
     start: dict[str, float] | None = {} if untrained(student) else None
     with same_random(trainer.device):
         for source, config in zip(run.sources, run.configs):
-            if (
-                source.module is None or isinstance(source.module, Recorded) or told(source.module, student, config)
-            ):  # the student's own average, or useless
+            if source.module is None or isinstance(source.module, Recorded):  # the student's own average, or a file
+                continue
+            if told(source.module, student, config):
                 continue
             try:
                 with Together(alone=not VALIDATES_EVERYWHERE) as together:
