@@ -161,6 +161,25 @@ def branch_shares(criterion: Any) -> dict[str, float]:
     return {"one2many": 2 * criterion.o2m, "one2one": 2 * criterion.o2o} if hasattr(criterion, "o2m") else {}
 
 
+def detection_loss(criterion: Any, preds: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """Return what a criterion of masks or keypoints says of boxes and classes alone.
+
+    Args:
+        criterion (Any): One that is derived from upstream's for detection.
+        preds (Any): One branch's raw predictions as they are given to it.
+        batch (dict): Upstream's batch.
+
+    Returns:
+        (torch.Tensor): Scalar, a mean over the batch.
+    """
+    from ultralytics.utils.loss import v8DetectionLoss
+
+    if hasattr(v8DetectionLoss, "get_assigned_targets_and_loss"):
+        return v8DetectionLoss.get_assigned_targets_and_loss(criterion, preds, batch)[1].sum()
+    feats = preds[0] if isinstance(preds[0], list) else preds[1][0]  # 8.3: the maps stand in front of what is more
+    return v8DetectionLoss.__call__(criterion, feats, batch)[0] / len(feats[0])
+
+
 def no_items(device: torch.device) -> Any:
     """Return what a model's loss gives to log where there is nothing."""
     return {} if LINE == "8.4" else torch.zeros(1, device=device)
@@ -244,6 +263,7 @@ __all__ = (
     "adapt",
     "autocast",
     "clears_folder",
+    "detection_loss",
     "for_profile",
     "join_items",
     "keeps_average",

@@ -8,7 +8,7 @@ import torch
 from lines import listed
 
 from ultralytics.distill.answers.boxes import read_labels
-from ultralytics.distill.answers.criterion import watch_criterion
+from ultralytics.distill.answers.criterion import branch_criteria, watch_criterion
 from ultralytics.distill.training.step import batch_factor
 
 DETECTORS = ["yolov3-tiny.yaml", "yolov5n.yaml", "yolov8n.yaml", "yolov10n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
@@ -54,6 +54,32 @@ def test_hard_labels_give_rtdetr_its_task_loss(make_model, crowd):
     assert all(x.grad is None for x in model.parameters())
     again.backward()
     assert sum(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters()) > 100
+
+
+@pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "yolo26n-seg.yaml", "yolov8n-pose.yaml", "yolo26n-pose.yaml"])
+def test_masks_and_keypoints_are_left_to_the_labels(make_model, make_batch, name):
+    """A student of masks or keypoints learns boxes and classes, as a detector with these weights would; no more."""
+    task = "segment" if "seg" in name else "pose"
+    model = make_model(name, nc=1 if task == "pose" else 3, trained=True).train()
+    count = len(model.names)
+    batch = make_batch(n=3, nc=count, task=task)
+    with watch_criterion(model) as criterion:
+        model.loss(batch)
+    again = criterion.ask(read_labels(batch, count), 3)
+    assigners_before = {k: type(c.assigner) for k, c in branch_criteria(criterion.inner).items()}
+    again.backward()
+    head = model.model[-1]
+    silent = [p for n, p in head.named_parameters() if "cv4" in n or "proto" in n or "flow" in n]
+    assert silent and all(p.grad is None or not p.grad.any() for p in silent)
+    assert any(p.grad is not None and p.grad.any() for n, p in head.named_parameters() if "cv2" in n)
+    assert {k: type(c.assigner) for k, c in branch_criteria(criterion.inner).items()} == assigners_before
+    if "v8" in name:  # YOLO26's labels are assigned by masks and keypoints too
+        items = model.loss(batch)[1]
+        if isinstance(items, dict):
+            known = sum(items[k] for k in ("box_loss", "cls_loss", "dfl_loss"))
+        else:  # 8.3 lists them
+            known = items[0] + items[2 if task == "segment" else 3 :].sum()
+        torch.testing.assert_close(again.detach(), known, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "rtdetr-l.yaml"])

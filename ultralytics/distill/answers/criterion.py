@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from ultralytics.distill.answers.boxes import Boxes
 from ultralytics.distill.base import TermError
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses.base import widen
+from ultralytics.distill.upstream import detection_loss
+from ultralytics.utils.loss import v8PoseLoss, v8SegmentationLoss
+from ultralytics.utils.tal import TaskAlignedAssigner
 
 
 class Criterion:
@@ -55,8 +59,16 @@ class Criterion:
         if matches(self.inner):
             return self._ask_matcher(objects, images)
         batch = {"batch_idx": objects.image.float(), "cls": objects.cls[:, None].float(), "bboxes": objects.boxes}
-        with soft_scores(self.inner, objects.padded(objects.scores, images)):
-            return self.inner(widen(self.preds), {**self.batch, **batch})[0].sum() / images
+        batch, preds = {**self.batch, **batch}, widen(self.preds)
+        with ExitStack() as stack:
+            parts = {k: stack.enter_context(boxes_alone(c)) for k, c in branch_criteria(self.inner).items()}
+            stack.enter_context(soft_scores(self.inner, objects.padded(objects.scores, images)))
+            if not any(parts.values()):
+                return self.inner(preds, batch)[0].sum() / images
+            raw = preds[1] if isinstance(preds, tuple) and isinstance(preds[1], dict) else preds
+            shares = {"one2many": getattr(self.inner, "o2m", 1.0), "one2one": getattr(self.inner, "o2o", 1.0)}
+            each = {k: f(raw[k] if len(parts) > 1 else raw, batch) for k, f in parts.items()}
+            return sum(shares[k] * v if len(parts) > 1 else v for k, v in each.items())
 
     def _ask_matcher(self, objects: Boxes, images: int) -> torch.Tensor:
         """Return the loss of a criterion that matches queries; the share of background is per sure object, as else."""
@@ -71,6 +83,36 @@ class Criterion:
 def matches(criterion: Any) -> bool:
     """Whether a criterion matches objects to queries, as RT-DETR's."""
     return isinstance(criterion, nn.Module) and hasattr(criterion, "matcher") and hasattr(criterion, "_get_loss_bbox")
+
+
+def branch_criteria(criterion: Any) -> dict[str, Any]:
+    """Return the criteria of a criterion's branches, itself where it has none."""
+    found = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
+    return found or {"one2many": criterion}
+
+
+@contextmanager
+def boxes_alone(criterion: Any) -> Iterator[Callable[[Any, dict[str, Any]], torch.Tensor] | None]:
+    """Let a criterion of masks or keypoints judge boxes and classes alone, as a detector's does.
+
+    Args:
+        criterion (Any): The criterion of one branch.
+
+    Yields:
+        (Callable | None): Takes predictions and a batch and returns the loss, a mean over the batch; None for a
+            criterion that has nothing beside boxes and classes.
+    """
+    if not isinstance(criterion, (v8SegmentationLoss, v8PoseLoss)):
+        yield None
+        return
+    own = criterion.assigner
+    kept = ("topk", "topk2", "num_classes", "alpha", "beta", "stride")
+    if type(own) is not TaskAlignedAssigner:  # YOLO26's also look at masks or keypoints, which answers do not have
+        criterion.assigner = TaskAlignedAssigner(**{k: getattr(own, k) for k in kept if hasattr(own, k)})
+    try:
+        yield partial(detection_loss, criterion)
+    finally:
+        criterion.assigner = own
 
 
 @contextmanager

@@ -115,8 +115,8 @@ def fit(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> C
     for role, model in (("student", student), ("teacher", teacher)):
         if not is_detector(model.model[-1]) and not isinstance(model, Recorded):
             raise ValueError(f"it needs final boxes, and the {role}'s {type(model.model[-1]).__name__} has none.")
-    if hasattr(student.model[-1], "ne") != hasattr(teacher.model[-1], "ne"):
-        raise ValueError("one of the two heads predicts rotated boxes and the other upright ones.")
+    if any(hasattr(m.model[-1], "ne") for m in (student, teacher)):
+        raise ValueError("it teaches upright boxes, and these are rotated; use probiou.")
     criterion = getattr(student, "criterion", None) or student.init_criterion()
     if not matches(criterion) and not assigners(criterion):
         raise ValueError(
