@@ -96,9 +96,9 @@ def test_an_unsure_object_pulls_less_at_its_box(make_model, crowd, name):
 
         _, again, criterion = ask(model, one, lower)
         preds = criterion.preds
-        boxes = preds["boxes"] if isinstance(preds, dict) else preds[0]
-        if not isinstance(boxes, torch.Tensor):
+        if isinstance(preds, list):
             pytest.skip("8.3 has boxes and scores in one map")
+        boxes = preds["boxes"] if isinstance(preds, dict) else preds[0]
         grad = torch.autograd.grad(again, boxes)[0]
         grad = grad if name[:2] != "rt" else grad.transpose(0, 1)
         pulls.append([float(g.norm()) for g in (grad[0], grad[2])])

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 from torchvision.ops import batched_nms
 
-from ultralytics.data.build import build_dataloader
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.distill.answers.boxes import Boxes, corners, join, overlaps
 from ultralytics.distill.answers.file import FLOOR, footer, header, line, read_begun
@@ -22,8 +22,6 @@ from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
-from ultralytics.distill.teacher.speed import choose_dtype
-from ultralytics.distill.teacher.trial import runs_in
 from ultralytics.distill.teacher.view import View
 from ultralytics.utils import LOGGER, TQDM
 from ultralytics.utils.ops import scale_boxes
@@ -58,9 +56,7 @@ class Speaker:
         self.flips, self.conf, self.strides = (False, True) if flip else (False,), conf, head_strides(source.module)
         channels, multiple = input_channels(source.module), int(max(source.module.stride))
         self.views = [View(given, channels, size, multiple) for size in sizes]
-        dtype = choose_dtype("auto", device, False, False)
-        dtype = dtype if runs_in(dtype, source.module, device) else torch.float32
-        self.teacher = Teacher(source, [], True, False, device, dtype)
+        self.teacher = Teacher(source, [], True, False, device, torch.float32)  # what is written stays
 
     def __call__(self, images: torch.Tensor) -> list[Boxes]:
         """Return what it says of images (N, C, H, W), 0 to 1, in each view."""
@@ -171,7 +167,7 @@ def _lines(
     images: Images, speakers: Sequence[Speaker], conf: float, batch: int, workers: int, device: torch.device
 ) -> Iterator[str]:
     """Yield each image's line."""
-    for some in build_dataloader(images, batch, workers, shuffle=False, device=device):
+    for some in DataLoader(images, batch, num_workers=workers, collate_fn=images.collate_fn):
         shown = some["img"].to(device).float() / 255
         found = merge_views([x for speaker in speakers for x in speaker(shown)], len(shown), conf)
         for i, (name, shape) in enumerate(zip(some["name"], some["shape"])):
