@@ -39,7 +39,7 @@ def time_startup(images: int) -> dict[str, Any]:
         (dict[str, Any]): `seconds` and `gib`, both beyond what the training set itself takes.
     """
     every = Classes(list(range(CLASSES)), list(range(CLASSES)))
-    term = SimpleNamespace(classes=every, count=CLASSES, losses=[SimpleNamespace(conf=0.1)])
+    term: Any = SimpleNamespace(classes=every, count=CLASSES, losses=[SimpleNamespace(conf=0.1)])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answers.jsonl"
         write_drawn(path, images)

@@ -99,7 +99,9 @@ class Way(BaseTrainer):
         if name == "answers":
             needs["answers"] = {**needs["ours"], "model_t": str(write_answers(teacher.with_suffix(".jsonl"), student))}
             needs["answers"].update({k: "auto" for k in options.terms if k in {"distill_feat", "distill_logit"}})
-            self.train_loader = Namespace(dataset=Namespace(answers=Ride.__new__(Ride)))  # the batch brings its answers
+            self.train_loader: Any = Namespace(
+                dataset=Namespace(answers=Ride.__new__(Ride))
+            )  # the batch brings its answers
         self.args = get_cfg(overrides={"imgsz": options.imgsz, "batch": options.batch, **needs.get(name, {})})
         self.device, self.save_dir = torch.device(options.device), teacher.parent
         self.wdir = teacher.parent

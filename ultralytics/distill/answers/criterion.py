@@ -63,17 +63,19 @@ class Criterion:
         with ExitStack() as stack:
             parts = {k: stack.enter_context(boxes_alone(c)) for k, c in branch_criteria(self.inner).items()}
             stack.enter_context(soft_scores(self.inner, objects.padded(objects.scores, images)))
-            if not any(parts.values()):
+            judges = {k: judge for k, judge in parts.items() if judge}
+            if not judges:
                 return self.inner(preds, batch)[0].sum() / images
             raw = preds[1] if isinstance(preds, tuple) and isinstance(preds[1], dict) else preds
+            if len(judges) == 1:
+                return judges["one2many"](raw, batch)
             shares = {"one2many": getattr(self.inner, "o2m", 1.0), "one2one": getattr(self.inner, "o2o", 1.0)}
-            each = {k: f(raw[k] if len(parts) > 1 else raw, batch) for k, f in parts.items()}
-            return sum(shares[k] * v if len(parts) > 1 else v for k, v in each.items())
+            return torch.stack([shares[k] * judge(raw[k], batch) for k, judge in judges.items()]).sum()
 
     def _ask_matcher(self, objects: Boxes, images: int) -> torch.Tensor:
         """Return the loss of a criterion that matches queries; the share of background is per sure object, as else."""
-        batch = {"batch_idx": objects.image, "cls": objects.cls, "bboxes": objects.boxes}
-        batch["gt_groups"] = torch.bincount(objects.image, minlength=images).tolist()
+        groups = torch.bincount(objects.image, minlength=images).tolist()
+        batch = {"batch_idx": objects.image, "cls": objects.cls, "bboxes": objects.boxes, "gt_groups": groups}
         with soft_matches(self.inner, objects.scores):
             parts = self.inner(widen(self.preds), {**self.batch, **batch})
         sure = objects.scores.amax(1).sum().clamp(min=1) if len(objects) else 1.0
@@ -169,7 +171,8 @@ def soft_matches(criterion: Any, scores: torch.Tensor) -> Iterator[None]:
         criterion (nn.Module): RT-DETR's criterion.
         scores (torch.Tensor): Scores (n, classes) of all objects.
     """
-    index_of, box_loss, last = criterion._get_index, criterion._get_loss_bbox, []
+    last: list[Any] = []
+    index_of, box_loss = criterion._get_index, criterion._get_loss_bbox
 
     def keep_index(matched: Any) -> Any:
         last[:] = index_of(matched)

@@ -95,7 +95,7 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any) -> Ride:
 def _in_shares(dataset: Any, recorded: Recorded, found: np.ndarray) -> np.ndarray:
     """Return a table's boxes as shares of their images' sides; raise where the data's images have other shapes."""
     table, boxes = recorded.table, recorded.table.boxes
-    known = (table.shapes > 0).all(1)
+    known = np.asarray((table.shapes > 0).all(1))
     at = np.flatnonzero(found >= 0)
     if not known.all():
         boxes = boxes.copy()

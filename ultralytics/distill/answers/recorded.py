@@ -53,7 +53,8 @@ class Recorded(nn.Module):
         """Read the file."""
         super().__init__()
         self.path, self.table = Path(path), read_answers(path)
-        self.names, self.save, self.stride = dict(self.table.names), [], torch.ones(1)
+        self.names, self.stride = dict(self.table.names), torch.ones(1)
+        self.save: list[int] = []
         self.model = nn.Sequential(Nothing(0), Answers(1))
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
 
@@ -135,8 +136,12 @@ def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
             f"'model_t' names several files of answers, {files[0].name} and {files[1].name}; merge them into one with "
             f"'python distill.py answers', which takes several teachers."
         )
-    given = {"distill_online": config.online, "distill_imgsz": config.imgsz, "distill_mean": config.mean}
-    given = {**given, "distill_std": config.std, "distill_module": config.module and config.module.text}
+    given: dict[str, Any] = {
+        "distill_online": config.online,
+        "distill_imgsz": config.imgsz,
+        "distill_mean": config.mean,
+    }
+    given.update(distill_std=config.std, distill_module=config.module and config.module.text)
     if wrong := [f"'{k}={v}'" for k, v in given.items() if v]:
         raise ValueError(f"{wrong[0]} needs a model, 'model_t={files[0]}' is a file of its answers; leave it out.")
     other = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]

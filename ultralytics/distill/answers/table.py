@@ -69,7 +69,7 @@ class Table:
 
     def each_box(self, reduce: np.ufunc, values: np.ndarray) -> np.ndarray:
         """Return one value for each box out of one for each score."""
-        return reduce.reduceat(values, self.start[:-1]) if len(self.boxes) else values[:0]
+        return np.asarray(reduce.reduceat(values, self.start[:-1])) if len(self.boxes) else values[:0]
 
     def for_classes(self, classes: Classes, conf: float, boxes: np.ndarray) -> Table:
         """Return the table in the student's classes, without boxes of which none has enough of a score.
@@ -141,8 +141,8 @@ class Packer:
     def table(self, names: dict[int, str], told: dict[str, Any] | None = None) -> Table:
         """Return what was packed."""
         shapes, boxes = np.array(self.shapes, np.int32).reshape(-1, 2), np.array(self.boxes, np.float32).reshape(-1, 4)
-        packed = (np.asarray(x) for x in (self.start, self.cls, self.score))
-        return Table(names, self.images, shapes, np.asarray(self.first), boxes, *packed, told or {})
+        start, cls, score = (np.asarray(x) for x in (self.start, self.cls, self.score))
+        return Table(names, self.images, shapes, np.asarray(self.first), boxes, start, cls, score, told or {})
 
 
 def stem(path: str, depth: int = 1) -> str:

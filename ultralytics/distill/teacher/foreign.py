@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class Foreign(nn.Module):
         strides = [self.probe_size[0] / outputs[i].shape[2] for i in maps]
         self.stride = torch.tensor([v for v in strides if v % 1 == 0] or [1.0])
 
-    def _lay_out(self, layers: list[nn.Module], sources: list[Any]) -> None:
+    def _lay_out(self, layers: Sequence[nn.Module], sources: Sequence[Any]) -> None:
         """Make layers of what the module is and returns, each with the layers that it draws on."""
         for i, (layer, source) in enumerate(zip(layers, sources)):
             vars(layer).update(i=i, f=source)

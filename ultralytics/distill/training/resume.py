@@ -47,9 +47,7 @@ def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
     step, saved = run.step, ckpt.get(KEY) or {}
     for source in (s for s in run.sources if isinstance(s.module, Recorded)):
         if saved.get("answers", {}).get(source.name, source.module.sha256) != source.module.sha256:
-            LOGGER.warning(
-                f"'model_t={source.path}' has changed since the run began; it goes on as it is now."
-            )
+            LOGGER.warning(f"'model_t={source.path}' has changed since the run began; it goes on as it is now.")
     kept = saved.get("version") == VERSION and _same_shapes(saved["state"], step.distiller.state_dict())
     if step.online:
         kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], step.teacher.net.state_dict())
