@@ -28,6 +28,7 @@ from patching.wheel import obtain, read_wheel
 ROOT = Path(__file__).resolve().parent
 # pytest-xdist 3.8 does not see a pytest 9.2's groups of tests: its issue 1386
 TEST = ["black", "pytest<9.2", "pytest-xdist", "hypothesis", "merge3", "mypy", "patch-ng", "pytest-timeout", "ruff"]
+COMPARE = ["statsmodels>=0.14"]  # scripts/compare.py: how many more seeds, several data sets
 DOCS = ['zensical; python_version >= "3.10"']  # reads mkdocs.yml
 EXTRA = re.compile(r"""(?P<name>[^;]+?)\s*;\s*(?:(?P<marker>.+)\s+and\s+)?extra\s*==\s*["'](?P<extra>[^"']+)["']""")
 LICENSE_COPY = "LICENSE.upstream"
@@ -55,7 +56,7 @@ def split_requirements(facts: Message) -> tuple[list[str], dict[str, list[str]]]
             )
         else:
             needed.append(line)
-    return needed, {**extras, "test": TEST, "docs": DOCS}
+    return needed, {**extras, "test": [*TEST, *COMPARE], "docs": DOCS, "compare": COMPARE}
 
 
 def list_files(upstream: dict[str, bytes], repo: Repo) -> tuple[list[str], list[str]]:

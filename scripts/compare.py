@@ -5,7 +5,18 @@ r"""Does it help? Trains a student plain, natively distilled and with our terms,
 
 For each seed all methods start from the same weights and see the same images in the same order: the start weights are
 built once and saved, and all generators are seeded by seed, epoch and batch. `seen` in a row is a checksum of what a
-run saw; a table says where they differ. Accuracy is that of the last checkpoint's EMA weights, chosen on nothing.
+run saw; a table says where they differ. The metrics are those of the last checkpoint's EMA weights, chosen on nothing;
+`score` is the median of the last five epochs' validations. A sentence for each method says gain, loss or not told apart
+and how many more seeds would tell, and one what there was to win; rows of several data sets in one file are pooled.
+
+With few labels, and with images that have none (the rest of the training set, its images/unlabeled, and --unlabeled):
+
+    python scripts/compare.py --data my.yaml --student yolo26n.pt --teacher best.pt --labels 0.1 0.25 0.5 1 \
+        --methods plain pseudo --ours "" "unlabeled=rest" --args epochs=100 imgsz=640 --results few.csv
+
+Each seed draws its images, the same for all methods, and all runs take as many steps. `pseudo` is a plain training with
+the teacher's boxes over confidence 0.5 as labels of the rest. A teacher trained on the same few labels is given as a
+pattern, --teacher "few-{labels}-{seed}.pt"; --lists writes the data YAML to train each of them on, and stops.
 
 Each run is a process of its own and ends as a row of the CSV; what has a row is not run again, and a run that was
 stopped in the middle goes on from its last epoch. Beside the CSV stand the table (.txt, .md, -table.csv) and a figure.
@@ -17,15 +28,19 @@ import argparse
 import shlex
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from comparing import figure, rows, table
+from comparing import figure, rows, shares, table, verdict
 from comparing.plan import Plan, Run
+from comparing.subsets import PSEUDO, uses_rest
 from ultralytics.distill.files import write_whole
 from ultralytics.distill.script import command
+
+CHOICES = ["plain", "native", PSEUDO]
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -33,13 +48,23 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="YAML or folder, as `data=` takes it")
     parser.add_argument("--student", help="YAML for random weights, checkpoint for fine-tuning")
-    parser.add_argument("--teacher", help="trained checkpoint")
+    parser.add_argument("--teacher", help="trained checkpoint; {labels} and {seed} stand for those of a run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="*", default=["plain", "native"], choices=["plain", "native"], metavar="M")
+    parser.add_argument(
+        "--methods",
+        nargs="*",
+        default=["plain", "native"],
+        choices=CHOICES,
+        metavar="M",
+        help="of: " + " ".join(CHOICES),
+    )
     parser.add_argument(
         "--ours", nargs="*", default=[""], metavar="'KEY=VALUE ...'", help='sets of arguments; "" is model_t alone'
     )
     parser.add_argument("--args", nargs="*", default=[], metavar="KEY=VALUE", help="training arguments of all runs")
+    parser.add_argument("--labels", type=float, nargs="+", default=[1.0], help="shares of the images with labels")
+    parser.add_argument("--unlabeled", nargs="*", default=[], metavar="FOLDER", help="more images without labels")
+    parser.add_argument("--lists", action="store_true", help="write the lists of images of --labels, and stop")
     parser.add_argument("--split", default="val", choices=["val", "test"], help="what the final accuracy is taken on")
     parser.add_argument("--curve", action="store_true", help="validate each epoch too, for the `curve` column")
     parser.add_argument("--results", type=Path, default=Path("runs/compare/results.csv"), metavar="FILE.csv")
@@ -48,12 +73,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run")
     parser.add_argument("--table", action="store_true", help="train nothing: table and figure of --results")
     options = parser.parse_args(argv)
-    if not options.table and not (options.data and options.student and options.teacher):
+    if not (options.table or options.lists and options.data) and not all(
+        (options.data, options.student, options.teacher)
+    ):
         parser.error("give --data, --student and --teacher; or --table for the rows that are there")
     if options.results.suffix != ".csv":
         parser.error(f"--results {options.results}: give the name of a .csv file")
     if options.jobs < 1 or options.threads < 1:
         parser.error(f"--jobs {options.jobs} --threads {options.threads}: both are at least 1")
+    if bad := [x for x in options.labels if not 0 < x <= 1]:
+        parser.error(f"--labels {bad[0]:g}: give shares above 0, at most 1")
     runs = options.runs or Path("runs/compare") / options.results.stem
     options.runs = runs.resolve()  # a relative project of upstream's lies in its own folder of runs
     return options
@@ -71,8 +100,9 @@ def report(file: Path, pictures: bool = True) -> str:
     """
     texts, pages = [], []
     sheets: list[list[str]] = []
-    for i, (key, some) in enumerate(rows.groups(rows.read(file)).items()):
-        cells, notes = table.cells(some), table.remarks(some)
+    found = rows.groups(rows.read(file))
+    for i, (key, some) in enumerate(found.items()):
+        cells, notes = table.cells(some), [*verdict.sentences(some), *table.remarks(some)]
         head = table.title(key)
         texts.append("\n".join([head, "", table.as_text(cells), *notes]))
         commands = "".join(f"{c}\n" for c in dict.fromkeys(r["command"] for r in some))
@@ -83,6 +113,16 @@ def report(file: Path, pictures: bool = True) -> str:
         sheets += [["comparison", *cells[0]]] * (not sheets) + [[head, *row] for row in cells[1:]]
         if pictures:
             figure.draw(some, head, file.with_name(name))
+    for i, (head, some) in enumerate(shares.sort(rows.read(file)).items()):
+        name, notes = f"{file.stem}-labels{f'-{i + 1}' if i else ''}.png", shares.sentences(some)
+        texts.append("\n".join([head, "", *notes]))
+        picture = f"![Accuracy over the share of the labels]({name})\n\n" if pictures else ""
+        pages.append(f"## {head}\n\n{picture}" + "".join(f"- {n}\n" for n in notes))
+        if pictures:
+            shares.draw(some, head, file.with_name(name))
+    if several := verdict.pooled(found):
+        texts.append("\n".join(["All data sets", "", *several]))
+        pages.append("## All data sets\n\n" + "".join(f"- {n}\n" for n in several))
     write_whole(file.with_suffix(".txt"), ("\n\n".join(texts) + "\n").encode())
     write_whole(file.with_suffix(".md"), "\n".join([f"# {file.stem.capitalize()}\n", *pages]).encode())
     write_whole(file.with_name(f"{file.stem}-table.csv"), table.as_csv(sheets).encode())
@@ -104,11 +144,14 @@ def main(argv: list[str] | None = None) -> int:
         print(report(options.results))
         return 0
     given = command.read_line(options.args)
-    sets = [("ours " + text).strip() for text in options.ours]
-    runs = [Run(m, s, _terms(m, options)) for s in options.seeds for m in (*options.methods, *dict.fromkeys(sets))]
+    methods = [*options.methods, *dict.fromkeys(("ours " + text).strip() for text in options.ours)]
+    runs = [_run(m, s, x, options) for s in options.seeds for x in dict.fromkeys(options.labels) for m in methods]
     signal.signal(signal.SIGTERM, stop)
     try:
         plan = Plan(options, given, f"python scripts/compare.py {shlex.join(argv)}")
+        if options.lists:
+            print("\n".join(map(str, plan.lists(runs))))
+            return 0
         failed = plan.go(runs)
     except ValueError as e:
         sys.exit(f"error: {e}")
@@ -119,13 +162,15 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _terms(method: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what a method adds to the training arguments."""
-    if method == "plain":
-        return {}
+def _run(method: str, seed: int, labels: float, options: argparse.Namespace) -> Run:
+    """Return a run: what a method adds to the training arguments, and in its name where other images are from."""
+    terms: dict[str, Any] = {}
     if method == "native":
-        return {"distill_model": options.teacher}
-    return {"model_t": options.teacher, **command.read_line(shlex.split(method[4:]))}
+        terms = {"distill_model": options.teacher}
+    elif method.startswith("ours"):
+        terms = {"model_t": options.teacher, **command.read_line(shlex.split(method[4:]))}
+    run = Run(method, seed, terms, labels)
+    return replace(run, method=" +".join([method, *options.unlabeled])) if uses_rest(run) else run
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from comparing.rows import metrics
+from comparing.rows import short, shown
 from comparing.table import half_width, lines
 
 if TYPE_CHECKING:
@@ -33,19 +33,19 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = metrics(rows[0])
-    methods = [x.method for x in lines(rows, shown[0])]
+    columns = shown(rows)
+    methods = [x.method for x in lines(rows, columns[0])]
     others = iter(OURS * len(methods))
     colors = {m: COLORS.get(m) or next(others) for m in methods}
-    size = (11, (0.5 * len(methods) + 1.3) * len(shown) + 0.8)
-    fig, axes = plt.subplots(len(shown), 2, figsize=size, squeeze=False, sharey=True, layout="constrained")
-    for (left, right), metric in zip(axes, shown):
+    size = (11, (0.5 * len(methods) + 1.3) * len(columns) + 0.8)
+    fig, axes = plt.subplots(len(columns), 2, figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for (left, right), metric in zip(axes, columns):
         found = lines(rows, metric)
         base = _base(found)
         for y, x in enumerate(found):
             _dots(left, x.values, y, colors[x.method])
             _dots(right, x.above[base].values, y, colors[x.method])
-        name = metric[8:].replace("(B)", "")
+        name = short(metric)
         left.set_title(name, fontsize=11, loc="left")
         right.set_title(f"{name}: difference to {base}, seed by seed", fontsize=11, loc="left")
         right.axvline(0, color="#57606a", linewidth=1)

@@ -1,6 +1,7 @@
 """One run of a comparison, in a process of its own: `python job.py JOB.json`.
 
-A job either builds and saves a seed's start weights, or trains and validates one method from them.
+A job builds and saves a seed's start weights, trains and validates one method from them, looks at a teacher, or lets
+one label images.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import time
 import zlib
 from copy import deepcopy
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 
+from comparing import teacher
 from ultralytics import YOLO, __version__, utils
 from ultralytics.distill.files import save_whole, write_whole
 from ultralytics.distill.report.curves import read_columns
@@ -61,11 +64,12 @@ class Watch:
         file (Path): Where the notes go.
         seed (int): The run's seed.
         start (Path): The start weights, which a run that begins must hold.
+        last (int): How many epochs at the end are validated, if not all are.
     """
 
-    def __init__(self, file: Path, seed: int, start: Path):
+    def __init__(self, file: Path, seed: int, start: Path, last: int = 0):
         """Read the notes of an interrupted run."""
-        self.file, self.seed, self.start = file, seed, start
+        self.file, self.seed, self.start, self.last = file, seed, start, last
         self.notes: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"epochs": {}, "resumed": 0}
         self.batch = self.code = 0
         self.began = (0.0, 0.0)
@@ -98,8 +102,9 @@ class Watch:
     def train_epoch_start(self, trainer: Any) -> None:
         """Draw the epoch's order, and load its first batch, from seed and epoch alone."""
         self.batch = self.code = 0
+        trainer.args.val |= trainer.epoch >= trainer.epochs - self.last
         loader = trainer.train_loader
-        if loader.generator is not None:
+        if getattr(loader, "generator", None) is not None:
             loader.generator.manual_seed(self._number(trainer))
         loader.reset()  # workers have loaded ahead, with other seeds; and a new iterator draws a number
         self._seed(trainer)
@@ -113,7 +118,8 @@ class Watch:
     def train_epoch_end(self, trainer: Any) -> None:
         """Note what the epoch saw, and how long it took without validation."""
         seconds = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
-        self.notes["epochs"][str(trainer.epoch)] = {"seen": self.code, "seconds": seconds[0], "processor": seconds[1]}
+        found = {"seen": self.code, "steps": self.batch, "seconds": seconds[0], "processor": seconds[1]}
+        self.notes["epochs"][str(trainer.epoch)] = found
         write_whole(self.file, json.dumps(self.notes).encode())
 
     def _number(self, trainer: Any) -> int:
@@ -138,7 +144,8 @@ def formula(trainer: Any) -> str:
 def run(job: dict[str, Any]) -> None:
     """Train, go on, or just validate, whichever is left to do, and write the result."""
     folder, start = Path(job["folder"]), Path(job["start"])
-    last, watch = folder / "weights" / "last.pt", Watch(folder / "watch.json", job["train"]["seed"], start)
+    last = folder / "weights" / "last.pt"
+    watch = Watch(folder / "watch.json", job["train"]["seed"], start, 0 if job["train"]["val"] else job.get("last", 0))
     epoch = torch.load(last, map_location="cpu", weights_only=False)["epoch"] if last.is_file() else None
     if epoch != -1:  # not finished: a finished checkpoint says -1
         model = YOLO(last if epoch is not None else start)
@@ -150,7 +157,8 @@ def run(job: dict[str, Any]) -> None:
         args = {k: job["train"][k] for k in ("data", "imgsz", "batch", "device", "workers") if k in job["train"]}
         quiet = {"plots": False, "verbose": False, "project": scratch}
         found = YOLO(last).val(split=job["split"], **args, **quiet).results_dict
-    write_whole(Path(job["result"]), json.dumps({**summary(watch.notes), **curve(folder, job), **found}).encode())
+    notes = {**summary(watch.notes), **curve(folder, job), **score(folder, job)}
+    write_whole(Path(job["result"]), json.dumps({**notes, **found}).encode())
 
 
 def summary(notes: dict[str, Any]) -> dict[str, Any]:
@@ -162,6 +170,7 @@ def summary(notes: dict[str, Any]) -> dict[str, Any]:
         "epoch_seconds": round(float(np.median([e["seconds"] for e in later])), 3),
         "epoch_processor": round(float(np.median([e["processor"] for e in later])), 3),
         "seen": f"{zlib.crc32(json.dumps([e['seen'] for e in epochs]).encode()):08x}",
+        "steps": sum(e.get("steps", 0) for e in epochs),
         "resumed": notes["resumed"],
         "formula": notes["formula"],
         "version": __version__ + (f" {commit[:8]}" if commit else ""),
@@ -177,7 +186,14 @@ def curve(folder: Path, job: dict[str, Any]) -> dict[str, str]:
     return {"curve": " ".join(f"{v:.5g}" for v in read_columns(folder / "results.csv")[job["metric"]])}
 
 
+def score(folder: Path, job: dict[str, Any]) -> dict[str, float]:
+    """Return the median of the main metric over the last epochs, which were validated with the average weights."""
+    if not job.get("last"):
+        return {}
+    return {"score": round(median(read_columns(folder / "results.csv")[job["main"]][-job["last"] :]), 6)}
+
+
 if __name__ == "__main__":
     given = json.loads(Path(sys.argv[1]).read_text())
     command.use_threads(given["threads"])
-    (run if "folder" in given else save_start)(given)
+    {"start": save_start, "run": run, "look": teacher.look, "label": teacher.label}[given["do"]](given)

@@ -18,10 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from comparing import rows
+from comparing.subsets import Subsets, is_pseudo, names_unlabeled, needed, uses_rest
+from comparing.verdict import LAST
 from ultralytics.distill.script import command
+from ultralytics.distill.teacher.headroom import main_metric
 
 JOB = Path(__file__).resolve().parent / "job.py"
 OURS = {"model", "data", "seed", "split", "project", "name", "exist_ok", "resume", "val", "plots", "save", "save_dir"}
+OURS |= {"patience"}  # all runs take as many steps
+TEACHERS = {"model_t", "distill_model"}
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,13 @@ class Run:
         method (str): `plain`, `native`, or `ours` with its arguments.
         seed (int): Its seed.
         terms (dict[str, Any]): What the method adds to the training arguments.
+        labels (float): Share of the training images whose labels it sees.
     """
 
     method: str
     seed: int
     terms: dict[str, Any] = field(hash=False)
+    labels: float = 1.0
 
 
 class Plan:
@@ -48,7 +55,7 @@ class Plan:
         said (str): The command, for the rows.
 
     Raises:
-        ValueError: If an argument is not for the user to give, or a file is missing.
+        ValueError: If an argument is not for the user to give.
     """
 
     def __init__(self, options: argparse.Namespace, given: dict[str, Any], said: str):
@@ -58,19 +65,32 @@ class Plan:
         device = str(given.get("device", "")).strip("[]() ")
         if "," in device:
             raise ValueError(f"'--args device={device}' is several devices; give one, and more runs by --jobs.")
-        teacher = Path(options.teacher)
-        if not teacher.is_file():
-            raise ValueError(f"'--teacher {teacher}' does not exist; give a trained checkpoint.")
         self.options, self.given, self.said = options, given, said
         self.arguments = " ".join(f"{k}={given[k]}" for k in sorted(given))
-        self.sha = hashlib.sha256(teacher.read_bytes()).hexdigest()[:12]
+        self.subsets: Subsets | None = None
         self.metrics: list[str] = []
+        self.shas: dict[Path, str] = {}
         self.running: set[subprocess.Popen] = set()
         self.locks: dict[int, threading.Lock] = {}
-        self.writing = threading.Lock()
+        self.writing, self.looking = threading.Lock(), threading.Lock()
+
+    def lists(self, runs: Sequence[Run]) -> list[Path]:
+        """Write the lists of images of all runs' shares, and return the data YAML of each.
+
+        Raises:
+            ValueError: If the data has no label files, or an argument does not go with shares.
+        """
+        self.subsets = Subsets(self.options, self.given)
+        shares = dict.fromkeys((r.labels, r.seed) for r in runs if r.labels != 1)
+        return [self.subsets.write(*x) / "plain.yaml" for x in shares]
 
     def go(self, runs: Sequence[Run]) -> int:
-        """Run what has no row yet, and return how many runs failed."""
+        """Run what has no row yet, and return how many runs failed.
+
+        Raises:
+            ValueError: If a file is missing, or an argument does not go with shares of the labels.
+        """
+        runs = self._prepare(runs)
         for run in runs:
             command.check(self._train(run), self._train(run))
         self.locks = {r.seed: threading.Lock() for r in runs}
@@ -88,7 +108,7 @@ class Plan:
                     failed += error is not None
                     says = f"failed: {error}" if error else future.result()
                     minutes = (time.time() - began) / 60
-                    print(f"[{i}/{len(left)}, {minutes:.0f} min] {run.method}, seed {run.seed}: {says}", flush=True)
+                    print(f"[{i}/{len(left)}, {minutes:.0f} min] {_name(run)}: {says}", flush=True)
             except BaseException:
                 for future in futures:
                     future.cancel()
@@ -97,32 +117,86 @@ class Plan:
                 raise
         return failed
 
+    def _prepare(self, runs: Sequence[Run]) -> list[Run]:
+        """Check the teachers, write the lists of images, and leave out runs that would have no other images."""
+        for run in (r for r in runs if r.method != "plain"):
+            if not self._teacher(run).is_file():
+                raise ValueError(
+                    f"'--teacher {self._teacher(run)}' does not exist; give a trained checkpoint. "
+                    "The images to train one on few labels are listed by the same command with --lists."
+                )
+        if any(map(needed, runs)) or names_unlabeled(self.options.data):
+            self.lists(runs)
+        left = []
+        for run in runs:
+            if self.subsets and uses_rest(run) and not self.subsets.has_rest(run):
+                print(f"{_name(run)}: left out, since no image is without labels; --unlabeled adds some", flush=True)
+            else:
+                left.append(run)
+        rows.upgrade(self.options.results)
+        return left
+
     def _one(self, run: Run) -> str:
         """Train one run, add its row, and return its accuracy in words."""
         train, who = self._train(run), self._who(run)
         start = self._start(run)
+        ahead = self._look(run, start) if run.method != "plain" else ""
+        if is_pseudo(run):
+            self._label(run, train, start)
         folder = self.options.runs / f"{_slug(run.method)}-{_code(who, without='seed split')}" / f"seed{run.seed}"
-        job = {"train": train, "start": str(start), "folder": str(folder), "split": self.options.split}
-        result = self._process({**job, "metric": rows.metrics(dict.fromkeys(self.metrics, ""))[0]}, folder)
+        job = {"do": "run", "train": train, "start": str(start), "folder": str(folder), "split": self.options.split}
+        named = {
+            "metric": rows.metrics(dict.fromkeys(self.metrics, ""))[0],
+            "main": main_metric(self.metrics) or self.metrics[0],
+        }
+        result = self._process({**job, **named, "last": LAST}, folder)
         columns = rows.require_columns(self.options.results, self.metrics)
         row = {k: str(v) for k, v in result.items() if k in columns}
         with self.writing:
-            rows.append(self.options.results, columns, {**who, **row, "command": self.said})
+            rows.append(self.options.results, columns, {**who, **row, "teacher_accuracy": ahead, "command": self.said})
         return ", ".join(f"{k[8:]} {float(row[k]):.4f}" for k in rows.metrics(row))
 
     def _start(self, run: Run) -> Path:
         """Return the start weights of a seed, built if there are none yet."""
-        who = {**self._who(run), "teacher": "", "teacher_sha256": "", "method": ""}
+        who = {**self._who(run), "teacher": "", "teacher_sha256": "", "method": "", "labels": "1"}
         start = self.options.runs / f"start-{_code(who, without='seed split')}" / f"seed{run.seed}.pt"
         with self.locks[run.seed]:
             notes = start.parent / start.stem / "result.json"
             if not (start.is_file() and notes.is_file()):
                 train = self._train(Run("plain", run.seed, {}))
-                self._process({"train": train, "start": str(start), "model": self.options.student}, notes.parent)
+                job = {"do": "start", "train": train, "start": str(start), "model": self.options.student}
+                self._process(job, notes.parent)
             metrics = json.loads(notes.read_text())["metrics"]
             rows.require_columns(self.options.results, metrics)
             self.metrics = metrics
         return start
+
+    def _look(self, run: Run, start: Path) -> str:
+        """Return the teacher's accuracy on the images that the students are judged by; nothing if it has none there."""
+        train = self._train(run)
+        args: dict[str, Any] = {"data": self.options.data, "split": self.options.split}
+        args.update((k, train[k]) for k in ("batch", "device", "workers", "single_cls", "imgsz") if k in train)
+        args.update({"imgsz": train["distill_imgsz"]} if train.get("distill_imgsz") else {})
+        job = {"do": "look", "teacher": str(self._teacher(run)), "start": str(start), "val": args}
+        code = hashlib.sha256(json.dumps([self._sha(run), args]).encode()).hexdigest()[:8]
+        folder = self.options.runs / f"teacher-{code}"
+        with self.looking:
+            if (folder / "result.json").is_file():
+                found = json.loads((folder / "result.json").read_text())
+            else:
+                found = self._process(job, folder)
+                if "error" in found:
+                    print(f"teacher {self._teacher(run)} is not measured: {found['error']}", flush=True)
+        key = main_metric(found)
+        return f"{found[key]:.5g}" if key else ""
+
+    def _label(self, run: Run, train: dict[str, Any], start: Path) -> None:
+        """Let the teacher label the images that a run of pseudo-labels has no labels of, unless it has done so."""
+        folder = Path(train["data"]).with_suffix("")
+        if not (folder / "result.json").is_file():
+            args = {k: train[k] for k in ("imgsz", "device", "batch") if k in train}
+            files = {"teacher": str(self._teacher(run)), "start": str(start), "rest": str(folder.parent / "rest.txt")}
+            self._process({"do": "label", **files, "images": str(folder / "images"), "predict": args}, folder)
 
     def _process(self, job: dict[str, Any], folder: Path) -> dict[str, Any]:
         """Do a job in a process of its own and return its result; its output goes to `log.txt`."""
@@ -141,16 +215,36 @@ class Plan:
             raise RuntimeError(f"see {folder / 'log.txt'}")
         return json.loads(result.read_text())
 
+    def _teacher(self, run: Run) -> Path:
+        """Return the teacher of a run, whose name may hold its share of the labels and its seed."""
+        return Path(str(self.options.teacher).replace("{labels}", f"{run.labels:g}").replace("{seed}", str(run.seed)))
+
+    def _sha(self, run: Run) -> str:
+        """Return the beginning of a run's teacher's sha256."""
+        file = self._teacher(run)
+        if file not in self.shas:
+            self.shas[file] = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        return self.shas[file]
+
     def _train(self, run: Run) -> dict[str, Any]:
         """Return the training arguments of a run."""
-        fixed = {"data": self.options.data, "seed": run.seed, "val": self.options.curve, "plots": False}
-        return {**self.given, **run.terms, **fixed}
+        fixed = {"data": self.options.data, "seed": run.seed, "val": self.options.curve, "plots": False, "patience": 0}
+        terms = {k: str(self._teacher(run)) if k in TEACHERS else v for k, v in run.terms.items()}
+        train = {**self.given, **terms, **fixed}
+        if self.subsets:
+            train.update(self.subsets.arguments(run, train, self._sha(run) if is_pseudo(run) else ""))
+        return train
 
     def _who(self, run: Run) -> rows.Row:
         """Return the columns that tell which run it is; a plain run knows no teacher."""
-        teacher = (self.options.teacher, self.sha) if run.terms else ("", "")
+        teacher = ("", "") if run.method == "plain" else (self.options.teacher, self._sha(run))
         first = (self.options.data, self.options.student, *teacher, run.method)
-        return dict(zip(rows.WHO, (*first, str(run.seed), self.options.split, self.arguments)))
+        return dict(zip(rows.WHO, (*first, str(run.seed), self.options.split, self.arguments, f"{run.labels:g}")))
+
+
+def _name(run: Run) -> str:
+    """Return a run in words."""
+    return f"{run.method}, seed {run.seed}" + f", labels {run.labels:g}" * (run.labels != 1)
 
 
 def _slug(text: str) -> str:

@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultralytics.distill.files import write_whole
+from ultralytics.distill.teacher.headroom import main_metric
+
 if TYPE_CHECKING:
     Row = dict[str, str]
 
-WHO = ("data", "student", "teacher", "teacher_sha256", "method", "seed", "split", "arguments")  # which run it is
+WHO = ("data", "student", "teacher", "teacher_sha256", "method", "seed", "split", "arguments", "labels")  # which run
+SCORE = "score"  # the main metric on the validation split, the median of the last epochs' average weights
 NOTES = ("epoch_seconds", "epoch_processor", "seen", "resumed", "formula", "version", "torch", "machine", "curve")
+LATER = {"labels": "1", SCORE: "", "steps": "", "teacher_accuracy": ""}  # what rows of before do not have
+
+
+def columns(metrics: Sequence[str]) -> list[str]:
+    """Return the columns of a file with some metrics."""
+    return [*WHO, *metrics, SCORE, *NOTES, "steps", "teacher_accuracy", "command"]
 
 
 def read(file: Path) -> list[Row]:
-    """Return the rows of a CSV, none if there is no such file."""
+    """Return the rows of a CSV, none if there is no such file; what older ones lack is filled in."""
     if not file.is_file():
         return []
     with open(file, encoding="utf-8", newline="") as f:
-        return list(csv.DictReader(f))
+        return [{**LATER, **row} for row in csv.DictReader(f)]
+
+
+def upgrade(file: Path) -> None:
+    """Give a CSV of before the columns that came later; its values stay as they are."""
+    if not file.is_file():
+        return
+    with open(file, encoding="utf-8", newline="") as f:
+        found = next(csv.reader(f), [])
+    wanted = columns([k for k in found if k.startswith("metrics/")])
+    if set(wanted) - set(found) and set(wanted) - set(found) <= set(LATER) and set(found) <= set(wanted):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, wanted, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(read(file))
+        write_whole(file, text.getvalue().encode())
 
 
 def require_columns(file: Path, metrics: Sequence[str]) -> list[str]:
@@ -32,7 +58,7 @@ def require_columns(file: Path, metrics: Sequence[str]) -> list[str]:
     Raises:
         ValueError: If the file is of another task.
     """
-    wanted = [*WHO, *metrics, *NOTES, "command"]
+    wanted = columns(metrics)
     if file.is_file():
         with open(file, encoding="utf-8", newline="") as f:
             found = next(csv.reader(f), [])
@@ -57,28 +83,31 @@ def identify(row: Row) -> tuple[str, ...]:
 
 
 def groups(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
-    """Sort rows into comparisons of one student, teacher, data set, split and set of arguments.
+    """Sort rows into comparisons of one student, teacher, data set, split, set of arguments and share of the labels.
 
-    Plain runs know no teacher: they stand in every comparison of theirs.
+    Plain runs know no teacher: they stand in every comparison of theirs. A teacher that was given as a pattern is
+    another file for each seed, and one comparison all the same.
 
     Args:
         rows (Iterable[Row]): The rows of a file.
 
     Returns:
-        (dict[tuple, list[Row]]): Rows by data, student, teacher, teacher's sha256, split and arguments.
+        (dict[tuple, list[Row]]): Rows by data, student, teacher, teacher's sha256, split, arguments and labels.
     """
     found: dict[tuple[str, ...], list[Row]] = {}
-    shared = ("data", "student", "split", "arguments")
+    shared = ("data", "student", "split", "arguments", "labels")
     rows = list({identify(r): r for r in rows}.values())  # of a run that was added twice the last
     for row in (r for r in rows if r["teacher"]):
-        key = tuple(row[k] for k in ("data", "student", "teacher", "teacher_sha256", "split", "arguments"))
+        sha = "" if "{" in row["teacher"] else row["teacher_sha256"]
+        key = (row["data"], row["student"], row["teacher"], sha, *(row[k] for k in ("split", "arguments", "labels")))
         if key not in found:
             same = [r for r in rows if not r["teacher"] and all(r[k] == row[k] for k in shared)]
             found[key] = same
         found[key].append(row)
     alone = [r for r in rows if not r["teacher"] and not any(r in some for some in found.values())]
     for row in alone:
-        found.setdefault((row["data"], row["student"], "", "", row["split"], row["arguments"]), []).append(row)
+        key = (row["data"], row["student"], "", "", row["split"], row["arguments"], row["labels"])
+        found.setdefault(key, []).append(row)
     return found
 
 
@@ -87,3 +116,26 @@ def metrics(row: Row) -> list[str]:
     known = [k for k in row if k.startswith("metrics/")]
     maps = [k for k in known if "/mAP50-95" in k] + [k for k in known if "/mAP50(" in k]
     return sorted(maps, key=lambda k: k[k.find("(") :]) or known[:2]
+
+
+def decisive(rows: Sequence[Row]) -> str:
+    """Return the column that a verdict is on: the score where all rows have it, on the split it was taken on.
+
+    Args:
+        rows (Sequence[Row]): The rows of one comparison.
+
+    Returns:
+        (str): `score`, or the main metric of the last average weights.
+    """
+    scored = all(r[SCORE] and r["split"] == "val" for r in rows)
+    return SCORE if scored else main_metric([k for k in rows[0] if k.startswith("metrics/")]) or metrics(rows[0])[0]
+
+
+def shown(rows: Sequence[Row]) -> list[str]:
+    """Return the columns that tables and figures show: the score where all rows have it, then the metrics."""
+    return [SCORE] * (decisive(rows) == SCORE) + metrics(rows[0])
+
+
+def short(column: str) -> str:
+    """Return the name of a column in tables and figures."""
+    return column.replace("metrics/", "").replace("(B)", "")

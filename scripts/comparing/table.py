@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from comparing.rows import metrics
+from comparing.rows import metrics, short, shown
 
 if TYPE_CHECKING:
     from comparing.rows import Row
@@ -131,21 +131,20 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
         "passes plain after",
     ]
     body = []
-    for metric in metrics(rows[0]):
+    for metric in shown(rows):
         for x in lines(rows, metric):
             gains = [c for other in ("plain", "native") for c in (str(x.above[other]), x.above[other].wins)]
             time = f"{x.time:.2f}" if x.time == x.time else ""
             late = f"{x.passes:.0%}" if x.passes == x.passes and x.method != "plain" else ""
-            name = metric[8:].replace("(B)", "")
-            body.append([name, x.method, str(len(x.seeds)), f"{mean(x.values):.4f}", *gains, time, late])
+            body.append([short(metric), x.method, str(len(x.seeds)), f"{mean(x.values):.4f}", *gains, time, late])
     return [head, *body]
 
 
 def title(key: Sequence[str]) -> str:
     """Return what one comparison compares, in a line."""
-    data, student, teacher, sha, split, arguments = key
-    who = f"{student} <- {teacher} ({sha})" if teacher else student
-    return f"{data}, {split} split: {who}, {arguments}"
+    data, student, teacher, sha, split, arguments, labels = key
+    who = f"{student} <- {teacher}" + f" ({sha})" * bool(sha) if teacher else student
+    return f"{data}, {split} split: {who}, {arguments}" + f", labels of {float(labels):.0%}" * (labels != "1")
 
 
 def as_text(found: list[list[str]]) -> str:
@@ -182,6 +181,8 @@ def remarks(rows: Sequence[Row]) -> list[str]:
             found.append(f"seed {seed}: not all saw the same images: {' / '.join(', '.join(x) for x in seen.values())}")
     resumed = [f"{r['method']} seed {r['seed']}" for r in rows if r["resumed"] != "0"]
     found += [f"resumed after an interruption: {', '.join(resumed)}"] * bool(resumed)
+    steps = {r["steps"] for r in rows if r["steps"]}
+    found += [f"optimisation steps: {' or '.join(sorted(steps, key=int))}"] * bool(steps)
     for method in dict.fromkeys(r["method"] for r in rows):
         formulas = {r["formula"] for r in rows if r["method"] == method}
         found += [f"{method} means several formulas: {' / '.join(sorted(formulas))}"] * (len(formulas) > 1)

@@ -46,8 +46,10 @@ def check(folder):
     first = rows(folder)[0]
     terms = {k: v for k, v in first.items() if k.startswith(("distill/", "train/dfea", "train/dlogit"))}
     assert {"train/dfea_loss", "train/dlogit_loss", "distill/cwd/P3", "distill/relative"} <= set(terms)
-    leads = [terms.pop(k) for k in ("distill/lead/boxes", "distill/lead/classes")]
-    assert all(abs(v) <= 1 for v in leads) and 0 <= terms.pop("train/dlogit_loss") < 1e4  # 0 where no teacher leads
+    margins = [terms.pop(k) for k in ("distill/margin/boxes", "distill/margin/classes")]
+    assert all(abs(v) <= 1 for v in margins) and 0 <= terms.pop("train/dlogit_loss") < 1e4  # 0 where no teacher leads
+    weights = {k: terms.pop(k) for k in list(terms) if k.startswith("distill/weight/")}
+    assert all(0 <= v <= weights["distill/weight/cwd"] == 1 for v in weights.values())
     assert all(0 < v < 1e4 for v in terms.values())
     ckpt = torch.load(folder / "run/weights/last.pt", weights_only=False)
     assert "distill" not in ckpt and type(ckpt["model"]).__name__ == "DetectionModel"

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import cv2
 import pytest
 import torch
+from compared import RUNS, row
 from lines import needs_84
 
 import compare
@@ -19,20 +20,6 @@ from comparing import figure, job, rows, table
 from comparing.plan import Plan
 
 SMALL = {"imgsz": 64, "batch": 4, "epochs": 2, "device": "cpu", "workers": 0, "nbs": 4, "val": False, "plots": False}
-
-
-def row(method, seed, value, **changes):
-    """Return a row with one metric."""
-    teacher = ("", "") if method == "plain" else ("t.pt", "0a")
-    who = ("d.yaml", "s.yaml", *teacher, method, str(seed), "val", "epochs=2")
-    notes = {"epoch_seconds": "2", "epoch_processor": "1", "seen": "1", "resumed": "0", "formula": "", "machine": "CPU"}
-    found = {"metrics/mAP50(B)": "0.9", "metrics/mAP50-95(B)": str(value)}
-    return {**dict(zip(rows.WHO, who)), **found, **notes, "command": "python scripts/compare.py", **changes}
-
-
-RUNS = [row("plain", s, v) for s, v in enumerate((0.30, 0.40, 0.35))]
-RUNS += [row("native", s, v) for s, v in enumerate((0.31, 0.39, 0.35))]
-RUNS += [row("ours", s, v, epoch_processor="1.5") for s, v in enumerate((0.33, 0.42, 0.39))]
 
 
 def test_figures_by_hand():
@@ -127,7 +114,8 @@ def run(start, folder, data_yaml, **more):
     """Do one job in this process and return its result."""
     folder.mkdir(exist_ok=True)
     train = {**SMALL, "data": str(data_yaml), "seed": 5, **more}
-    job.run({"train": train, "start": start, "folder": folder, "split": "val", "result": folder / "result.json"})
+    files = {"start": start, "folder": folder, "result": folder / "result.json"}
+    job.run({"train": train, **files, "split": "val", "main": "metrics/mAP50-95(B)", "last": 5})
     return json.loads((folder / "result.json").read_text())
 
 
@@ -143,6 +131,7 @@ def test_same_start_and_same_images(start, tmp_path, data_yaml, teacher_pt):
     assert len({r["seen"] for r in found}) == 1
     assert [r["formula"][:9] for r in found] == ["", "6 x nativ", "1 x mgd(a"] and all(r["resumed"] == 0 for r in found)
     assert all(r["epoch_seconds"] > 0 and 0 <= r["metrics/mAP50-95(B)"] <= 1 for r in found)
+    assert all(r["steps"] == 4 for r in found)  # two epochs of eight images by four
     files = [tmp_path / n / "weights/last.pt" for n in ("plain", "native", "ours")]
     first = [torch.load(f, weights_only=False)["model"].model[0].conv.weight for f in files]
     assert not torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])

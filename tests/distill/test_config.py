@@ -168,7 +168,7 @@ def test_no_live_object_stays(value, make_args):
 
 def test_auto_in_a_list_is_the_recipe_and_one_more(make_args):
     """Beside `auto` stand terms of one's own; one that the recipe has too takes its place, and each item has a gain."""
-    c = read(make_args(distill_feat="[auto, pkd]", distill_logit=["Auto", "giou(lead=0.1)"], dfea=[0.5, 6]))
+    c = read(make_args(distill_feat="[auto, pkd]", distill_logit=["Auto", "giou(margin=0.1)"], dfea=[0.5, 6]))
     assert names(c) == [
         ("feat", "cwd", 0.5), ("feat", "pkd", 6), ("logit", "relative", 1), ("logit", "ld", 4), ("logit", "giou", 1)
     ]  # fmt: skip

@@ -109,7 +109,7 @@ def test_it_owns_neither_model(models, make_distiller):
         ("yolov8n-pose.yaml", "yolov8n.yaml", "pose", "needs keypoints, which Detect does not predict"),
         ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "giou", "upright boxes, and these are rotated; use probiou"),
         ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "ld", "upright boxes, and these are rotated; use probiou"),
-        ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "ld(lead=0)", "upright boxes, and these are rotated; use probiou"),
+        ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "ld(margin=0)", "upright boxes, and these are rotated; use probiou"),
         ("yolov8n-obb.yaml", "yolov8n-obb.yaml", "mse", "upright boxes, and these are rotated; use probiou"),
         ("yolov8n.yaml", "yolov8n-obb.yaml", "ld", "upright boxes, and these are rotated; use probiou"),
         ("yolov8n.yaml", "yolov8n.yaml", "probiou", "needs angles, which Detect does not predict"),
@@ -251,7 +251,7 @@ def test_no_common_class(make_model, make_distiller):
 def test_formula_names_terms_and_parameters(models, make_distiller):
     """What is printed at the start shows each term with its gain and its parameters."""
     d = make_distiller(*models, distill_feat="cwd", distill_logit="bckd(beta=2)", dfea=0.5)
-    assert d.describe() == "0.5 x cwd(tau=1, norm=batch) + 1 x bckd(beta=2, norm=conf, alpha=1, lead=0.03)"
+    assert d.describe() == "0.5 x cwd(tau=1, norm=batch) + 1 x bckd(beta=2, norm=conf, alpha=1, margin=0.03)"
 
 
 def test_building_leaves_the_models_alone(models, make_distiller):

@@ -61,7 +61,7 @@ def test_replay_is_upstreams_forward(prompted):
 
 def test_it_teaches(prompted, make_model, make_step, make_batch):
     """Such a teacher serves feature and response terms with the classes that it was given."""
-    step = make_step(make_model(), prompted, distill_feat="cwd", distill_logit="bckd(lead=0)")
+    step = make_step(make_model(), prompted, distill_feat="cwd", distill_logit="bckd(margin=0)")
     loss, items = step(make_batch(size=64))
     loss.sum().backward()
     assert items["dfea_loss"] > 0 and items["dlogit_loss"] > 0

@@ -67,7 +67,7 @@ def test_recipe(task, things, tmp_path):
     model = YOLO(student)
     model.train(**options(data, tmp_path, model_t=teacher))
     row = rows(tmp_path)[0]
-    more = ("distill/lead", "distill/weight")
+    more = ("distill/margin", "distill/weight")
     parts = [k for k in row if k.startswith("distill/") and not k.startswith(more)]
     assert parts == [f"distill/{p}" for p in RECIPE[task]] and "train/dfea_loss" not in row
     assert all(0 < row[k] < 100 for k in parts)
@@ -75,7 +75,7 @@ def test_recipe(task, things, tmp_path):
     gains = {p: 4 if p.split("/")[0] in {"ld", "giou"} else 1 for p in RECIPE[task]}
     values = {p: g * shares.get(p.rpartition("/")[2], 1) * row[f"distill/{p}"] for p, g in gains.items()}
     led = sum(v for p, v in values.items() if p.split("/")[0] in {"relative", "bckd", "ld", "giou"})
-    most = sum(values.values())  # what is led follows the teacher's lead
+    most = sum(values.values())  # what has a margin follows the teacher
     assert 0.999 * (most - led) <= row["train/dlogit_loss"] <= 1.001 * most
     last = tmp_path / "run/weights/last.pt"
     assert "distill" not in torch.load(last, weights_only=False) and YOLO(last).task == task

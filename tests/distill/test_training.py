@@ -24,9 +24,11 @@ def test_recipe_alone(data_yaml, teacher_pt, student_yaml, tmp_path):
     assert not {"train/dfea_loss", "distill/cwd/P3"} & set(header)  # predictions teach all classes
     assert not [c for c in header if c.startswith("val/d") and "dfl" not in c]  # no column that is always zero
     for row in rows(tmp_path):
-        most = row["distill/relative"] + 4 * (row["distill/ld"] + row["distill/giou"])  # all follow the teacher's lead
+        most = row["distill/relative"] + 4 * (
+            row["distill/ld"] + row["distill/giou"]
+        )  # all follow the teacher's margin
         assert row["distill/relative"] > 0 and 0 <= row["train/dlogit_loss"] <= 1.001 * most
-        assert all(abs(row[f"distill/lead/{x}"]) <= 1 for x in ("boxes", "classes"))
+        assert all(abs(row[f"distill/margin/{x}"]) <= 1 for x in ("boxes", "classes"))
     assert "dlogit_loss" in model.trainer.progress_string()
     assert (tmp_path / "run/results.png").stat().st_size > 10_000
     args = yaml.safe_load((tmp_path / "run/args.yaml").read_text())

@@ -55,13 +55,13 @@ def test_gradients_equal_one_process(name, probed):
 
 
 @pytest.mark.xdist_group("probed")
-def test_the_lead_is_that_of_all_processes(probed):
-    """Unlike batches, one without labels: each process holds the lead of both batches, and the same after resume.
+def test_the_margin_is_that_of_all_processes(probed):
+    """Unlike batches, one without labels: each process holds the margin of both batches, and the same after resume.
 
     The oracle is one process: fits of (0.25, 1) in one process and of (1, 1) in the other are 0.375 ahead on average,
     and where the second has no labels the first speaks alone.
     """
-    said = probed["lead"]
+    said = probed["margin"]
     assert said["both"] == pytest.approx([0.375, 0.375]) and said["one empty"] == pytest.approx([0.75, 0.75])
     assert said["weights"][0] == said["weights"][1] == pytest.approx(0.75)
     assert said["resumed"][0] == said["resumed"][1] and said["resumed"][0] != said["weights"][0]

@@ -16,7 +16,7 @@ from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.online import OnlineTeacher
 from ultralytics.distill.teacher.source import Source
-from ultralytics.distill.terms.lead import BoxLead
+from ultralytics.distill.terms.margin import BoxMargin
 from ultralytics.distill.training.optimizer import average_gradients
 from ultralytics.distill.training.step import Step
 from ultralytics.distill.world import Together, TogetherError
@@ -30,7 +30,7 @@ def build(case):
     with torch.random.fork_rng():
         torch.manual_seed(5)
         distiller = Distiller(config, student, module)
-    distiller.leads.clear()  # both would weigh by both shards, the one process of the oracle by each alone
+    distiller.margins.clear()  # both would weigh by both shards, the one process of the oracle by each alone
     if config.online:
         teacher = OnlineTeacher(module, distiller.layers[1], distiller.needs_features, config.dline)
     else:
@@ -124,25 +124,26 @@ def shown(share, labels=True):
     box = torch.cat([side[:2], 4 * share - side[:2]])[None, :, None]
     label = torch.tensor([0.0, 0.0, 32.0, 32.0])[None, :, None]
     found = {"scores": torch.zeros(1, 1, 1), "boxes": box, "shapes": [(1, 1)], "strides": [8.0], "points": point}
-    return {**found, "target_scores": torch.full((1, 1, 1), float(labels)), "target_boxes": label}
+    targets = {"target_scores": torch.full((1, 1, 1), float(labels)), "target_boxes": label}
+    return {**found, **targets, "by_boxes": True, "assign": lambda *predicted: targets}
 
 
-def probe_lead():
+def probe_margin():
     """Look at unlike batches in each process, then at one without labels; then resume from rank 0's state."""
     rank, found = dist.get_rank(), {}
-    both, empty = BoxLead(), BoxLead()
+    both, empty = BoxMargin(), BoxMargin()
     both.look(shown(1.0 if rank else 0.5), shown(1.0))
     empty.look(shown(0.5, labels=rank == 0), shown(1.0))
     found["both"], found["one empty"] = gathered(both.ahead.item()), gathered(empty.ahead.item())
     found["weights"] = gathered(both.weight(0.5).item())
     saved = [both.state_dict()]
     dist.broadcast_object_list(saved, src=0)
-    resumed = BoxLead()
+    resumed = BoxMargin()
     resumed.load_state_dict(saved[0])
     resumed.look(shown(0.9 if rank else 0.7), shown(1.0))
     found["resumed"] = gathered(resumed.weight(0.5).item())
     if rank == 0:
-        print(json.dumps({"case": "lead", **found}), flush=True)
+        print(json.dumps({"case": "margin", **found}), flush=True)
 
 
 def take_step(fails, alone=True):
@@ -174,7 +175,7 @@ def probe_together():
 def main(cases):
     """Probe one case after the other."""
     dist.init_process_group("gloo")
-    probe_lead()
+    probe_margin()
     probe_together()
     for name, case in cases.items():
         probe(name, *case)

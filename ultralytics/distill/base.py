@@ -70,6 +70,17 @@ class BaseDistiller(nn.Module):
         """Return zero on the device of a value."""
         return like.new_zeros(())
 
+    def term_weights(self) -> dict[str, dict[str, Any]]:
+        """Return what weighs each term of the last batch beside its gain, by term and by what it is; here nothing.
+
+        Numbers or scalar tensors, e.g. `{"ld": {"teacher margin": 0.4}}`. Terms are named as in `results.csv`.
+        """
+        return {c.replace("_loss", ""): {} for c in self.columns}
+
+    def unweighted_sum(self, columns: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the sum of the last batch's columns without `term_weights`, detached; a balance goes by it."""
+        return torch.stack(list(columns.values())).sum().detach()
+
     def notes(self) -> dict[str, float]:
         """Return what `results.csv` is told at an epoch's end beside the parts, each under `distill/`."""
         return {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -25,9 +26,9 @@ from ultralytics.distill.heads.common import (
 from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import assigners, branches, scores_at
 from ultralytics.distill.losses import RESPONSE
-from ultralytics.distill.losses.base import choice, full_precision
+from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.spelling import parse
-from ultralytics.distill.terms.lead import LEADS
+from ultralytics.distill.terms.margin import build_margins
 from ultralytics.distill.terms.term import NO_ASSIGNER, MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
@@ -41,7 +42,7 @@ class Distiller(BaseDistiller):
         terms (nn.ModuleList): The terms in use.
         shares (dict[str, float]): How the student's criterion weighs each branch's loss, 1 on average; where it does.
             A term follows its branch; those of maps follow `one2many`, whose loss alone reaches the maps.
-        leads (nn.ModuleDict): How far the teacher is ahead, as `classes/one2many`, where a term's weight follows it.
+        margins (nn.ModuleDict): How far the teacher is ahead, as `classes/one2many`, where a term's weight follows it.
 
     Args:
         config (Config): What to distil.
@@ -73,14 +74,14 @@ class Distiller(BaseDistiller):
         self.shares: dict[str, float] = {}
         device = next(student.parameters()).device
         self.terms = nn.ModuleList(built).to(device)
-        self.leads = self._build_leads(responses, student, teacher).to(device)
+        self.margins = build_margins(responses, student, teacher).to(device)
         used = {t.kind for t in built}
         self.columns = [c for c in config.columns if c in {f"{KINDS[k][2]}_loss" for k in used}]
         self.parts = self._name_parts(built)
         self.layers = sorted({p.student for p in self.pairs}), sorted({p.teacher for p in self.pairs})
         self.needs_head = "logit" in used or any(getattr(t, "needs_scores", False) for t in built)
         self._fit_scores(built, teacher)
-        self.needs_targets = bool(self.leads) or any(getattr(t, "needs_targets", False) for t in built)
+        self.needs_targets = bool(self.margins) or any(getattr(t, "needs_targets", False) for t in built)
         self.needs_criterion = bool(finals)
         self.needs_features = any(len(getattr(t, "aligns", ())) for t in built if t.kind == "logit")
         self.strides = head_strides(student), head_strides(teacher)  # read once: on a GPU every read waits for it
@@ -108,10 +109,10 @@ class Distiller(BaseDistiller):
             batch = {**batch, "scores_at": lambda stride, size: scores_at(t, stride, size)}
         parts: list[torch.Tensor] = []
         with full_precision(batch["img"].device.type):
-            for name, lead in self.leads.items():
+            for name, margin in self.margins.items():
                 branch = name.split("/")[1]
                 if "target_boxes" in s[branch]:  # not of a criterion of one's own without an assigner
-                    lead.look(s[branch], t[branch])
+                    margin.look(s[branch], t[branch])
             for term in self.terms:
                 branched = isinstance(term, ResponseTerm)
                 values = term(s, t, batch) if branched else term(student, teacher, batch)
@@ -123,18 +124,37 @@ class Distiller(BaseDistiller):
     def add_up(self, parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return for each loss column the sum of its terms' parts times their gains and their branches' weights."""
         sums: dict[str, Any] = dict.fromkeys(self.columns, 0.0)
-        values = iter(parts)
-        for term in self.terms:
-            for branch in term.branches:
-                weight = self.leads[f"{term.lead_of}/{branch}"].weight(term.lead) if term.lead and self.leads else 1.0
-                share = term.gain * self.shares.get(branch, 1.0)
-                sums[f"{KINDS[term.kind][2]}_loss"] += share * weight * next(values)
+        self.total: Any = 0.0
+        for part, (term, branch) in zip(parts, self._places()):
+            value = term.gain * part
+            self.total = self.total + value.detach()
+            sums[f"{KINDS[term.kind][2]}_loss"] += prod(self._factors(term, branch).values()) * value
         return sums
+
+    def _places(self) -> list[tuple[Any, str]]:
+        """Return the term and the branch of each part."""
+        return [(term, branch) for term in self.terms for branch in term.branches]
+
+    def _factors(self, term: MapTerm | ResponseTerm | FinalTerm, branch: str) -> dict[str, Any]:
+        """Return what weighs a term in a branch beside its gain."""
+        found: dict[str, Any] = {"branch": self.shares[branch]} if branch in self.shares else {}
+        if term.margin and self.margins:
+            found["teacher margin"] = self.margins[f"{term.margin_of}/{branch}"].weight(term.margin)
+        return found
+
+    def term_weights(self) -> dict[str, dict[str, Any]]:
+        """Return the branches' shares and the teacher's margin, by term, and by branch where a term has several."""
+        places = zip(self.parts, self._places())
+        return {p if t.kind == "logit" else p.rpartition("/")[0]: self._factors(t, branch) for p, (t, branch) in places}
+
+    def unweighted_sum(self, columns: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the sum of the last batch's terms times their gains, without `term_weights`."""
+        return self.total
 
     def notes(self) -> dict[str, float]:
         """Return how far the teacher is ahead in boxes or classes, in each branch, where a term's weight follows it."""
-        several = len({k.split("/")[1] for k in self.leads}) > 1
-        return {f"lead/{k if several else k.split('/')[0]}": float(lead.ahead) for k, lead in self.leads.items()}
+        several = len({k.split("/")[1] for k in self.margins}) > 1
+        return {f"margin/{k if several else k.split('/')[0]}": float(m.ahead) for k, m in self.margins.items()}
 
     def without(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the columns without the parts that are not finite."""
@@ -210,21 +230,6 @@ class Distiller(BaseDistiller):
         if found := next((f.classes for f in fits if f.classes), None):
             report_classes(found, student.names, teacher.names)
         return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))
-
-    @staticmethod
-    def _build_leads(responses: Sequence[ResponseTerm], student: nn.Module, teacher: nn.Module) -> nn.ModuleDict:
-        """Build what measures the teacher's lead for the terms that ask, where a detector's labels say who is ahead."""
-        if teacher is student or "boxes" not in outputs(student.model[-1]):  # its own average is never far ahead
-            return nn.ModuleDict()
-        led = [t for t in responses if t.lead]
-        turned = any(hasattr(m.model[-1], "ne") for m in (student, teacher))
-        if wrong := [t.name for t in led if turned and t.lead_of == "boxes"]:
-            raise ValueError(
-                f"'distill_logit={wrong[0]}': its 'lead' holds upright boxes against the labels, and these are "
-                f"rotated; set its 'lead' to 0."
-            )
-        kinds = [LEADS[choice("lead_of", t.lead_of, tuple(LEADS))] for t in led]
-        return nn.ModuleDict({f"{t.lead_of}/{b}": k(t) for k, t in zip(kinds, led) for b in t.branches})
 
     def _fit_scores(self, built: Sequence[nn.Module], teacher: nn.Module) -> None:
         """Raise unless the teacher's head has class scores at every pair's stride, where a term weighs by them."""

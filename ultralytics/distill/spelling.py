@@ -131,7 +131,11 @@ def parse(argument: str, item: Any, names: Mapping[str, type], base: type = nn.M
         raise ValueError(f"'{argument}={item}' is unknown; {known}give 'package.module:Class'.")
     else:
         head = head.lower()
-        spelled = Spelled(head, names[head], params, text=f"{head}{bracket}{tail}")
+        text = f"{head}{bracket}{tail}"
+        if "lead" in params and "margin" in (parameters_of(names[head]) or []):  # what the first version called it
+            params["margin"] = params.pop("lead")
+            text = re.sub(r"\blead\b", "margin", text)
+        spelled = Spelled(head, names[head], params, text=text)
     check_parameters(argument, spelled)
     return spelled
 

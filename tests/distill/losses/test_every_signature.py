@@ -36,9 +36,9 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
         ("kl", {"tau": -1}, "tau=-1"),
         ("dist", {"gamma": -1}, "gamma=-1"),
         ("ld", {"tau": True}, "tau=True"),
-        ("giou", {"lead": -0.1}, "lead=-0.1 .*at most 1"),
-        ("relative", {"lead": 2}, "lead=2 .*at most 1"),
-        ("bckd", {"lead": "no"}, "lead='no'"),
+        ("giou", {"margin": -0.1}, "margin=-0.1 .*at most 1"),
+        ("relative", {"margin": 2}, "margin=2 .*at most 1"),
+        ("bckd", {"margin": "no"}, "margin=.no'"),
         ("mask", {"top": 0}, "top=0 "),
         ("cwdmap", {"tau": 0}, "tau=0 "),
         ("depth", {"slope": -1}, "slope=-1 "),
@@ -132,12 +132,12 @@ def test_defaults():
     expected["at"] = {"form": "code", "over": "spatial"}
     expected["sl2"] = {"channels_s": inspect.Parameter.empty, "channels_t": inspect.Parameter.empty}
     expected["crosskd"] = {"beta": 1.0, "norm": "conf", "alpha": 1.0}
-    expected["bckd"] = {**expected["crosskd"], "lead": 0.03}
+    expected["bckd"] = {**expected["crosskd"], "margin": 0.03}
     expected["bce"] = expected["mse"] = {"alpha": 1.0}
-    expected["relative"] = {"tau": 1.0, "alpha": 1.0, "lead": 0.03}
+    expected["relative"] = {"tau": 1.0, "alpha": 1.0, "margin": 0.03}
     expected["kl"] = {"tau": 4.0, "alpha": 1.0}
     expected["dist"] = {"tau": 1.0, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
-    expected["ld"], expected["giou"] = {"tau": 1.0, "lead": 0.03}, {"lead": 0.03}
+    expected["ld"], expected["giou"] = {"tau": 1.0, "margin": 0.03}, {"margin": 0.03}
     expected["pose"] = expected["probiou"] = {}
     expected |= {"mask": {"top": 32}, "cwdmap": {"tau": 4.0}, "depth": {"slope": 1.0}}
     expected["sp"] = {"form": "rows"}

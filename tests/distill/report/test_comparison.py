@@ -77,6 +77,18 @@ def test_table_is_aligned_and_subtracts_plain_from_distilled():
     assert len({len(x) for x in lines}) == 1
 
 
+def test_what_there_was_to_win_and_what_was_won():
+    """Teacher above plain, and the share of it that the distilled student has; nothing where one is missing."""
+    models = [
+        contender("teacher"),
+        contender("plain", **{"mAP50-95": 0.3}),
+        contender("distilled", **{"mAP50-95": 0.35}),
+    ]
+    said = "\nTo win: teacher 0.500 - plain student 0.300 = +0.200; won: distilled +0.050, 25% of it.\n"
+    assert comparison.headroom(models) == said
+    assert comparison.headroom(models[1:]) == comparison.headroom(models[:2]) == ""
+
+
 def test_curves_are_drawn_from_runs_and_from_facts(tmp_path):
     """A run gives curves; a model without one, as a downloaded teacher, a dashed line."""
     head = "epoch,train/box_loss,train/dfea_loss,metrics/mAP50(B),metrics/mAP50-95(B),val/box_loss\n"

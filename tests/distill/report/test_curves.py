@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ultralytics.distill.report.curves import lines_of, plot_run
 
 COLUMNS = {"epoch": "1,2", "train/dfl_loss": "1,1", "train/dfea_loss": "2,1", "distill/cwd/P3": "2,1",
-           "distill/lead/boxes": "0,0.1", "distill/weight": "1,1"}  # fmt: skip
+           "distill/margin/boxes": "0,0.1", "distill/weight/cwd": "1,0.2"}  # fmt: skip
 GRADIENTS = "gradient / task loss's gradient"
 
 

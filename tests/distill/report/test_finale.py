@@ -19,6 +19,7 @@ from ultralytics import YOLO
 from ultralytics.distill.report import curves, finale, samples
 from ultralytics.distill.report.comparison import Contender
 from ultralytics.distill.report.likeness import heat, linear_cka, read_images, spread
+from ultralytics.distill.teacher.headroom import left
 from ultralytics.distill.upstream import LINE
 
 PICTURES = ("distill.png", "distill_samples.jpg")
@@ -169,6 +170,13 @@ def test_advice_for_a_student_that_is_close(teacher, student, says):
     text = finale._advice([Contender(n, "x.pt", f) for n, f in zip(("teacher", "student"), facts)])
     assert says in text and bool(text) == bool(says)
     assert finale._advice([Contender("student", "x.pt", facts[1])]) == ""
+
+
+def test_what_is_left_to_win():
+    """Teacher minus student in the task's own metric; nothing where the teacher was not measured."""
+    teacher, student = {"mAP50-95(M)": 0.5, "mAP50-95(B)": 0.6}, {"mAP50-95(B)": 0.4, "mAP50-95(M)": 0.2}
+    assert "Left to win: teacher 0.500 - student 0.200 = +0.300 mAP50-95(M)." in left(teacher, student)
+    assert left({"parameters": 9.0}, student) == left({}, {}) == ""
 
 
 def test_a_plain_run_has_no_report(tmp_path):

@@ -66,7 +66,8 @@ def test_a_good_teacher_is_measured(boards, tmp_path, log):
     """One line with both accuracies and the number of images, and no warning."""
     look(boards, tmp_path, "red", "blue")
     expected = (
-        "teacher red.pt has accuracy_top1 0.500 on 4 validation images; the student starts at accuracy_top1 0.250"
+        "teacher red.pt has accuracy_top1 0.500 on 4 validation images; the student starts at accuracy_top1 0.250: "
+        "what is to be won is what this is above a student trained without it (scripts/compare.py)"
     )
     assert lines(log) == [f"Distillation: {expected}"]
 
@@ -182,7 +183,21 @@ def test_a_teacher_that_learns_is_not_warned_about(log):
         "Distillation: teacher t.pt has mAP50-95(B) 0.000 on 8 validation images"
     ]
     report("t.pt", found, {}, 3, 8, "detect", online=False)
-    assert "looks untrained" in log()[-1]
+    assert "looks untrained" in log()[-1] and "to win" not in "".join(log())
+
+
+@pytest.mark.parametrize(
+    "start, says",
+    [(0.2, "0.200: much to win (at most +0.300)"), (0.42, "0.420: little to win (at most +0.080)"),
+     (0.49, "0.490: nothing to win (+0.010), train without it"), (0.6, "0.600: nothing to win (-0.100)"),
+     (0.001, "0.001: what is to be won is what this is above a student trained without it"),
+     (None, "8 validation images: what is to be won is what this is above a student trained without it")],
+)  # fmt: skip
+def test_what_there_is_to_win(log, start, says):
+    """The line ends in a verdict; a student that knows nothing yet is told what its teacher will be worth."""
+    known = {} if start is None else {"metrics/mAP50-95(B)": start, "fitness": start}
+    report("t.pt", {"metrics/mAP50-95(B)": 0.5, "fitness": 0.5}, known, 3, 8, "detect", online=False)
+    assert says in log()[0]
 
 
 def test_resumed_runs_are_not_looked_at_again(monkeypatch):

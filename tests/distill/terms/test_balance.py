@@ -32,7 +32,6 @@ def test_ratio_by_hand():
     balance = Balance(Ratio(share=0.5), ["dfea_loss"])
     assert show(balance, 10, 4) == pytest.approx(0.5 * 10 / 4)
     assert show(balance, 20, 4) == pytest.approx(0.5 * (0.98 * 10 + 20) / (0.98 * 4 + 4))
-    assert balance.take(1.0) == pytest.approx({"distill/weight": 0.5 * (0.98 * 10 + 20) / (0.98 * 4 + 4)})
 
 
 def test_ratio_is_clamped_and_survives_a_broken_batch():
@@ -65,7 +64,7 @@ def test_bad_values(text, says):
 def step(make_model, make_step):
     """A student and a wider teacher; one term draws masks, two are settled, one goes through the head."""
     student, teacher = make_model(), make_model(width=0.1875, seed=1, trained=True)
-    return make_step(student, teacher, distill_feat=["mgd", "cwd"], distill_logit="bckd(lead=0)", dlogit=3)
+    return make_step(student, teacher, distill_feat=["mgd", "cwd"], distill_logit="bckd(margin=0)", dlogit=3)
 
 
 def with_rule(step, rule):
@@ -99,8 +98,8 @@ def test_looking_changes_nothing(step, make_batch):
         torch.manual_seed(0)
         twin(make_batch())[0].sum().backward()
         found.append([p.grad for p in learners(twin).parameters()])
-        told = twin.balance.take(twin.weight)
-        assert ("distill/grad/dfea" in told) == bool(rule) and told["distill/weight"] == 1
+        assert ("distill/grad/dfea" in twin.balance.take(twin.weight)) == bool(rule)
+        assert set(twin.weights.take(1, 1).values()) == {1.0}
     assert all(a is b is None or torch.equal(a, b) for a, b in zip(*found))
 
 
@@ -110,7 +109,7 @@ def test_nothing_is_measured_unasked(rule, step, make_batch, monkeypatch):
     monkeypatch.setattr(Balance, "_look", None)
     twin = with_rule(step, rule)
     twin(make_batch())
-    assert list(twin.balance.take(twin.weight)) == ["distill/weight"]
+    assert twin.balance.take(twin.weight) == {}
 
 
 def test_tells_the_gradients_that_backward_has(step, make_batch):
@@ -122,7 +121,6 @@ def test_tells_the_gradients_that_backward_has(step, make_batch):
     assert step.balance.place == 15
     assert told["distill/grad/dfea"] == pytest.approx(feature / task, rel=1e-3)
     assert told["distill/grad/dlogit"] == pytest.approx(response / task, rel=1e-3)
-    assert told["distill/weight"] == 0.5
 
 
 def test_grad_keeps_the_share(step, make_batch):
@@ -133,7 +131,7 @@ def test_grad_keeps_the_share(step, make_batch):
     before = norms(step, make_batch(), layer=15)
     assert feature / response == pytest.approx(before[1] / before[2], rel=1e-3)
     told = twin.balance.take(twin.weight)
-    assert told["distill/weight"] == pytest.approx(together / before[3], rel=1e-3)
+    assert twin.weights.take(1, 1)["distill/weight/bckd"] == pytest.approx(together / before[3], rel=1e-3)
     assert told["distill/grad/dfea"] == pytest.approx(feature / task, rel=1e-3)
 
 
@@ -171,7 +169,7 @@ def test_gradients_last_seen_go_on():
     first, second = (Balance(Grad(every=9), ["dfea_loss"]) for _ in range(2))
     first.step, first.ratios = 4, torch.tensor([0.5])
     second.load_state(first.state(), torch.device("cpu"))
-    assert second.take(1.0) == {"distill/grad/dfea": 0.5, "distill/weight": 1.0} and second.step == 4
+    assert second.take(1.0) == {"distill/grad/dfea": 0.5} and second.step == 4
     second.load_state({"step": 4, "averages": None}, torch.device("cpu"))
     assert math.isnan(second.take(1.0)["distill/grad/dfea"])
 
@@ -182,6 +180,6 @@ def test_a_run_logs_it(data_yaml, student_yaml, teacher_pt, tmp_path, log):
     more["distill_feat"] = "cwd"
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, **more))
     first, last = rows(tmp_path)
-    assert first["distill/grad/dfea"] > 0 and first["distill/grad/dlogit"] > 0 and first["distill/weight"] > 0
-    assert last["distill/grad/dfea"] == last["distill/grad/dlogit"] == 0
+    assert first["distill/grad/dfea"] > 0 and first["distill/grad/dlogit"] > 0 and first["distill/weight/cwd"] > 0
+    assert last["distill/grad/dfea"] == last["distill/grad/dlogit"] == last["distill/weight/cwd"] == 0
     assert any("grad(share=0.2, every=2) x (1 x cwd" in x for x in log())

@@ -39,7 +39,7 @@ def make(make_model, make_step):
     """A step with the breaking term between two sound ones, past its first batch's check."""
 
     def build(**more):
-        terms = {"distill_feat": f"[mimic,{HERE}Breaks]", "distill_logit": "bckd(lead=0)", "dfea": [2, 3], **more}
+        terms = {"distill_feat": f"[mimic,{HERE}Breaks]", "distill_logit": "bckd(margin=0)", "dfea": [2, 3], **more}
         step = make_step(make_model(), make_model(width=0.1875, seed=1, trained=True), **terms)
         step.checked = True
         return step

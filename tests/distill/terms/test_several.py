@@ -28,7 +28,8 @@ def test_layers_for_each(data_yaml, student_yaml, teacher_pt, tmp_path):
     layers = [[[15, 15]], [[18, 18], [21, 21]]]
     more = {"model_t": f"[{teacher_pt},{teacher_pt}]", "distill_layers": layers, "distill_logit": None}
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, **more))
-    parts = ["distill/t1/cwd/15", "distill/t2/cwd/18", "distill/t2/cwd/21"]
+    weights = ["distill/weight/t1/cwd", "distill/weight/t2/cwd"]
+    parts = ["distill/t1/cwd/15", "distill/t2/cwd/18", "distill/t2/cwd/21", *weights]
     assert [c for c in columns(tmp_path) if "cwd" in c] == parts
 
 

@@ -46,8 +46,8 @@ class Square(nn.Module):
 def unled(name):
     """Return a term's spelling with its weight left alone: the teachers here are ahead of nobody."""
     base, _, rest = name.partition("(")
-    led = "lead" in parameters_of(RESPONSE.get(base, nn.Module))
-    return f"{base}(lead=0{', ' if rest else ')'}{rest}" if led else name
+    led = "margin" in parameters_of(RESPONSE.get(base, nn.Module))
+    return f"{base}(margin=0{', ' if rest else ')'}{rest}" if led else name
 
 
 def alone(make_model, make_step, make_batch, kind, name, yaml, **more):

@@ -101,7 +101,7 @@ class Table:
 def _inside(boxes: np.ndarray) -> np.ndarray:
     """Return which boxes (n, 4), given as shares, lie in their image."""
     low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    return ((low >= -SLACK) & (high <= 1 + SLACK)).all(1)
+    return np.asarray(((low >= -SLACK) & (high <= 1 + SLACK)).all(1))
 
 
 class Packer:

@@ -82,7 +82,7 @@ class FinalTerm(nn.Module):
         self.recorded = isinstance(teacher, Recorded)
         self.kind, self.name, self.gain = term.kind, term.spelled.name, term.gain
         self.losses = nn.ModuleList([build_loss(term, config)])
-        self.parts, self.branches, self.lead, self.formula = [""], [""], 0.0, describe(term, self.losses[0])
+        self.parts, self.branches, self.margin, self.formula = [""], [""], 0.0, describe(term, self.losses[0])
 
     def forward(self, student: Tapped, teacher: Tapped, batch: dict[str, Any]) -> list[torch.Tensor]:
         """Return the loss, unweighted."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from ultralytics.utils.tal import TaskAlignedAssigner
 
 # What a branch has for each anchor, (N, channels, A).
 PER_ANCHOR = ("scores", "boxes", "target_scores", "target_boxes", "points", "mask_coefficient", "kpts", "angle")
@@ -60,7 +64,7 @@ def assigners(criterion: Any) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
+def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, Any]]]:
     """Keep what the student's label assigner decides while the criterion runs inside the block.
 
     Args:
@@ -68,27 +72,49 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, torch.Tensor]
 
     Yields:
         (dict[str, dict]): For each branch `target_scores` (N, nc, A), `target_boxes` (N, 4, A; 5 with an angle) and
-            the anchors' `points` (1, 2, A), both in pixels, and `fg_mask` (N, A); nothing for a criterion that assigns
-            no labels, such as a classifier's.
+            the anchors' `points` (1, 2, A), both in pixels, `fg_mask` (N, A), and `assign`, which assigns the batch's
+            labels to other predictions: it takes scores (N, A, nc), 0 to 1, boxes (N, A, 4 or 5) and points (A, 2),
+            both in pixels, and returns the first two; `by_boxes` says whether the assigner looks at no more than
+            these. Nothing for a criterion that assigns no labels, such as a classifier's.
     """
-    found: dict[str, dict[str, torch.Tensor]] = {}
+    found: dict[str, dict[str, Any]] = {}
 
     def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple, out: Any) -> None:
+        def hook(module: nn.Module, args: tuple, kwargs: dict, out: Any) -> None:
             if len(args) < 3 or not isinstance(out, tuple) or len(out) < 4:
                 return  # an assigner of another form than upstream's
-            boxes, scores = out[1].transpose(1, 2), out[2].transpose(1, 2)
-            found[name] = {"target_scores": scores, "target_boxes": boxes, "fg_mask": out[3].bool()}
-            found[name]["points"] = args[2].T[None]
+            found[name] = {**_targets(out), "fg_mask": out[3].bool(), "points": args[2].T[None]}
+            found[name]["assign"] = partial(_assign, module, args[3:6], kwargs)
+            found[name]["by_boxes"] = not kwargs
 
         return hook
 
-    handles = [a.register_forward_hook(keep(k)) for k, a in assigners(criterion).items()]
+    handles = [a.register_forward_hook(keep(k), with_kwargs=True) for k, a in assigners(criterion).items()]
     try:
         yield found
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _targets(out: tuple) -> dict[str, torch.Tensor]:
+    """Return what an assigner decided, channels before anchors."""
+    return {"target_scores": out[2].transpose(1, 2), "target_boxes": out[1].transpose(1, 2)}
+
+
+def _assign(
+    assigner: nn.Module,
+    labels: tuple,
+    more: dict[str, Any],
+    scores: torch.Tensor,
+    boxes: torch.Tensor,
+    points: torch.Tensor,
+) -> dict[str, torch.Tensor]:
+    """Assign labels to predictions by their scores and boxes alone, also where the assigner asks for more."""
+    if more:  # keypoints or masks, which its parent does without
+        assigner = copy(assigner)
+        assigner.__class__ = TaskAlignedAssigner
+    return _targets(assigner.forward(scores, boxes, points, *labels))  # not a call, which would be watched
 
 
 def match_levels(student: dict[str, Any], teacher: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -68,9 +68,9 @@ class Loss(nn.Module):
         bins (str): How the heads' box outputs have to agree: 'any', 'equal' in number, or 'dfl', equal and several
             for each side.
         upright (bool): Boxes are taken to be upright.
-        lead (float): The term has full weight while the teacher fits the labels by so much better than the student,
+        margin (float): The term has full weight while the teacher fits the labels by so much better than the student,
             less from there on, and none where it is no better; 0 leaves its weight alone. A detector's terms only.
-        lead_of (str): What is held against the labels for that: 'boxes' or 'classes'.
+        margin_of (str): What is held against the labels for that: 'boxes' or 'classes'.
         reads (tuple): Keys of the prediction dicts that are widened; the others are left alone, so nothing is copied
             that the loss does not use.
     """
@@ -85,8 +85,8 @@ class Loss(nn.Module):
     exclusive: bool = False
     bins: str = "any"
     upright: bool = False
-    lead: float = 0.0
-    lead_of: str = "boxes"
+    margin: float = 0.0
+    margin_of: str = "boxes"
     reads: tuple[str, ...] = ("scores", "target_scores")
 
     def __init__(self) -> None:

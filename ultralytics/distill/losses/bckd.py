@@ -30,14 +30,14 @@ class BCKD(ClassLoss):
         beta (float): Exponent of the disagreement, at least 1.
         norm (str): 'conf' or 'npos', what the sum is divided by.
         alpha (float): Share of the teacher in the target; the rest are the assigner's target scores.
-        lead (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
+        margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
     """
 
-    def __init__(self, beta: float = 1.0, norm: str = "conf", alpha: float = 1.0, lead: float = 0.03):
+    def __init__(self, beta: float = 1.0, norm: str = "conf", alpha: float = 1.0, margin: float = 0.03):
         """Check and keep the parameters."""
         super().__init__(alpha)
         self.beta = number("beta", beta, 1)
-        self.norm, self.lead = choice("norm", norm, ("conf", "npos")), number("lead", lead, 0, 1)
+        self.norm, self.margin = choice("norm", norm, ("conf", "npos")), number("margin", margin, 0, 1)
         self.needs_targets = self.needs_targets or norm == "npos"
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:

@@ -39,8 +39,8 @@ class CrossKD(BCKD):
     reads = ("scores", "target_scores", "head")
 
     def __init__(self, beta: float = 1.0, norm: str = "conf", alpha: float = 1.0):
-        """Check and keep the parameters; the student's own scores are not drawn, so their lead says nothing here."""
-        super().__init__(beta, norm, alpha, lead=0)
+        """Check and keep the parameters; the student's own scores are not drawn, so their margin says nothing here."""
+        super().__init__(beta, norm, alpha, margin=0)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the disagreement of the cross predictions with the teacher's.

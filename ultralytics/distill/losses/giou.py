@@ -29,17 +29,17 @@ class GIoU(Loss):
     batch's value is not the mean of its images'.
 
     Args:
-        lead (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
+        margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
     """
 
     upright = True
     reads = ("scores", "boxes")
     needs_outputs = ("classes", "boxes")
 
-    def __init__(self, lead: float = 0.03):
+    def __init__(self, margin: float = 0.03):
         """Check and keep the parameter."""
         super().__init__()
-        self.lead = number("lead", lead, 0, 1)
+        self.margin = number("margin", margin, 0, 1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A) too."""

@@ -27,7 +27,7 @@ class LD(Loss):
 
     Args:
         tau (float): Temperature.
-        lead (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
+        margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
     """
 
     same_grid = True
@@ -36,10 +36,10 @@ class LD(Loss):
     reads = ("scores", "boxes")
     needs_outputs = ("classes", "boxes")
 
-    def __init__(self, tau: float = 1.0, lead: float = 0.03):
+    def __init__(self, tau: float = 1.0, margin: float = 0.03):
         """Check and keep the parameters."""
         super().__init__()
-        self.tau, self.lead = number("tau", tau, 0, open_low=True), number("lead", lead, 0, 1)
+        self.tau, self.margin = number("tau", tau, 0, open_low=True), number("margin", margin, 0, 1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` too."""

@@ -36,15 +36,15 @@ class Relative(ClassLoss):
     Args:
         tau (float): Temperature.
         alpha (float): Share of the teacher in both distributions; the rest are the assigner's target scores.
-        lead (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
+        margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
     """
 
     needs_outputs = ("classes", "boxes")  # anchors; scores of a whole image are for `kl`
 
-    def __init__(self, tau: float = 1.0, alpha: float = 1.0, lead: float = 0.03):
+    def __init__(self, tau: float = 1.0, alpha: float = 1.0, margin: float = 0.03):
         """Check and keep the parameters."""
         super().__init__(alpha)
-        self.tau, self.lead = number("tau", tau, 0, open_low=True), number("lead", lead, 0, 1)
+        self.tau, self.margin = number("tau", tau, 0, open_low=True), number("margin", margin, 0, 1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc, A)."""

@@ -67,7 +67,7 @@ class ClassLoss(Loss):
     """
 
     needs_outputs: tuple[str, ...] = ("classes",)
-    lead_of = "classes"
+    margin_of = "classes"
 
     def __init__(self, alpha: float = 1.0):
         """Check and keep the share."""

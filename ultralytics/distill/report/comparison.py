@@ -14,6 +14,7 @@ import numpy as np
 from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
+from ultralytics.distill.teacher.headroom import main_metric, sentence
 from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
@@ -67,7 +68,7 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
     save_csv(contenders, folder / "comparison.csv")
     plot_curves(contenders, folder / "comparison.png")
     plot_samples([c for c in contenders if c.facts], data, imgsz, folder / "samples.png", device)
-    LOGGER.info(f"\n{table(contenders)}\n\nComparison saved to {colorstr('bold', folder)}")
+    LOGGER.info(f"\n{table(contenders)}\n{headroom(contenders)}\nComparison saved to {colorstr('bold', folder)}")
 
 
 def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
@@ -115,6 +116,17 @@ def table(contenders: Sequence[Contender], device: str = "") -> str:
     return "\n".join(
         row[0].ljust(widths[0]) + "".join(v.rjust(w + 3) for v, w in zip(row[1:], widths[1:])) for row in lines
     )
+
+
+def headroom(contenders: Sequence[Contender]) -> str:
+    """Return what there was to win with the teacher and what was won, in a line, where all three were measured."""
+    facts = {c.name: c.facts for c in contenders}
+    key = main_metric(facts.get("distilled", {}))
+    known = {n: x[key] for n, x in facts.items() if key is not None and key in x}
+    if not {"teacher", "plain", "distilled"} <= known.keys():
+        return ""
+    won = {"distilled": known["distilled"] - known["plain"]}
+    return f"\n{sentence(known['teacher'], known['plain'], won)}\n"
 
 
 def _show(key: str, value: float | None) -> str:

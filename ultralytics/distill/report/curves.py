@@ -14,6 +14,7 @@ from ultralytics.utils import plt_settings
 
 WHEN = {"before": "#b8c4ce", "after": "#ff7f0e"}
 NO_GRADIENTS = "The terms' gradients were not measured; distill_balance=grad(clamp=1) measures and changes nothing."
+LEAST = 0.01  # weight from which on a term counts as teaching
 MOST = 12  # lines with a name of their own in one panel
 
 
@@ -27,13 +28,32 @@ def read_columns(file: Path) -> dict[str, list[float]]:
 def term_parts(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return the unweighted terms and their parts among the columns of a run, as `cwd/P3`."""
     own = {k[8:]: v for k, v in columns.items() if k.startswith("distill/")}
-    other = {"weight", *leads(columns)}
-    return {k: v for k, v in own.items() if k not in other and not k.startswith("grad/")}
+    return {k: v for k, v in own.items() if not {"weight", "grad", "margin"} & set(k.split("/")[:2])}
 
 
-def leads(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
+def margins(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return how far the teacher was ahead among a run's columns, in boxes and classes, by branch and teacher."""
-    return {k[8:]: v for k, v in columns.items() if k.startswith("distill/") and "lead" in k.split("/")}
+    return {k[8:]: v for k, v in columns.items() if k.startswith("distill/") and "margin" in k.split("/")[1:3]}
+
+
+def weights(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return what each term was multiplied by beside its gain among a run's columns."""
+    return {k[15:]: v for k, v in columns.items() if k.startswith("distill/weight/")}
+
+
+def taught(columns: Mapping[str, list[float]]) -> str:
+    """Return one line on the epochs in which each term had a weight, and its mean; nothing where none is known."""
+    epochs = [int(e) for e in columns.get("epoch", [])]
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, values in weights(columns).items():
+        on = [e for e, v in zip(epochs, values) if v >= LEAST]
+        edges = [e for e in on if e - 1 not in on], [e for e in on if e + 1 not in on]
+        spans = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(*edges)) or "none"
+        known = [v for v in values if v == v]
+        if known:
+            found.setdefault((spans, f"{sum(known) / len(known):.2g}"), []).append(name)
+    each = (f"{', '.join(n)} in epochs {spans} (mean weight {w})" for (spans, w), n in found.items())
+    return f"Taught of {epochs[-1]} epochs: {'; '.join(each)}." if found else ""
 
 
 def read_similarity(folder: Path) -> dict[str, dict[str, float]]:
@@ -63,11 +83,10 @@ def gradients(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
 def lines_of(columns: Mapping[str, list[float]]) -> list[tuple[str, dict[str, list[float]]]]:
     """Return a title and its lines for each panel that a run's columns fill."""
     trained = {k[6:]: v for k, v in columns.items() if k.startswith("train/d") and k.endswith("_loss")}
-    weight = {"weight": columns["distill/weight"]} if "distill/weight" in columns else {}
     more = {
-        "weight of all terms": weight,
+        "weight of each term beside its gain": weights(columns),
         "gradient / task loss's gradient": gradients(columns),
-        "lead of the teacher (IoU, precision)": leads(columns),
+        "teacher margin (IoU, precision)": margins(columns),
     }
     return [
         ("terms, unweighted", term_parts(columns)),

@@ -21,10 +21,11 @@ from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Pair, pair
 from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.comparison import Contender, table
-from ultralytics.distill.report.curves import plot_run, read_similarity, save_similarity
+from ultralytics.distill.report.curves import plot_run, read_columns, read_similarity, save_similarity, taught
 from ultralytics.distill.report.likeness import COUNT, compare, heat, read_images, see, spread, validation_images
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
+from ultralytics.distill.teacher.headroom import left
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.teacher.view import View, make_view
 from ultralytics.distill.upstream import load_checkpoint, load_yaml
@@ -108,7 +109,9 @@ def write(
     _fill(rows, student, args, seconds, place)
     _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
-    text = f"\n{_short(rows, str(place))}\n{_advice(rows)}\n"
+    advice = _advice(rows) or (left(rows[0].facts, rows[-1].facts) if len(rows) > 1 else "")
+    lines = advice.strip(), taught(read_columns(folder / "results.csv"))
+    text = "\n".join(("", _short(rows, str(place)), *(x for x in lines if x), ""))
     LOGGER.info(f"{text}Report saved to {colorstr('bold', folder / 'distill.png')}, and beside it")
 
 

@@ -19,6 +19,7 @@ from ultralytics.distill.config import Config
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import outputs
+from ultralytics.distill.teacher.headroom import MAIN, main_metric, outlook
 from ultralytics.distill.teacher.source import Source, untrained
 from ultralytics.distill.teacher.view import View, make_view
 from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, no_items
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 LIMIT = 256  # images at most
-MAIN = ("mAP50-95", "accuracy_top1", "mIoU", "delta1")  # what is said of upstream's metrics
 SKIP = "'distill_check=False' skips this look"
 
 
@@ -221,6 +221,9 @@ def report(
     keys = [k for k in found if any(m in k for m in MAIN)]
     shown = [", ".join(f"{k.rpartition('/')[2]} {x[k]:.3f}" for k in keys) for x in (found, start) if x]
     says = f"; the student starts at {shown[1]}" if start else ""
+    if not online and not guesses(found, classes, task) and (key := main_metric(found)):
+        learnt = start and not guesses(start, classes, task)  # with a new head a pretrained student knows nothing yet
+        says += f": {outlook(found[key], start[key] if learnt else None)}"
     LOGGER.info(f"Distillation: teacher {name} has {shown[0]} on {images} validation images{says}")
     if online:
         return

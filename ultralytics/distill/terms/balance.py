@@ -76,7 +76,11 @@ class Balance:
         self.place: int | None = None
 
     def __call__(
-        self, task: torch.Tensor, columns: dict[str, torch.Tensor], maps: dict[int, torch.Tensor]
+        self,
+        task: torch.Tensor,
+        columns: dict[str, torch.Tensor],
+        maps: dict[int, torch.Tensor],
+        whole: torch.Tensor | None = None,
     ) -> torch.Tensor | float:
         """Look at a step's losses and return the factor of the terms.
 
@@ -85,6 +89,8 @@ class Balance:
             columns (dict[str, torch.Tensor]): The terms on the task loss's scale, without weight and factor.
             maps (dict[int, torch.Tensor]): Maps (N, C, H, W) of the student by layer, from which all levels of its head
                 come; the measuring takes one of them.
+            whole (torch.Tensor, optional): The sum of the columns as it were without the teacher's margin and the
+                branches' shares. The terms are balanced as if these did not weigh, so that they stay in force.
 
         Returns:
             (torch.Tensor | float): The factor, without gradient; 1 where nothing is balanced.
@@ -92,10 +98,13 @@ class Balance:
         if self.rule is None:
             return 1.0
         if not isinstance(self.rule, Grad):
-            together = torch.stack(list(columns.values())).sum()
+            together = torch.stack(list(columns.values())).sum() if whole is None else whole
             self._remember(mean_over_processes(torch.stack([task.detach(), together.detach()]).float().abs()))
         elif self.step % self.rule.every == 0:
-            norms = mean_over_processes(self._look(task, columns, maps))
+            norms = self._look(task, columns, maps)
+            if whole is not None:
+                norms[1] *= whole / torch.stack(list(columns.values())).sum().detach()
+            norms = mean_over_processes(norms)
             self._remember(norms[:2])
             self.ratios = norms[2:] / norms[0].clamp(min=1e-30)
         self.step += 1
@@ -103,23 +112,21 @@ class Balance:
         return self.shown
 
     def take(self, weight: float) -> dict[str, float]:
-        """Return what `results.csv` is told of the epoch: the weight, and with `grad` each term's gradient.
+        """Return what `results.csv` is told of the epoch: with `grad` each term's gradient.
 
         Args:
             weight (float): The schedule's weight of the epoch's last step.
 
         Returns:
             (dict[str, float]): `distill/grad/dfea` and the like, over the task loss's, as last seen, with today's
-                weight and factor; nan where no gradient was to be seen; and `distill/weight`, what every term is
-                multiplied by.
+                weight and factor; nan where no gradient was to be seen.
         """
+        if not isinstance(self.rule, Grad):
+            return {}
         scale = weight * (float(self.shown) if self.shown is not None else 1.0)
-        found = {}
-        if isinstance(self.rule, Grad):
-            ratios = [math.nan] * len(self.columns) if self.ratios is None else self.ratios.tolist()
-            names = (c.replace("_loss", "") for c in self.columns)
-            found = {f"distill/grad/{n}": r * scale if scale else 0.0 for n, r in zip(names, ratios)}
-        return {**found, "distill/weight": scale}
+        ratios = [math.nan] * len(self.columns) if self.ratios is None else self.ratios.tolist()
+        names = (c.replace("_loss", "") for c in self.columns)
+        return {f"distill/grad/{n}": r * scale if scale else 0.0 for n, r in zip(names, ratios)}
 
     def state(self) -> dict[str, Any]:
         """Return what resume needs, as plain values."""

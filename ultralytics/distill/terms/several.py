@@ -47,13 +47,23 @@ class SeveralDistillers(BaseDistiller):
         """Return the sum of each column over the teachers, and all parts."""
         sums: dict[str, Any] = dict.fromkeys(self.columns, 0.0)
         parts: list[torch.Tensor] = []
+        self.total: Any = 0.0
         for distiller, seen in zip(self.distillers, teacher):
             columns, some = distiller(student, seen, batch, targets)
             if not torch.isfinite(torch.stack(list(columns.values()))).all():  # one teacher's, before they are mixed
                 columns = distiller.without(columns, some)
+            self.total = self.total + distiller.unweighted_sum(columns)
             sums = {k: sums[k] + columns.get(k, 0.0) for k in sums}
             parts += some
         return sums, parts
+
+    def term_weights(self) -> dict[str, dict[str, Any]]:
+        """Return what weighs each teacher's terms, named like its parts."""
+        return {f"t{i}/{k}": v for i, d in enumerate(self.distillers, 1) for k, v in d.term_weights().items()}
+
+    def unweighted_sum(self, columns: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the sum over the teachers of what their columns were without `term_weights`."""
+        return self.total
 
     def notes(self) -> dict[str, float]:
         """Return what each teacher's distiller notes, named like its parts."""

@@ -65,7 +65,7 @@ class MapTerm(nn.Module):
         """Build the losses and aligns."""
         super().__init__()
         self.kind, self.name, self.gain, self.pairs = term.kind, term.spelled.name, term.gain, list(pairs)
-        self.lead = 0.0
+        self.margin = 0.0
         fits = term.kind == "feat"
         self.losses = nn.ModuleList()
         self.aligns = nn.ModuleList()
@@ -113,8 +113,8 @@ class ResponseTerm(nn.Module):
         self.readers, self.count, self.merge = fit.readers, count, bool(fit.classes and fit.classes.merge)
         self.losses = nn.ModuleList(build_loss(term, config) for _ in self.branches)
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
-        self.lead = float(getattr(self.losses[0], "lead", 0))
-        self.lead_of = getattr(self.losses[0], "lead_of", "boxes")
+        self.margin = float(getattr(self.losses[0], "margin", 0))
+        self.margin_of = getattr(self.losses[0], "margin_of", "boxes")
         self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.branches if widths})
         for side in ("student", "teacher"):
             index = torch.tensor(getattr(fit.classes, side)) if fit.classes else None

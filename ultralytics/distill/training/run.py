@@ -74,7 +74,8 @@ def begin_batch(trainer: BaseTrainer) -> None:
     if trainer.tloss is None:
         agree_on_epochs(trainer)
         run.batch = -1
-        step.take_means()
+        step.take_means()  # of an epoch that began and had not memory enough
+        step.weights.sums = None
         if step.online:
             step.teacher.begin_epoch(trainer.epoch)
     run.batch += 1

@@ -16,6 +16,7 @@ from ultralytics.distill.heads.predictions import watch_assigner
 from ultralytics.distill.teacher.online import OnlineTeacher
 from ultralytics.distill.terms.balance import Balance, Ratio
 from ultralytics.distill.terms.guard import Record, check_terms, require_form
+from ultralytics.distill.terms.weights import Weights
 from ultralytics.distill.training import compiled
 from ultralytics.distill.upstream import branch_shares, join_items, unwrap_model
 
@@ -49,7 +50,7 @@ class Step:
         self.record, self.watch = Record(distiller), ExitStack()
         self.kept: dict[str, Any] = {}  # a loss that the student holds itself, beside that of its class
         self.trunk = trunk(self.student)
-        self.balance = Balance(rule, distiller.columns)
+        self.balance, self.weights = Balance(rule, distiller.columns), Weights()
 
     @property
     def compiled(self) -> bool:
@@ -119,8 +120,11 @@ class Step:
             task, items, seen = self._learn(batch, preds)
         seen.criterion = criterion
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
+        scale: Any = 1.0
         if self.weight:
-            columns = self._terms(batch, task.sum(), seen, shown, assigned)
+            columns, scale = self._terms(batch, task.sum(), seen, shown, assigned)
+        common = {"schedule": self.weight, **({"balance": scale} if self.balance.rule else {})}
+        self.weights.add(distiller.term_weights(), common, task.device)
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
         return task, items, columns
@@ -140,8 +144,8 @@ class Step:
 
     def _terms(
         self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict
-    ) -> dict[str, torch.Tensor]:
-        """Return the columns: each kind's terms, checked, balanced and weighted."""
+    ) -> tuple[dict[str, torch.Tensor], Any]:
+        """Return the columns, each kind's terms, checked, balanced and weighted, and the balance's factor."""
         distiller, factor = self.distiller, batch_factor(self.student, batch)
         seen.shares = branch_shares(self.student.criterion)
         shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
@@ -152,8 +156,9 @@ class Step:
             check_terms(distiller, parts, zero_is_normal=one)
             self.checked = not one
         columns = self.record.add(columns, parts)
-        scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared)
-        return {k: v * self.weight * scale for k, v in columns.items()}
+        whole = distiller.unweighted_sum(columns) * factor
+        scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared, whole)
+        return {k: v * self.weight * scale for k, v in columns.items()}, scale
 
 
 def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:

@@ -1,0 +1,78 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What a teacher can be worth: how far it is ahead of the student on the same images, and how much of that was won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+MAIN = ("mAP50-95", "accuracy_top1", "mIoU", "delta1")  # the accuracy that is said, of upstream's metrics
+# Differences in that accuracy. Two seeds of one plain training differ by 0.02 (standard deviation, the median of nine
+# plain settings in docs/results/accuracy.csv), and students there won a twentieth to a half of what their teacher was
+# ahead: of less than 0.1, a fifth is no more than seeds differ by.
+NOTHING = 0.02
+LITTLE = 0.1
+
+
+def main_metric(names: Iterable[str]) -> str | None:
+    """Return the metric that decides: mAP50-95 of the task's own output (masks before boxes), top-1, mIoU or delta1."""
+    found = [k for k in names if k.rpartition("/")[2].startswith(MAIN)]
+    return next((k for k in found if not k.endswith("(B)")), found[0] if found else None)
+
+
+def outlook(teacher: float, student: float | None) -> str:
+    """Return a verdict on what is to be won, before the training.
+
+    Args:
+        teacher (float): Its accuracy, 0 to 1.
+        student (float | None): The student's on the same images; None for one that knows nothing of them yet.
+
+    Returns:
+        (str): The verdict, the rest of a sentence.
+    """
+    if student is None:
+        return "what is to be won is what this is above a student trained without it (scripts/compare.py)"
+    gap = teacher - student
+    if gap <= NOTHING:
+        return f"nothing to win ({gap:+.3f}), train without it or take one that is more accurate on these images"
+    if gap < LITTLE:
+        return f"little to win (at most {gap:+.3f}), about what two seeds of one training differ by"
+    return f"much to win (at most {gap:+.3f})"
+
+
+def left(teacher: Mapping[str, float], student: Mapping[str, float]) -> str:
+    """Return what a distilled student has not reached of its teacher, or nothing where one was not measured.
+
+    Args:
+        teacher (Mapping[str, float]): Its metrics by name.
+        student (Mapping[str, float]): The student's, on the same images.
+
+    Returns:
+        (str): A sentence in a line of its own.
+    """
+    key = main_metric(student)
+    if key is None or key not in teacher:
+        return ""
+    gap = teacher[key] - student[key]
+    return (
+        f"\nLeft to win: teacher {teacher[key]:.3f} - student {student[key]:.3f} = {gap:+.3f} {key}. "
+        "How much was won, only a plain run tells (scripts/compare.py).\n"
+    )
+
+
+def sentence(teacher: float, plain: float, won: Mapping[str, float]) -> str:
+    """Return what there was to win after the trainings, and what of it was won.
+
+    Args:
+        teacher (float): Its accuracy, 0 to 1.
+        plain (float): That of the student trained without it, on the same images.
+        won (Mapping[str, float]): What each distilled student has above the plain one.
+
+    Returns:
+        (str): A sentence.
+    """
+    gap = teacher - plain
+    text = f"To win: teacher {teacher:.3f} - plain student {plain:.3f} = {gap:+.3f}"
+    if gap <= NOTHING:
+        return f"{text}, which is nothing; a teacher that is more accurate on these images may give more."
+    shares = [f"{name} {x:+.3f}, {x / gap:.0%} of it" for name, x in won.items()]
+    return f"{text}; won: {'; '.join(shares)}." if shares else f"{text}."
