@@ -59,7 +59,7 @@ class Criterion:
         if matches(self.inner):
             return self._ask_matcher(objects, images)
         batch = {"batch_idx": objects.image.float(), "cls": objects.cls[:, None].float(), "bboxes": objects.boxes}
-        batch, preds = {**self.batch, **batch}, widen(self.preds)
+        batch, preds = {**self.batch, **batch}, full(self.preds)
         with ExitStack() as stack:
             parts = {k: stack.enter_context(boxes_alone(c)) for k, c in branch_criteria(self.inner).items()}
             stack.enter_context(soft_scores(self.inner, objects.padded(objects.scores, images)))
@@ -80,6 +80,18 @@ class Criterion:
             parts = self.inner(widen(self.preds), {**self.batch, **batch})
         sure = objects.scores.amax(1).sum().clamp(min=1) if len(objects) else 1.0
         return sum(parts.values()) * max(len(objects), 1) / sure
+
+
+def full(preds: Any) -> Any:
+    """Return raw predictions in float32; of the maps behind them, which a criterion asks for their shape, no copy."""
+    if isinstance(preds, tuple):
+        return tuple(full(x) for x in preds)
+    if not isinstance(preds, dict):
+        return widen(preds)
+    shapes = {
+        k: [torch.zeros((), device=x.device).expand(x.shape) for x in v] for k, v in preds.items() if k == "feats"
+    }
+    return {**{k: full(v) for k, v in preds.items() if k != "feats"}, **shapes}
 
 
 def matches(criterion: Any) -> bool:
