@@ -153,6 +153,17 @@ def _join_levels(head: nn.Module, inputs: Sequence[torch.Tensor], maps: Sequence
     return {"boxes": boxes, "scores": scores, "feats": list(inputs)}
 
 
+def write_output(output: Any) -> Any:
+    """Return what `read_output` gave in the form in which this release's criterion takes it: 8.3's takes maps."""
+    if LINE == "8.4" or not isinstance(output, dict):
+        return output
+    if "one2many" in output:
+        return {branch: write_output(found) for branch, found in output.items()}
+    joined, feats = torch.cat([output["boxes"], output["scores"]], 1), output["feats"]
+    levels = joined.split([x.shape[2] * x.shape[3] for x in feats], 2)
+    return [level.unflatten(2, x.shape[2:]) for level, x in zip(levels, feats)]
+
+
 def branch_shares(criterion: Any) -> dict[str, float]:
     """Return how an end-to-end criterion weighs each branch at this epoch, 1 on average; nothing of others.
 
@@ -278,4 +289,5 @@ __all__ = (
     "torn_down",
     "unwrap_model",
     "weight_group",
+    "write_output",
 )

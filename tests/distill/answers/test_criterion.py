@@ -9,6 +9,7 @@ from lines import listed
 
 from ultralytics.distill.answers.boxes import read_labels
 from ultralytics.distill.answers.criterion import branch_criteria, watch_criterion
+from ultralytics.distill.graph import tap
 from ultralytics.distill.training.step import batch_factor
 
 DETECTORS = ["yolov3-tiny.yaml", "yolov5n.yaml", "yolov8n.yaml", "yolov10n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
@@ -54,6 +55,17 @@ def test_hard_labels_give_rtdetr_its_task_loss(make_model, crowd):
     assert all(x.grad is None for x in model.parameters())
     again.backward()
     assert sum(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters()) > 100
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml", "rtdetr-l.yaml"])
+def test_the_heads_own_output_says_the_same(make_model, crowd, name):
+    """What was seen of the head, in one form for all releases, is what the criterion was given."""
+    model = make_model(name, trained=True).train()
+    with tap(model) as seen, watch_criterion(model) as criterion:
+        model.loss(crowd)
+    first = criterion.ask(read_labels(crowd, 3), 3)
+    criterion.see(seen.output)
+    torch.testing.assert_close(criterion.ask(read_labels(crowd, 3), 3), first)
 
 
 @pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "yolo26n-seg.yaml", "yolov8n-pose.yaml", "yolo26n-pose.yaml"])

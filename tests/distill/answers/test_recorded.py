@@ -1,14 +1,19 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Whole runs with a file of answers for a teacher, and what is refused before the first batch."""
 
-import json
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from short_run import columns, equal, options, rows, weights
 
 from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
+from ultralytics.distill.answers.final import final_boxes
+from ultralytics.distill.answers.join import join
+from ultralytics.distill.answers.recorded import Recorded
+from ultralytics.distill.heads.classes import Classes
+from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.upstream import LINE
 
 
@@ -17,8 +22,7 @@ def answered(student_yaml, data_yaml, write_answers, tmp_path_factory):
     """A run of two epochs with the labels for answers, every augmentation on and plots drawn, and its folder."""
     folder = tmp_path_factory.mktemp("answered")
     path = write_answers(folder / "answers.jsonl")
-    model, batches = YOLO(student_yaml), []
-    model.add_callback("on_train_batch_end", lambda trainer: batches.append(trainer.distill.step.record))
+    model = YOLO(student_yaml)
     more = {"epochs": 2, "close_mosaic": 1, "plots": True, "val": True}
     more.update({"cls_pw": 0.5} if LINE == "8.4" else {})
     model.train(model_t=str(path), **options(data_yaml, folder, **more))
@@ -45,10 +49,6 @@ def test_plots_and_checkpoints_know_nothing_of_answers(answered):
 
 def test_a_live_teacher_says_what_its_file_says(make_model, make_step, make_batch, tmp_path):
     """The term of a live teacher is that of its answers from the batch, in value and gradient."""
-    from ultralytics.distill.answers.final import final_boxes
-    from ultralytics.distill.heads.classes import Classes
-    from ultralytics.distill.heads.common import head_strides
-
     student, teacher, batch = make_model(), make_model(width=0.25, seed=1, trained=True), make_batch(n=3)
     for layers in teacher.model[-1].cv3:
         layers[-1].bias.data.zero_()
@@ -68,10 +68,8 @@ def test_a_plain_run_is_the_same_to_the_bit(answered, student_yaml, data_yaml, w
     """With the gain at almost nothing the student sees the same images in the same order as without answers."""
     seen = []
     for name, more in (("with", {"model_t": str(write_answers(tmp_path / "a.jsonl")), "dlogit": 1e-30}), ("plain", {})):
-        model, images = YOLO(student_yaml), []
-        model.add_callback("on_train_batch_start", lambda trainer, images=images: images.append(trainer.epoch))
         (tmp_path / name).mkdir()
-        model.train(**options(data_yaml, tmp_path / name, mosaic=1.0, **more))
+        YOLO(student_yaml).train(**options(data_yaml, tmp_path / name, mosaic=1.0, **more))
         seen.append(weights(tmp_path / name))
     assert equal(*seen)
 
@@ -113,17 +111,21 @@ def test_what_needs_a_model_is_refused_beside_a_file(student_yaml, data_yaml, wr
         assert says in refused(student_yaml, data_yaml, folder, **{"model_t": str(path), **more})
 
 
-def test_some_images_may_have_no_answers(student_yaml, data_yaml, write_answers, write_coco, log, tmp_path):
-    """Images on either side that the other lacks are counted in one line; a list of COCO's results teaches too."""
-    path = write_answers(tmp_path / "a.jsonl", keep=slice(0, 6))
-    YOLO(student_yaml).train(model_t=str(path), fraction=0.875, **options(data_yaml, tmp_path))
+def test_some_images_may_have_no_answers(make_dataset, write_answers, write_coco, log, tmp_path):
+    """Images on either side that the other lacks are counted in one line; boxes of COCO's results become shares."""
+    every = Classes([0, 1, 2], [0, 1, 2])
+    term, args = SimpleNamespace(classes=every, count=3, losses=[SimpleNamespace(conf=0.1)]), get_cfg()
+    join(make_dataset(fraction=0.875), Recorded(write_answers(tmp_path / "a.jsonl", keep=slice(0, 6))), term, args)
     assert any("answers for 6 of 7 training images, 1 are taught by their labels alone" in x for x in log())
-    log.clear()
-    coco = write_coco(tmp_path / "b.json", 1)
-    YOLO(student_yaml).train(model_t=str(coco), fraction=0.5, **options(data_yaml, tmp_path))
+    coco = Recorded(write_coco(tmp_path / "b.json", 0))
+    ride = join(make_dataset(fraction=0.5), coco, term, args)
     assert any("answers for 4 of 4 training images; 4 images of the file are not in training" in x for x in log())
-    assert any("b.json has no class names; its ids 1 to 3 are taken in order" in x for x in log())
-    assert json.loads(coco.read_text())[0]["category_id"] > 0 and Path(coco).is_file()
+    label = ride.dataset.labels[0]["bboxes"]
+    shares = ride.table.boxes[ride.table.boxes_of(ride.found[0])]
+    assert abs(shares - label).max() < 1e-4
+    coco.table.boxes *= 2
+    with pytest.raises(ValueError, match="^'model_t=.*b.json' is of other images, .* outside of its image.*[.]$"):
+        join(make_dataset(), coco, term, args)
 
 
 def test_a_file_that_changed_is_told_on_resume(student_yaml, data_yaml, write_answers, log, tmp_path):
@@ -133,13 +135,13 @@ def test_a_file_that_changed_is_told_on_resume(student_yaml, data_yaml, write_an
     def stop(trainer):
         raise KeyboardInterrupt
 
-    for change in (False, True):
-        model = YOLO(student_yaml)
-        model.add_callback("on_model_save", stop)
-        with pytest.raises(KeyboardInterrupt):
-            model.train(model_t=str(path), fraction=0.5, **{**options(data_yaml, tmp_path), "epochs": 2})
-        if change:
-            write_answers(path, score=0.5)
-        log.clear()
-        YOLO(tmp_path / "run/weights/last.pt").train(resume=True)
-        assert any("a.jsonl' has changed since the run began" in x for x in log()) == change
+    model = YOLO(student_yaml)
+    model.add_callback("on_model_save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(model_t=str(path), fraction=0.5, **{**options(data_yaml, tmp_path), "epochs": 2})
+    before = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)["distill"]["answers"]
+    assert before == {"a.jsonl": Recorded(path).sha256}
+    write_answers(path, score=0.5)
+    log.clear()
+    YOLO(tmp_path / "run/weights/last.pt").train(resume=True)
+    assert any("a.jsonl' has changed since the run began" in x for x in log())

@@ -15,7 +15,7 @@ from ultralytics.distill.answers.boxes import Boxes
 from ultralytics.distill.base import TermError
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses.base import widen
-from ultralytics.distill.upstream import detection_loss
+from ultralytics.distill.upstream import detection_loss, write_output
 from ultralytics.utils.loss import v8PoseLoss, v8SegmentationLoss
 from ultralytics.utils.tal import TaskAlignedAssigner
 
@@ -45,6 +45,16 @@ class Criterion:
     def __getattr__(self, name: str) -> Any:
         """Return what the criterion has."""
         return getattr(self.inner, name)
+
+    def see(self, output: Any) -> None:
+        """Be asked about another raw output of the student's head, as `Tapped.output` holds it."""
+        if not matches(self.inner):
+            self.preds = write_output(output)
+            return
+        boxes, scores, first_boxes, first_scores, denoising = output
+        if denoising:  # the queries of the labels stand in front
+            boxes, scores = (x.split(denoising["dn_num_split"], 2)[1] for x in (boxes, scores))
+        self.preds = torch.cat([first_boxes[None], boxes]), torch.cat([first_scores[None], scores])
 
     def ask(self, objects: Boxes, images: int) -> torch.Tensor:
         """Return the criterion's loss, a mean over the batch, for other objects than the labels.

@@ -86,14 +86,19 @@ class FinalTerm(nn.Module):
 
     def forward(self, student: Tapped, teacher: Tapped, batch: dict[str, Any]) -> list[torch.Tensor]:
         """Return the loss, unweighted."""
+        if "labeled" in batch:  # the criterion was given the labelled images alone
+            student.criterion.see(student.output)
         return [self.losses[0](student.criterion, self.answers(teacher, batch), batch)]
 
     def answers(self, teacher: Tapped, batch: dict[str, Any]) -> Boxes:
         """Return what the teacher says of the batch."""
-        if self.recorded:
-            none = [np.zeros((0, 4 + self.count), np.float32)] * len(batch["img"])  # where auto-batch weighs a step
-            return read_batch(batch.get(KEY, none), self.losses[0].conf, batch["img"].device)
-        return final_boxes(teacher.output, self.strides, self.classes, self.count, self.losses[0].conf)
+        if not self.recorded:
+            return final_boxes(teacher.output, self.strides, self.classes, self.count, self.losses[0].conf)
+        count = len(batch["img"])
+        none = [np.zeros((0, 4 + self.count), np.float32)] * count  # where auto-batch weighs a step
+        labelled = batch.get("labeled", count)
+        told = [*batch.get(KEY, none)[:labelled], *batch.get("unlabeled", {}).get(KEY, ())[: count - labelled]]
+        return read_batch(told, self.losses[0].conf, batch["img"].device)
 
 
 def fit(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> Classes:

@@ -53,4 +53,5 @@ class Pseudo(Loss):
         """
         images = len(self.need(batch, "img", "batch"))
         labels = read_labels(batch or {}, teacher.scores.shape[1])
+        labels = labels[labels.image < (batch or {}).get("labeled", images)]
         return student.ask(merge(labels, teacher, images, self.alpha), images)
