@@ -13,6 +13,7 @@ LABELS = {
     "native": "native distill_model",
     "tutorial": "tutorials' way",
     "ours": "ours",
+    "unlabeled": "ours, half unlabeled",
     "floor": "floor",
     "answers": "answers from a file",
 }
@@ -24,6 +25,7 @@ COLOURS = {
     "floor": "#c9d1d9",
     "answers": "#edae49",
 }
+COLOURS["unlabeled"] = "#e59aa5"
 
 
 def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[str, Any]]:
@@ -31,7 +33,7 @@ def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[s
     found = []
     for name, values in times.items():
         row = {"way": name, "ms": median(values), "mib": memory.get(name), "steps": len(values)}
-        for other in ("native", "floor", "plain"):
+        for other in ("native", "floor", "plain", "ours"):
             if other in times:
                 row[f"by_{other}"], *row[f"by_{other}_quartiles"] = compare(times, name, other)
         if memory.get(name) and memory.get("native"):

@@ -21,6 +21,7 @@ from ultralytics.utils import WINDOWS
 from ultralytics.utils.torch_utils import ModelEMA, autocast
 
 WAYS = ("plain", "native", "tutorial", "ours", "floor", "answers")
+MORE = ("unlabeled",)  # asked for by name
 OBJECTS = 7  # boxes an image; COCO's mean
 TUTORIAL_LAYERS = 2, 4, 6, 8, 12, 15, 18, 21  # of YOLOv8, as the tutorials have them
 
@@ -81,11 +82,21 @@ class Floor(nn.Module):
         return result
 
 
+class Half:
+    """The second half of a batch as images without labels."""
+
+    alone, drawn = False, 1
+
+    def draw(self, trainer: Way, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return it."""
+        return {"img": trainer.second}
+
+
 class Way(BaseTrainer):
     """Upstream's trainer without its data: the model, optimizer, scaler, EMA and step are the real ones.
 
     Args:
-        name (str): One of `WAYS`.
+        name (str): One of `WAYS` or `MORE`.
         student (nn.Module): Copied.
         teacher (Path): The teacher's checkpoint.
         options (Namespace): The command line's.
@@ -95,7 +106,7 @@ class Way(BaseTrainer):
         """Build what a trainer has after `_setup_train`, by the same calls."""
         needs = {"native": {"distill_model": str(teacher)}, "ours": {"model_t": str(teacher), **options.terms}}
         needs["ours"].update(distill_check=False, plots=False)  # both look at the data
-        needs["floor"] = needs["ours"]
+        needs["floor"] = needs["unlabeled"] = needs["ours"]
         if name == "answers":
             needs["answers"] = {**needs["ours"], "model_t": str(write_answers(teacher.with_suffix(".jsonl"), student))}
             needs["answers"].update({k: "auto" for k in options.terms if k in {"distill_feat", "distill_logit"}})
@@ -134,10 +145,17 @@ class Way(BaseTrainer):
         self.model.train()
         self.loss: Any = None
         self.tloss, self.train_loader = None, range(1)
+        self.halves = name == "unlabeled"
+        if self.halves:
+            run.unlabeled = Half()
 
     def losses(self, batch: dict[str, Any]) -> torch.Tensor:
         """Return the loss vector of a batch, with the terms of a distilled run."""
-        distill.step(self)
+        if self.halves:
+            half = len(batch["img"]) // 2
+            self.second, labels = batch["img"][half:], batch["batch_idx"] < half
+            batch = {k: v[labels] if k != "img" else v[:half] for k, v in batch.items()}
+        distill.step(self, batch)
         return self.model(batch)[0]
 
     def step(self, batch: dict[str, Any]) -> None:

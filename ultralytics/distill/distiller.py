@@ -30,6 +30,7 @@ from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.margin import build_margins
 from ultralytics.distill.terms.term import NO_ASSIGNER, UNMEASURED, MapTerm, ResponseTerm
+from ultralytics.distill.unlabeled.rows import labelled
 from ultralytics.utils import LOGGER
 
 
@@ -52,6 +53,8 @@ class Distiller(BaseDistiller):
     Raises:
         ValueError: If layers cannot be paired, or a term that the user named cannot be used with these two models.
     """
+
+    splits = True
 
     def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
         """Pair the layers and build the terms."""
@@ -95,8 +98,10 @@ class Distiller(BaseDistiller):
         Args:
             student (Tapped): Maps and raw predictions of the student, with gradient.
             teacher (Tapped): The same of the teacher, without.
-            batch (dict): Upstream's batch.
-            targets (dict): The student's assigned targets for each branch, where a term needs them.
+            batch (dict): Upstream's batch; where it has unlabelled images, `labeled` is the number of the others, which
+                come first.
+            targets (dict): The student's assigned targets for each branch, where a term needs them; of the labelled
+                images alone.
 
         Returns:
             columns (dict[str, torch.Tensor]): For each loss column the sum of its terms times their gains.
@@ -113,8 +118,8 @@ class Distiller(BaseDistiller):
             for name, margin in self.margins.items():
                 branch = name.split("/")[1]
                 if "target_boxes" in s[branch]:
-                    margin.look(s[branch], t[branch])
-                elif not self.unmeasured:
+                    margin.look(labelled(s[branch], batch), labelled(t[branch], batch))
+                elif torch.is_grad_enabled() and batch.get("labeled") != 0 and not self.unmeasured:
                     self.unmeasured = True
                     LOGGER.warning(UNMEASURED)
             for term in self.terms:

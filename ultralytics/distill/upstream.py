@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten
 
 from ultralytics import utils
 from ultralytics.nn import modules
-from ultralytics.utils import torch_utils
+from ultralytics.utils import plotting, torch_utils
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -211,6 +211,24 @@ def join_items(items: Any, columns: dict[str, torch.Tensor]) -> Any:
     if isinstance(items, dict):
         return {**items, **terms}
     return torch.cat([items.view(-1), torch.stack(list(terms.values()))])
+
+
+def plot_images(
+    found: dict[str, torch.Tensor],
+    images: torch.Tensor,
+    paths: Sequence[str] | None,
+    file: Path,
+    names: dict[int, str] | None,
+    on_plot: Any,
+) -> None:
+    """Draw images (N, C, H, W) and what was found in them into a file, at once and not in a thread; 8.3 draws boxes."""
+    more = {"paths": paths, "fname": file, "names": names, "on_plot": on_plot, "threaded": False}
+    try:
+        plotting.plot_images(found, images, **more)
+    except TypeError:
+        none = images.new_zeros(0)
+        boxes = {k: found[v] for k, v in (("bboxes", "bboxes"), ("confs", "conf")) if v in found}
+        plotting.plot_images(images, found.get("batch_idx", none), found.get("cls", none), **boxes, **more)
 
 
 def for_profile(outputs: Any) -> Any:

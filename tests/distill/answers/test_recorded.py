@@ -119,7 +119,7 @@ def test_some_images_may_have_no_answers(make_dataset, write_answers, write_coco
     assert any("answers for 6 of 7 training images, 1 are taught by their labels alone" in x for x in log())
     coco = Recorded(write_coco(tmp_path / "b.json", 0))
     ride = join(make_dataset(fraction=0.5), coco, term, args)
-    assert any("answers for 4 of 4 training images; 4 images of the file are not in training" in x for x in log())
+    assert any("answers for 4 of 4 training images; 4 images of the file are not among them" in x for x in log())
     label = ride.dataset.labels[0]["bboxes"]
     shares = ride.table.boxes[ride.table.boxes_of(ride.found[0])]
     assert abs(shares - label).max() < 1e-4

@@ -24,15 +24,23 @@ def ride_along(trainer: BaseTrainer) -> None:
     recorded, build = recorded_of(trainer), trainer.build_dataset
     if recorded is None:
         return
-    term = next(m for m in trainer.distill.step.distiller.modules() if isinstance(m, FinalTerm) and m.recorded)
+    term = _term_of(trainer)
 
     def build_dataset(img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
         dataset = build(img_path, mode, batch)
-        if mode == "train":
+        if mode == "train" and not trainer.distill.alone:  # else it stands in for one
             join(dataset, recorded, term, trainer.args)
         return dataset
 
     trainer.build_dataset = build_dataset
+
+
+def ride_beside(trainer: BaseTrainer, dataset: Any) -> Any:
+    """Let a file's answers join a set of unlabelled images, each of which must have some; return the set."""
+    recorded = recorded_of(trainer)
+    if recorded is not None:
+        join(dataset, recorded, _term_of(trainer), trainer.args, kind="unlabelled")
+    return dataset
 
 
 def require_ride(trainer: BaseTrainer) -> None:
@@ -50,7 +58,12 @@ def recorded_of(trainer: BaseTrainer) -> Recorded | None:
     return next((s.module for s in trainer.distill.sources if isinstance(s.module, Recorded)), None)
 
 
-def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any) -> Ride:
+def _term_of(trainer: BaseTrainer) -> FinalTerm:
+    """Return the term that reads a file's answers."""
+    return next(m for m in trainer.distill.step.distiller.modules() if isinstance(m, FinalTerm) and m.recorded)
+
+
+def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any, kind: str = "training") -> Ride:
     """Check answers against a training set and let them ride with it.
 
     Args:
@@ -58,6 +71,7 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any) -> Ride:
         recorded (Recorded): The answers.
         term (FinalTerm): Says which classes are compared, and from which score.
         args (SimpleNamespace): The trainer's arguments.
+        kind (str): `training`, or `unlabelled` for images of which nothing else is known.
 
     Returns:
         (Ride): The answers with the set.
@@ -77,16 +91,21 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any) -> Ride:
     missing = int((found < 0).sum())
     if missing == len(files):
         raise ValueError(
-            f"{name} knows none of the {len(files)} training images, such as '{files[0]}', but {len(table.images)} "
+            f"{name} knows none of the {len(files)} {kind} images, such as '{files[0]}', but {len(table.images)} "
             f"others, such as '{table.images[0]}'; give the answers for this data."
+        )
+    if missing and kind == "unlabelled":
+        raise ValueError(
+            f"{name} has no answers for {missing} of the {len(files)} unlabelled images, such as "
+            f"'{files[int((found < 0).argmax())]}'; write them with 'python distill.py answers', or leave them out."
         )
     over = len(table.images) - len(files) + missing
     if RANK in {-1, 0}:
         say = LOGGER.warning if missing else LOGGER.info
         say(
-            f"Distillation: {recorded.path.name} has answers for {len(files) - missing} of {len(files)} training images"
+            f"Distillation: {recorded.path.name} has answers for {len(files) - missing} of {len(files)} {kind} images"
             f"{f', {missing} are taught by their labels alone' if missing else ''}"
-            f"{f'; {over} images of the file are not in training' if over else ''}"
+            f"{f'; {over} images of the file are not among them' if over else ''}"
         )
     boxes = _in_shares(dataset, recorded, found)
     return Ride(dataset, table.for_classes(term.classes, term.losses[0].conf, boxes), found, term.count)

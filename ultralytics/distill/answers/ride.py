@@ -83,6 +83,12 @@ class Ride:
         return None if known.keypoints is None else np.zeros((len(boxes), *known.keypoints.shape[1:]), np.float32)
 
 
+def part_from_answers(dataset: Any) -> None:
+    """Let a copy of a set load and augment its images as it did before answers rode with it."""
+    for name in ("get_image_and_label", "build_transforms", "answers"):
+        vars(dataset).pop(name, None)
+
+
 class Part:
     """Parts answers from labels, and lets upstream's last step make tensors of the labels.
 
