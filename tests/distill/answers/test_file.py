@@ -8,7 +8,7 @@ import pytest
 
 from ultralytics.distill.answers.file import footer, header, line, read_answers
 from ultralytics.distill.answers.recorded import Recorded
-from ultralytics.distill.answers.table import find_images, stem
+from ultralytics.distill.answers.table import find_images, parts_of
 
 NAMES = {0: "circle", 1: "square", 2: "stripe"}
 
@@ -143,14 +143,17 @@ def test_numbers_for_classes_are_taken_where_there_is_no_doubt(write_coco, tmp_p
     assert found.names[90] == "toothbrush" and found.names[1] == "person"
 
 
-def test_images_are_found_by_as_much_of_their_path_as_tells():
-    """Names alone where they differ, with folders where they do not; numbers as COCO's ids."""
+def test_images_are_found_by_the_whole_path_that_the_file_gives():
+    """Names alone match anywhere, names with folders in such folders only; numbers as COCO's ids."""
     assert find_images(["/d/x/000007.jpg", "/d/x/b.jpg"], ["b.png", "7"]).tolist() == [1, 0]
     assert find_images(["/d/x/a.jpg", "/d/y/a.jpg"], ["y/a.jpg", "z/a.jpg"]).tolist() == [-1, 0]
-    assert find_images([r"C:\d\a.jpg"], ["images/a.jpg"]).tolist() == [0]
-    with pytest.raises(ValueError, match="cannot be told apart"):
-        find_images(["/d/x/a.jpg", "/d/y/a.jpg"], ["a", "a"])
-    assert stem("a/b.c/007.tar.png", 2) == "b.c/007.tar" and stem("12") == "12"
+    assert find_images([r"C:\d\images\a.jpg"], ["images/a.jpg"]).tolist() == [0]
+    assert find_images(["/d/val/0.png"], ["images/train/0.png"]).tolist() == [-1]
+    with pytest.raises(ValueError, match="names 'a', which may be '/d/x/a.jpg' or '/d/y/a.jpg'; give its folder"):
+        find_images(["/d/x/a.jpg", "/d/y/a.jpg"], ["a"])
+    with pytest.raises(ValueError, match="names an image twice"):
+        find_images(["/d/x/a.jpg"], ["a", "a.png"])
+    assert parts_of("a/b.c/007.tar.png") == ("a", "b.c", "007.tar") and parts_of("012") == ("12",)
 
 
 def test_json_of_a_line_is_plain(tmp_path):

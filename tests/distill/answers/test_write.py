@@ -90,7 +90,7 @@ def test_a_folder_of_images_needs_no_labels(speaker, data_yaml, tmp_path):
     root = Path(data_yaml).parent / "images/val"
     before = sorted(root.parent.parent.rglob("*"))
     table = read_answers(write_answers(speaker, root, tmp_path / "v.jsonl", conf=0.3, **QUICK))
-    assert table.images == ["0.png", "1.png", "2.png", "3.png"] and sorted(root.parent.parent.rglob("*")) == before
+    assert table.images == [f"val/{i}.png" for i in range(4)] and sorted(root.parent.parent.rglob("*")) == before
 
 
 def boxes(*rows):

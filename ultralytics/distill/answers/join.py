@@ -87,7 +87,7 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any, kind: str
     try:
         found = find_images(files, table.images)
     except ValueError as e:
-        raise ValueError(f"{name} {e}") from None
+        raise ValueError(f"{name} {e}.") from None
     missing = int((found < 0).sum())
     if missing == len(files):
         raise ValueError(

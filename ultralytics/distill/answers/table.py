@@ -145,30 +145,34 @@ class Packer:
         return Table(names, self.images, shapes, np.asarray(self.first), boxes, start, cls, score, told or {})
 
 
-def stem(path: str, depth: int = 1) -> str:
-    """Return the last parts of a path without its ending; a number without leading zeros, as COCO's ids have none."""
-    parts = (PureWindowsPath if "\\" in path else PurePosixPath)(path).parts[-depth:]
-    last = parts[-1].rpartition(".")[0] or parts[-1]
-    return "/".join((*parts[:-1], str(int(last)) if last.isdigit() else last))
+def parts_of(path: str) -> tuple[str, ...]:
+    """Return the parts of a path; of the last one no ending, nor zeros before a number, as COCO's ids have none."""
+    *folders, last = (PureWindowsPath if "\\" in path else PurePosixPath)(path).parts
+    last = last.rpartition(".")[0] or last
+    return (*folders, str(int(last)) if last.isdigit() else last)
 
 
 def find_images(files: Sequence[str], images: Sequence[str]) -> np.ndarray:
-    """Find which image of a table each of a data set's files is, by as few of their paths' last parts as tell.
+    """Find which image of a table each of a data set's files is: that whose whole path ends the file's.
 
     Args:
         files (Sequence[str]): The data set's files.
-        images (Sequence[str]): The table's images, by path or stem.
+        images (Sequence[str]): The table's images, by their path below a folder, or by name alone.
 
     Returns:
         (np.ndarray): The table's index of each file (files,), -1 for a file that it does not name.
 
     Raises:
-        ValueError: If paths of the data set differ in a part that the table does not have; the rest of a sentence.
+        ValueError: If an image is named twice, or stands for several files; the rest of a sentence.
     """
-    for depth in range(1, 8):
-        keys = {stem(x, depth): i for i, x in enumerate(images)}
-        wanted = [stem(f, depth) for f in files]
-        if len(keys) == len(images) and len(set(wanted)) == len(files):
-            return np.array([keys.get(w, -1) for w in wanted], np.int64)
-    twice = next((w for w in wanted if wanted.count(w) > 1), "") or next(iter(images), "")
-    raise ValueError(f"names images such as '{twice}' that cannot be told apart; give their folders too.")
+    known = {parts_of(x): i for i, x in enumerate(images)}
+    if len(known) < len(images):
+        raise ValueError("names an image twice")
+    depths = sorted({len(k) for k in known}, reverse=True)
+    wanted = [parts_of(f) for f in files]
+    found = [next((known[w[-d:]] for d in depths if w[-d:] in known), -1) for w in wanted]
+    first: dict[int, str] = {}
+    for file, i in zip(files, found):
+        if i >= 0 and first.setdefault(i, file) != file:
+            raise ValueError(f"names '{images[i]}', which may be '{first[i]}' or '{file}'; give its folder too")
+    return np.array(found, np.int64)

@@ -188,7 +188,7 @@ def _line(name: str, shape: tuple[int, int], size: tuple[int, int], found: Boxes
 def _images(data: str, split: str) -> tuple[Any, str | Path, int]:
     """Return where the images are, below which folder they are named, and their channels."""
     if not data.endswith((".yaml", ".yml")):
-        return data, data, 3
+        return data, Path(data).resolve().parent, 3
     spec = check_det_dataset(data)
     if not spec.get(split):
         raise ValueError(f"'split={split}' is not in 'data={data}'; give train, val or test.")
