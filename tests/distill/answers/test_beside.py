@@ -51,7 +51,7 @@ def test_a_step_sees_the_answers_of_both_kinds(make_model, make_step, make_batch
 
     def value(labelled, unlabelled):
         torch.manual_seed(0)
-        step.arm() if False else step.join(labelled, unlabelled)
+        step.join(labelled, unlabelled)
         step(dict(labelled))
         return step.take_means()["distill/pseudo"]
 
@@ -80,8 +80,6 @@ def test_no_teacher_runs_beside_labels(told, student_yaml, data_yaml, tmp_path, 
 def test_images_of_which_nothing_is_known_are_refused(told, student_yaml, data_yaml, tmp_path, write_answers):
     """An image without labels and answers would be taught as empty."""
     path = write_answers(tmp_path / "a.jsonl")
-    with pytest.raises(
-        ValueError, match="knows none of the 4 unlabelled images|has no answers for . of the 4 unlabelled"
-    ):
+    with pytest.raises(ValueError, match="knows none of the 4 unlabelled images"):
         args = options(data_yaml, tmp_path, unlabeled=str(told[1]))
         YOLO(student_yaml).train(model_t=str(path), **args)
