@@ -46,15 +46,23 @@ class Criterion:
         """Return what the criterion has."""
         return getattr(self.inner, name)
 
-    def see(self, output: Any) -> None:
-        """Be asked about another raw output of the student's head, as `Tapped.output` holds it."""
+    def see(self, output: Any) -> bool:
+        """Be asked about another raw output of the student's head, as `Tapped.output` holds it.
+
+        Returns:
+            (bool): Whether it is whole. The layers of RT-DETR's decoder stand in front of the images, so some rows of
+                its output are not those of some images.
+        """
         if not matches(self.inner):
             self.preds = write_output(output)
-            return
+            return True
         boxes, scores, first_boxes, first_scores, denoising = output
+        if boxes.shape[1] != len(first_boxes):
+            return False
         if denoising:  # the queries of the labels stand in front
             boxes, scores = (x.split(denoising["dn_num_split"], 2)[1] for x in (boxes, scores))
         self.preds = torch.cat([first_boxes[None], boxes]), torch.cat([first_scores[None], scores])
+        return True
 
     def ask(self, objects: Boxes, images: int) -> torch.Tensor:
         """Return the criterion's loss, a mean over the batch, for other objects than the labels.
