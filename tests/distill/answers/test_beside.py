@@ -83,3 +83,13 @@ def test_images_of_which_nothing_is_known_are_refused(told, student_yaml, data_y
     with pytest.raises(ValueError, match="knows none of the 4 unlabelled images"):
         args = options(data_yaml, tmp_path, unlabeled=str(told[1]))
         YOLO(student_yaml).train(model_t=str(path), **args)
+
+
+def test_a_folder_and_a_file_of_answers_are_enough(told, student_yaml, data_yaml, tmp_path):
+    """Without any label: classes in a YAML, images in a folder, answers in a file; no teacher, and no task loss."""
+    path, beside = told
+    yaml = tmp_path / "names.yaml"
+    yaml.write_text("names: {0: circle, 1: square, 2: stripe}\n")
+    YOLO(student_yaml).train(model_t=str(path), **options(yaml, tmp_path, unlabeled=str(beside)))
+    (row,) = rows(tmp_path)
+    assert row["distill/pseudo"] > 0 and row["train/box_loss"] == 0
