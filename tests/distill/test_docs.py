@@ -12,12 +12,12 @@ from doc_texts import DOCS, at, blocks, lay_out, run_command, run_python, shorte
 from ultralytics import YOLO
 from ultralytics.cfg import TASKS
 from ultralytics.distill.config import read
-from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
+from ultralytics.distill.losses import FEATURE, FINAL, RELATION, RESPONSE
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.upstream import LINE
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-LOSSES = {**FEATURE, **RESPONSE, **RELATION}
+LOSSES = {**FEATURE, **RESPONSE, **FINAL, **RELATION}
 PAGES = ("losses.md", "own.md", "pairs.md", "guide.md", "moving.md")
 RUNS = [b for page in PAGES for b in blocks(page, "python") if not b.title]
 COMMANDS = [b for page in PAGES for b in blocks(page, "bash")]

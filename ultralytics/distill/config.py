@@ -42,7 +42,7 @@ NAMES = [k for k in DEFAULT_CFG_DICT if k.startswith("distill_") and k != "disti
 ARGUMENTS = (*NAMES, "dfea", "dlogit", "drel", "dline", "unlabeled", "unlabeled_share")  # how a teacher teaches
 KINDS = {  # kind of term: (its argument, the names it may have, its gain)
     "feat": ("distill_feat", losses.FEATURE, "dfea"),
-    "logit": ("distill_logit", losses.RESPONSE, "dlogit"),
+    "logit": ("distill_logit", {**losses.RESPONSE, **losses.FINAL}, "dlogit"),
     "rel": ("distill_rel", losses.RELATION, "drel"),
 }
 

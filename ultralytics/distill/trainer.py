@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ultralytics.distill.answers.join import require_ride, ride_along
+from ultralytics.distill.answers.recorded import require_final_terms
 from ultralytics.distill.base import BaseDistiller
-from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
+from ultralytics.distill.losses import FEATURE, FINAL, RELATION, RESPONSE
 from ultralytics.distill.refusal import end_with_the_sentence
 from ultralytics.distill.report import finale
 from ultralytics.distill.report.formula import formula
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 
-NAMED = {*FEATURE.values(), *RESPONSE.values(), *RELATION.values()}
+NAMED = {*FEATURE.values(), *RESPONSE.values(), *FINAL.values(), *RELATION.values()}
 
 
 def take_teacher(trainer: BaseTrainer, overrides: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -105,6 +107,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     side = longer_side(args.imgsz)
     sources = [resolve(t, trainer.wdir / n, c.imgsz or side) for t, n, c in zip(given, names, configs)]
+    require_final_terms(config, sources)
     require_kept(trainer, sources)
     for c, source in zip(configs, sources):
         if source.module is not None:
@@ -145,6 +148,7 @@ def build(trainer: BaseTrainer) -> None:
             require_images_alone(run.step.student)
     if run.alone or not run.unlabeled:
         warn_without_images(trainer.args)
+    ride_along(trainer)
     with Together():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns
     if RANK in {-1, 0}:
@@ -163,6 +167,7 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
     if run is not None:
         if run.step.online:
             online.share_class_weights(run.step.student, run.step.teacher)
+        require_ride(trainer)
         run.optimizer = OwnOptimizer(trainer, run.step)
         if run.unlabeled and RANK in {-1, 0}:
             LOGGER.info(f"Distillation: {run.unlabeled.describe(trainer)}")

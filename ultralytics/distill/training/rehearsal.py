@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
+from ultralytics.distill.answers.criterion import watch_criterion
 from ultralytics.distill.graph import Tapped, tap
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
@@ -76,9 +77,13 @@ def _rehearse(
     else:
         shown, learning = step.teacher(distiller.prepare(images)), None
     targets = _no_targets(student, seen) if distiller.needs_targets else {}
+    batch = _one_object_each(images)
+    if distiller.needs_criterion:
+        with watch_criterion(student) as seen.criterion:
+            student.loss(batch, output)
     shared = {k: v for k, v in seen.maps.items() if k <= step.trunk}
     seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}
-    columns = distiller(seen, shown, _one_object_each(images), targets)[0]
+    columns = distiller(seen, shown, batch, targets)[0]
     if isinstance(step.balance.rule, Grad):  # its look goes through a part of the graph once more
         tensors = [x for x in tree_flatten(output)[0] if isinstance(x, torch.Tensor) and x.requires_grad]
         step.balance.look(torch.stack([x.float().sum() for x in tensors]).sum(), columns, shared)

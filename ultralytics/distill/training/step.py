@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_map
 
+from ultralytics.distill.answers.criterion import watch_criterion
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Tapped, tap, trunk
 from ultralytics.distill.heads.predictions import watch_assigner
@@ -150,8 +151,10 @@ class Step:
         elif self.weight:
             shown = self.teacher(distiller.prepare(whole["img"]))
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
-        with targets as assigned:
+        asked: Any = watch_criterion(student) if distiller.needs_criterion else nullcontext()
+        with targets as assigned, asked as criterion:
             task, items, seen = self._learn(batch, *args, **kwargs)
+        seen.criterion = criterion
         if self.joint and not self.beside:
             (task, items), assigned = no_task(task, items, seen.output), {}
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))

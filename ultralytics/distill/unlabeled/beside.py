@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import distributed as dist
 from torch import nn
 
+from ultralytics.distill.answers.join import ride_beside
 from ultralytics.distill.unlabeled.dataset import without_labels
 from ultralytics.distill.unlabeled.files import find, look_through, named, shared
 from ultralytics.distill.unlabeled.loader import Endless, Rounds, fit_size
@@ -65,7 +66,7 @@ class Unlabeled:
             self.counts = (0, batch_size) if self.alone else split(batch_size, self.share)
             loader = build(path, batch_size=self.counts[0] or 1, rank=rank, mode=mode)
             if self.alone:
-                with _building(trainer, without_labels(loader.dataset, self.files, trainer.args)):
+                with _building(trainer, ride_beside(trainer, without_labels(loader.dataset, self.files, trainer.args))):
                     return build(path, batch_size=batch_size, rank=rank, mode=mode)
             self._build(trainer, loader)
             return loader
@@ -121,7 +122,7 @@ class Unlabeled:
 
     def _build(self, trainer: BaseTrainer, like: Any) -> None:
         """Build the loader in the manner of the labelled images'."""
-        dataset = without_labels(like.dataset, self.files, trainer.args)
+        dataset = ride_beside(trainer, without_labels(like.dataset, self.files, trainer.args))
         rank, world = (dist.get_rank(), dist.get_world_size()) if several() else (0, 1)
         rounds = Rounds(len(self.files), self.counts[1], trainer.args.seed, rank, world)
         rounds.drawn = self.drawn
@@ -133,7 +134,7 @@ class Unlabeled:
 
         def auto_batch(*args: Any, **kwargs: Any) -> int:
             like = trainer.build_dataset(trainer.data["train"], mode="train", batch=1)
-            with _building(trainer, without_labels(like, self.files, trainer.args)):
+            with _building(trainer, ride_beside(trainer, without_labels(like, self.files, trainer.args))):
                 return weigh(*args, **kwargs)
 
         trainer.auto_batch = auto_batch
