@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torchvision.ops import batched_nms  # type: ignore[import-untyped]
+from torchvision.ops import batched_nms
 
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
