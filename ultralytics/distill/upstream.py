@@ -15,13 +15,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
 from ultralytics import utils
 from ultralytics.nn import modules
-from ultralytics.utils import torch_utils
+from ultralytics.utils import plotting, torch_utils
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -153,12 +154,42 @@ def _join_levels(head: nn.Module, inputs: Sequence[torch.Tensor], maps: Sequence
     return {"boxes": boxes, "scores": scores, "feats": list(inputs)}
 
 
+def write_output(output: Any) -> Any:
+    """Return what `read_output` gave in the form in which this release's criterion takes it: 8.3's takes maps."""
+    if LINE == "8.4" or not isinstance(output, dict):
+        return output
+    if "one2many" in output:
+        return {branch: write_output(found) for branch, found in output.items()}
+    joined, feats = torch.cat([output["boxes"], output["scores"]], 1), output["feats"]
+    levels = joined.split([x.shape[2] * x.shape[3] for x in feats], 2)
+    return [level.unflatten(2, x.shape[2:]) for level, x in zip(levels, feats)]
+
+
 def branch_shares(criterion: Any) -> dict[str, float]:
     """Return how an end-to-end criterion weighs each branch at this epoch, 1 on average; nothing of others.
 
     That of 8.4 moves from `one2many`, the only branch that teaches more than its own head, to `one2one`.
     """
     return {"one2many": 2 * criterion.o2m, "one2one": 2 * criterion.o2o} if hasattr(criterion, "o2m") else {}
+
+
+def detection_loss(criterion: Any, preds: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """Return what a criterion of masks or keypoints says of boxes and classes alone.
+
+    Args:
+        criterion (Any): One that is derived from upstream's for detection.
+        preds (Any): One branch's raw predictions as they are given to it.
+        batch (dict): Upstream's batch.
+
+    Returns:
+        (torch.Tensor): Scalar, a mean over the batch.
+    """
+    from ultralytics.utils.loss import v8DetectionLoss
+
+    if hasattr(v8DetectionLoss, "get_assigned_targets_and_loss"):
+        return v8DetectionLoss.get_assigned_targets_and_loss(criterion, preds, batch)[1].sum()
+    feats = preds[0] if isinstance(preds[0], list) else preds[1][0]  # 8.3: the maps stand in front of what is more
+    return v8DetectionLoss.__call__(criterion, feats, batch)[0] / len(feats[0])
 
 
 def no_items(device: torch.device) -> Any:
@@ -182,11 +213,37 @@ def join_items(items: Any, columns: dict[str, torch.Tensor]) -> Any:
     return torch.cat([items.view(-1), torch.stack(list(terms.values()))])
 
 
+def plot_images(
+    found: dict[str, torch.Tensor],
+    images: torch.Tensor,
+    paths: Sequence[str] | None,
+    file: Path,
+    names: dict[int, str] | None,
+    on_plot: Any,
+) -> None:
+    """Draw images (N, C, H, W) and what was found in them into a file, at once and not in a thread; 8.3 draws boxes."""
+    more = {"paths": paths, "fname": file, "names": names, "on_plot": on_plot, "threaded": False}
+    try:
+        plotting.plot_images(found, images, **more)
+    except TypeError:
+        none = images.new_zeros(0)
+        boxes = {k: found[v] for k, v in (("bboxes", "bboxes"), ("confs", "conf")) if v in found}
+        plotting.plot_images(images, found.get("batch_idx", none), found.get("cls", none), **boxes, **more)
+
+
 def for_profile(outputs: Any) -> Any:
     """Return what a forward gave in a form that auto-batch can send backward: 8.3 knows lists of tensors alone."""
     if LINE == "8.4":
         return outputs
     return [x for x in tree_flatten(outputs)[0] if isinstance(x, torch.Tensor) and x.requires_grad]
+
+
+def score_unfound(validator: Any) -> None:
+    """Give each labelled class its AP of zero where no object at all was found, as 8.4 does; 8.3 leaves them out."""
+    box, counts = getattr(validator.metrics, "box", None), getattr(validator, "nt_per_class", None)
+    if box is not None and counts is not None and not len(box.ap_class_index):
+        box.ap_class_index = np.flatnonzero(counts)
+        box.all_ap = np.zeros((len(box.ap_class_index), 10))  # over ten overlaps
 
 
 def adapt(trainer: BaseTrainer) -> None:
@@ -233,29 +290,3 @@ def order_columns(metrics: dict[str, float], columns: Sequence[str]) -> dict[str
     """Return a CSV row whose columns stand where upstream's plot looks for its own: 8.3 counts them from the left."""
     last = [f"train/{c}" for c in columns] if LINE == "8.3" else []
     return {**{k: v for k, v in metrics.items() if k not in last}, **{k: metrics[k] for k in last}}
-
-
-__all__ = (
-    "SAFE_LOAD",
-    "C2fAttn",
-    "ImagePoolingAttn",
-    "WorldDetect",
-    "YOLOEDetect",
-    "adapt",
-    "autocast",
-    "clears_folder",
-    "for_profile",
-    "join_items",
-    "keeps_average",
-    "load_checkpoint",
-    "load_yaml",
-    "model_file",
-    "order_columns",
-    "read_output",
-    "save_yaml",
-    "time_sync",
-    "torch_load",
-    "torn_down",
-    "unwrap_model",
-    "weight_group",
-)

@@ -17,7 +17,7 @@ from ultralytics.cfg import entrypoint
 from ultralytics.distill.config import ARGUMENTS
 from ultralytics.distill.script import command
 from ultralytics.distill.training.results import set_columns_apart
-from ultralytics.utils import torch_utils
+from ultralytics.utils import remove_colorstr, torch_utils
 
 SCRIPT = Path(command.__file__).parents[3] / "distill.py"
 
@@ -94,7 +94,7 @@ def test_checks_every_run_before_the_first(runs, words, capsys):
     """An argument of the last run is wrong before the first has begun."""
     with pytest.raises(SystemExit, match="2"):
         command.check(*runs)
-    assert words in capsys.readouterr().err
+    assert words in remove_colorstr(capsys.readouterr().err)
 
 
 def test_what_is_for_a_teacher_is_not_given_to_a_training_without():

@@ -71,7 +71,8 @@ def test_a_good_teacher_is_measured(boards, tmp_path, log):
     )
     assert [x.strip() for x in said[1:]] == [
         "to win: what the teacher is above a student trained without it (scripts/compare.py measures that)",
-        "loss = task + (1 x kl(tau=1))",
+        "loss = task + (1 x kl(tau=4, alpha=1))",
+        "skipped: cwd (the logit distillation losses teach all classes; name it in 'distill_feat' to add it)",
     ]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import get_cfg
-from ultralytics.distill import config as configuration
+from ultralytics.distill.answers.file import is_answers
 from ultralytics.distill.aside import same_random
 from ultralytics.distill.blank import input_channels
 from ultralytics.distill.config import Config
@@ -32,10 +32,11 @@ from ultralytics.distill.report.likeness import COUNT, compare, heat, read_image
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
 from ultralytics.distill.teacher.headroom import main_metric, verdict
+from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.teacher.view import View, make_view
 from ultralytics.distill.training.folder import SIMILARITY
-from ultralytics.distill.upstream import load_checkpoint, load_yaml
+from ultralytics.distill.upstream import load_checkpoint, load_yaml, score_unfound
 from ultralytics.distill.values import longer_side, reason
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import select_device
@@ -58,7 +59,8 @@ FILES = {
 def note_start(trainer: BaseTrainer) -> None:
     """Measure how alike student and teacher are before the first step, for the report."""
     run = trainer.distill
-    if not trainer.args.plots or RANK not in {-1, 0} or trainer.ema is None:
+    silent = is_answers(run.sources[0].path)
+    if not trainer.args.plots or RANK not in {-1, 0} or trainer.ema is None or silent:
         return
     try:
         with same_random(trainer.device):
@@ -75,6 +77,7 @@ def finish(trainer: BaseTrainer) -> None:
     if RANK not in {-1, 0} or not trainer.args.plots:
         return
     try:
+        score_unfound(trainer.validator)
         scores = class_scores(trainer.validator.metrics, trainer.data["names"])
         if RANK == -1:
             write(trainer.save_dir, scores, str(trainer.device))
@@ -103,8 +106,11 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
         raise FileNotFoundError(f"'{folder}' holds no distilled run: it needs args.yaml with a model_t, and weights.")
     student = load_checkpoint(weights)[0].float().eval()
     teachers = teachers_of(args["model_t"])
-    config = configuration.read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
-    source = resolve(teachers[0], folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
+    config = read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
+    if is_answers(teachers[0]):  # no model runs
+        source = Source(None, Path(teachers[0]))
+    else:
+        source = resolve(teachers[0], folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
     found = measure(student, source, config, args)
     if found:
         save_similarity(folder, {**{k: v for k, v in read_similarity(folder).items() if k == "before"}, "after": found})
