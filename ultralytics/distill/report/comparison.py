@@ -99,7 +99,7 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
 def files(folder: Path, wanted: Mapping[str, str]) -> str:
     """Return a line with a folder's place and those of some files that are there, each with what it shows."""
     there = [f"{name} ({what})" for name, what in wanted.items() if (folder / name).is_file()]
-    return f"Files in {colorstr('bold', folder)}: {', '.join(there)}"
+    return f"Files in {colorstr('bold', Path(folder).resolve())}: {', '.join(there)}"
 
 
 def table(contenders: Sequence[Contender], device: str = "", imgsz: Any = None) -> str:
