@@ -8,7 +8,6 @@ from pathlib import Path
 
 import arguments
 import forest
-
 from ultralytics.distill.spelling import OLD_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""A user's own loss and distiller, as in docs/own.md and own_distiller.md: trained, saved, resumed, rebuilt, refused."""
+"""A user's own loss and distiller, as in docs/own.md and own_distiller.md: trained, saved, resumed and refused."""
 
 import json
 import subprocess
