@@ -97,19 +97,25 @@ def _entry(some: Sequence[Row], plain: dict[str, Row], accuracy: float) -> Entry
 
 
 def table(entries: Sequence[Entry]) -> str:
-    """Return all comparisons as a Markdown table."""
+    """Return all comparisons in Markdown, a table for each group."""
     builds = sorted({m for e in entries for m in e.machines}, reverse=True)
-    head = ["student", "data", "teacher - plain", "plain", "native - plain", "ours - plain", "seeds", "machine"]
-    lines = [head, ["---", "---", "---:", "---:", "---", "---", "---:", "---"]]
+    head = ["student <- teacher", "plain", "teacher - plain", "native - plain", "ours - plain", "seeds", "machine"]
+    parts = []
     for group in dict.fromkeys(e.group for e in entries):
-        lines.append([f"**{group}**", *[""] * (len(head) - 1)])
+        lines = [head, ["---", "---:", "---:", "---", "---", "---:", "---"]]
         for e in (e for e in entries if e.group == group):
             letters = ", ".join(sorted(chr(ord("A") + builds.index(m)) for m in e.machines))
-            seeds = " / ".join(str(len(e.gains[m].values)) for m in ("native", "ours") if e.gains[m].values)
+            seeds = ", ".join(str(len(e.gains[m].values)) for m in ("native", "ours") if e.gains[m].values)
             gains = [_text(e.gains[m]) for m in ("native", "ours")]
-            student = f"`{e.student}` <- `{e.teacher}`"
-            lines.append([student, e.data, f"{e.gap:+.3f}", f"{e.plain:.3f}", *gains, seeds, letters])
-    return "\n".join("| " + " | ".join(x) + " |" for x in lines)
+            name = f"{e.data}: {_stem(e.student)} <- {_stem(e.teacher)}"
+            lines.append([name, f"{e.plain:.3f}", f"{e.gap:+.3f}", *gains, seeds, letters])
+        parts.append(f"**{group}**\n\n" + "\n".join("| " + " | ".join(x) + " |" for x in lines))
+    return "\n\n".join(parts)
+
+
+def _stem(name: str) -> str:
+    """Return a file's name without its ending."""
+    return name.rpartition(".")[0]
 
 
 def _text(gain: Difference) -> str:
@@ -147,7 +153,7 @@ def draw(entries: Sequence[Entry], file: Path) -> None:
             ours = e.gains["ours"]
             axis.text(1.01, y, _text(ours), transform=axis.get_yaxis_transform(), va="center", fontsize=9)
             ticks.append(y)
-            labels.append(f"{e.student.rpartition('.')[0]}, {e.data} ({len(ours.values)} seeds)")
+            labels.append(f"{_stem(e.student)}, {e.data} ({len(ours.values)} seeds)")
             y += 1
     axis.set_yticks(ticks, labels)
     axis.set_ylim(y - 0.4, -0.6)
