@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from lines import needs_84
 from torch import nn
 
-from ultralytics.distill.config import read, read_each
+from ultralytics.distill.config import read
 from ultralytics.distill.losses import CWD
+from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
 
 

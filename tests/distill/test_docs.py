@@ -46,7 +46,7 @@ def foreign_network():
 
 
 def distilled(trainer):
-    """Return the first epoch's columns that distillation has added, but for the lead and what is weighed by it."""
+    """Return the first epoch's columns that distillation has added, but for the margin and what is weighed by it."""
     with open(trainer.csv) as f:
         row = next(csv.DictReader(f))
     return {

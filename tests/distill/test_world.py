@@ -68,6 +68,18 @@ def test_the_margin_is_that_of_all_processes(probed):
 
 
 @pytest.mark.xdist_group("probed")
+def test_the_balance_is_that_of_all_processes(probed):
+    """Unlike losses: each process has the factor of both losses' means, and the same after resume as without.
+
+    Task losses of 2 and 6 and terms of 3 and 1 are 4 and 2 on average, so half of the task loss is 1 x the terms; then
+    come means of 5 and 2, weighed 0.02 against 0.98 x 0.02 of the first.
+    """
+    said, (task, terms) = probed["balance"], (0.98 * 4 + 5, 0.98 * 2 + 2)
+    assert said["factors"] == pytest.approx([1.0, 1.0])
+    assert said["goes on"] == said["resumed"] == pytest.approx([0.5 * task / terms] * 2)
+
+
+@pytest.mark.xdist_group("probed")
 def test_a_step_fails_in_all_processes_or_in_none(probed):
     """A failure before or after a collective inside, in one process or in both; then the next step is as any other."""
     said = probed["together"]

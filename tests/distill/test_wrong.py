@@ -113,6 +113,10 @@ def local():
             r"'distill_feat=test_wrong:Fine\(q=2\)': Fine has no parameter 'q'; valid ones: k",
         ),
         (local(), "'distill_feat=local.<locals>.Local' is defined inside a function; move it"),
+        (
+            "test_wrong:Hollow",
+            r"'distill_feat=test_wrong:Hollow' cannot be built: its __init__ does not call super\(\)",
+        ),
         ("no_such_file:Loss", "'distill_feat=no_such_file:Loss' cannot be imported .*PYTHONPATH"),
         (Fine.forward, "'distill_feat=.*' is not a name, a 'package.module:Class', a class or a module"),
     ],
@@ -126,6 +130,9 @@ def test_wrong_loss(given, message, data_yaml, teacher_pt, student_pt, tmp_path)
     assert not (tmp_path / "run/weights/last.pt").exists()
 
 
+LAYERS = {"far": ([4], [99]), "flat": [15], "named": (["model.4"], [4])}
+
+
 class Ill(BaseDistiller):
     """A distiller that returns what it is told to return."""
 
@@ -134,7 +141,9 @@ class Ill(BaseDistiller):
     def __init__(self, config, student, teacher, returns="value"):
         """Keep what to return."""
         super().__init__(config, student, teacher)
-        self.returns = returns
+        self.returns, self.layers = returns, LAYERS.get(returns, self.layers)
+        if returns == "key":
+            raise KeyError("scores")
 
     def forward(self, student, teacher, batch, targets):
         """Return a form of the same value."""
@@ -147,6 +156,29 @@ class Ill(BaseDistiller):
             "more": ({"dlogit_loss": value}, [value, value]),
         }
         return forms[self.returns]
+
+
+class Hollow(Fine):
+    """A loss that forgets what torch's modules need."""
+
+    def __init__(self, k=1.0):
+        """Keep the parameter alone."""
+        self.k = k
+
+
+class Few(Ill):
+    """A distiller that does not take the models."""
+
+    def __init__(self):
+        """Take nothing."""
+
+
+class Short(Ill):
+    """A distiller that is called like a loss."""
+
+    def forward(self, student, teacher, batch):
+        """Return a value."""
+        return student.output["scores"].square().mean()
 
 
 class Idle(BaseDistiller):
@@ -165,6 +197,13 @@ class Idle(BaseDistiller):
         (Fine, "'distill_module=test_wrong:Fine' is no distiller; derive it from"),
         (Fine(k=2), r"'distill_module=Fine\(...\)' is an instance; give the class or its 'test_wrong:Fine\(k=2\)'"),
         ("Fine", "'distill_module=Fine' is unknown; give 'package.module:Class'"),
+        ("test_wrong:Ill(returns=key)",
+         r"'distill_module=test_wrong:Ill\(returns=key\)' cannot be built: KeyError: 'scores' \(.*test_wrong.py, line"),
+        (Few, r"'distill_module=test_wrong:Few' cannot be built: .*takes 1 positional argument but 4 were given"),
+        (Short, r"its forward takes \(student, teacher, batch\), not \(student, teacher, batch, targets\)"),
+        ("test_wrong:Ill(returns=far)", "asks for layer 99 of the teacher, which has 0 to 22"),
+        ("test_wrong:Ill(returns=flat)", r"has 'layers=\[15\]'; give two lists"),
+        ("test_wrong:Ill(returns=named)", "asks for layer 'model.4' of the student, which has 0 to 22"),
         ("test_wrong:Ill(k=1)", r"'distill_module=test_wrong:Ill\(k=1\)': Ill has no parameter 'k'"),
     ],
     ids=str,

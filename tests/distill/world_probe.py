@@ -16,6 +16,7 @@ from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.online import OnlineTeacher
 from ultralytics.distill.teacher.source import Source
+from ultralytics.distill.terms.balance import Balance, Ratio
 from ultralytics.distill.terms.margin import BoxMargin
 from ultralytics.distill.training.optimizer import average_gradients
 from ultralytics.distill.training.step import Step
@@ -146,6 +147,25 @@ def probe_margin():
         print(json.dumps({"case": "margin", **found}), flush=True)
 
 
+def probe_balance():
+    """Balance unlike losses in each process; then resume from rank 0's state and look at unlike ones again."""
+    rank, found = dist.get_rank(), {}
+    balance = Balance(Ratio(share=0.5), ["dlogit_loss"])
+
+    def factor(balance, task, terms):
+        return balance(torch.tensor(task[rank]), {"dlogit_loss": torch.tensor(terms[rank])}, {}).item()
+
+    found["factors"] = gathered(factor(balance, (2.0, 6.0), (3.0, 1.0)))
+    saved = [balance.state()]
+    dist.broadcast_object_list(saved, src=0)
+    resumed = Balance(Ratio(share=0.5), ["dlogit_loss"])
+    resumed.load_state(saved[0], torch.device("cpu"))
+    found["goes on"] = gathered(factor(balance, (9.0, 1.0), (1.0, 3.0)))
+    found["resumed"] = gathered(factor(resumed, (9.0, 1.0), (1.0, 3.0)))
+    if rank == 0:
+        print(json.dumps({"case": "balance", **found}), flush=True)
+
+
 def take_step(fails, alone=True):
     """Take a step with a collective inside that fails in rank 1, or in both; return what came of it."""
     rank, total = dist.get_rank(), torch.ones(()) * (dist.get_rank() + 1)
@@ -176,6 +196,7 @@ def main(cases):
     """Probe one case after the other."""
     dist.init_process_group("gloo")
     probe_margin()
+    probe_balance()
     probe_together()
     for name, case in cases.items():
         probe(name, *case)

@@ -28,7 +28,7 @@ from ultralytics.distill.losses import RESPONSE
 from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.margin import build_margins
-from ultralytics.distill.terms.term import NO_ASSIGNER, MapTerm, ResponseTerm
+from ultralytics.distill.terms.term import NO_ASSIGNER, UNMEASURED, MapTerm, ResponseTerm
 from ultralytics.utils import LOGGER
 
 
@@ -78,6 +78,7 @@ class Distiller(BaseDistiller):
         self.needs_targets = bool(self.margins) or any(getattr(t, "needs_targets", False) for t in built)
         self.needs_features = any(len(getattr(t, "aligns", ())) for t in built if t.kind == "logit")
         self.strides = head_strides(student), head_strides(teacher)  # read once: on a GPU every read waits for it
+        self.unmeasured = False
 
     def forward(
         self, student: Tapped, teacher: Tapped, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
@@ -104,8 +105,11 @@ class Distiller(BaseDistiller):
         with full_precision(batch["img"].device.type):
             for name, margin in self.margins.items():
                 branch = name.split("/")[1]
-                if "target_boxes" in s[branch]:  # not of a criterion of one's own without an assigner
+                if "target_boxes" in s[branch]:
                     margin.look(s[branch], t[branch])
+                elif not self.unmeasured:
+                    self.unmeasured = True
+                    LOGGER.warning(UNMEASURED)
             for term in self.terms:
                 values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
                 for name, value in zip(self.parts[len(parts) :], values):

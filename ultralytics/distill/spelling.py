@@ -177,12 +177,13 @@ def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
         ) from None
 
 
-def build_spelled(argument: str, spelled: Spelled, **defaults: Any) -> Any:
+def build_spelled(argument: str, spelled: Spelled, *given: Any, **defaults: Any) -> Any:
     """Build what was spelled.
 
     Args:
         argument (str): The argument, for the message.
         spelled (Spelled): The class and its parameters.
+        *given (Any): What the constructor is given in front of them.
         **defaults (Any): Parameters that are not given in brackets.
 
     Returns:
@@ -192,22 +193,25 @@ def build_spelled(argument: str, spelled: Spelled, **defaults: Any) -> Any:
         ValueError: If the constructor fails, whatever it raises; the message says where in a user's file.
     """
     try:
-        return spelled.cls(**{**defaults, **spelled.params})
+        built = spelled.cls(*given, **{**defaults, **spelled.params})
     except Exception as e:
         if isinstance(e, ValueError) and str(e).startswith(f"'{argument}="):
             raise  # a sentence already
         raise ValueError(f"'{argument}={spelled.text}' cannot be built: {explain(e)}.") from e
+    if isinstance(built, nn.Module) and "_modules" not in vars(built):
+        raise ValueError(f"'{argument}={spelled.text}' cannot be built: its __init__ does not call super().__init__().")
+    return built
 
 
-def require_forward(argument: str, spelled: Spelled) -> None:
-    """Raise a ValueError unless a loss can be called with what student and teacher show, and the batch."""
-    signature = inspect.signature(spelled.cls.forward)
+def require_forward(argument: str, spelled: Spelled, *more: str) -> None:
+    """Raise a ValueError unless forward can be called with what both models show, the batch, and what is named more."""
+    signature, given = inspect.signature(spelled.cls.forward), ("student", "teacher", "batch", *more)
     try:
-        signature.bind(None, "student", "teacher", "batch")
+        signature.bind(None, *given)
     except TypeError:
         takes = ", ".join(list(signature.parameters)[1:])
         raise ValueError(
-            f"'{argument}={spelled.text}': its forward takes ({takes}), not (student, teacher, batch); call it in a "
+            f"'{argument}={spelled.text}': its forward takes ({takes}), not ({', '.join(given)}); call it in a "
             f"module of your own that does."
         ) from None
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultralytics.distill import config as configuration
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.refusal import end_with_the_sentence
 from ultralytics.distill.report import finale
 from ultralytics.distill.report.formula import formula
+from ultralytics.distill.spelling import require_forward
 from ultralytics.distill.teacher import online
 from ultralytics.distill.teacher.exam import examine
+from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
@@ -78,17 +79,20 @@ def attach(trainer: BaseTrainer) -> Run | None:
         raise ValueError(
             f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
         )
-    configs = configuration.read_each(args, len(given))
+    configs = read_each(args, len(given))
     config = configs[0]
     warn_beside_teacher(args, configs)
     if "ema" in given and len(given) > 1:
         raise ValueError(f"'model_t={args.model_t}': 'ema' teaches alone; give it without other teachers.")
     if "ema" in given and not keeps_average(args.device):
         raise ValueError("'model_t=ema' needs Ultralytics 8.4 on several devices; train on one, or name a teacher.")
-    if config.module and not issubclass(config.module.cls, BaseDistiller):
-        raise ValueError(
-            f"'distill_module={config.module.text}' is no distiller; derive it from ultralytics.distill.BaseDistiller."
-        )
+    if config.module:
+        if not issubclass(config.module.cls, BaseDistiller):
+            raise ValueError(
+                f"'distill_module={config.module.text}' is no distiller; derive it from "
+                f"ultralytics.distill.BaseDistiller."
+            )
+        require_forward("distill_module", config.module, "targets")
     if config.online and (len(given) > 1 or given == ["ema"]):
         raise ValueError(
             f"'distill_online=True' trains one teacher along, 'model_t={args.model_t}' is no such one; give one model."

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
@@ -189,6 +190,14 @@ def for_profile(outputs: Any) -> Any:
     return [x for x in tree_flatten(outputs)[0] if isinstance(x, torch.Tensor) and x.requires_grad]
 
 
+def score_unfound(validator: Any) -> None:
+    """Give each labelled class its AP of zero where no object at all was found, as 8.4 does; 8.3 leaves them out."""
+    box, counts = getattr(validator.metrics, "box", None), getattr(validator, "nt_per_class", None)
+    if box is not None and counts is not None and not len(box.ap_class_index):
+        box.ap_class_index = np.flatnonzero(counts)
+        box.all_ap = np.zeros((len(box.ap_class_index), 10))  # over ten overlaps
+
+
 def adapt(trainer: BaseTrainer) -> None:
     """Let a trainer of 8.3 do what one of 8.4 does, before its loaders, validator and optimizer are built.
 
@@ -233,29 +242,3 @@ def order_columns(metrics: dict[str, float], columns: Sequence[str]) -> dict[str
     """Return a CSV row whose columns stand where upstream's plot looks for its own: 8.3 counts them from the left."""
     last = [f"train/{c}" for c in columns] if LINE == "8.3" else []
     return {**{k: v for k, v in metrics.items() if k not in last}, **{k: metrics[k] for k in last}}
-
-
-__all__ = (
-    "SAFE_LOAD",
-    "C2fAttn",
-    "ImagePoolingAttn",
-    "WorldDetect",
-    "YOLOEDetect",
-    "adapt",
-    "autocast",
-    "clears_folder",
-    "for_profile",
-    "join_items",
-    "keeps_average",
-    "load_checkpoint",
-    "load_yaml",
-    "model_file",
-    "order_columns",
-    "read_output",
-    "save_yaml",
-    "time_sync",
-    "torch_load",
-    "torn_down",
-    "unwrap_model",
-    "weight_group",
-)

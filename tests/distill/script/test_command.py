@@ -9,7 +9,7 @@ from short_run import options, rows
 
 from ultralytics import YOLO
 from ultralytics.distill.script import command
-from ultralytics.utils import torch_utils
+from ultralytics.utils import remove_colorstr, torch_utils
 
 
 @needs_84("does not join lists that hold blanks")
@@ -49,7 +49,7 @@ def test_checks_every_run_before_the_first(runs, words, capsys):
     """An argument of the last run is wrong before the first has begun."""
     with pytest.raises(SystemExit, match="2"):
         command.check(*runs)
-    assert words in capsys.readouterr().err
+    assert words in remove_colorstr(capsys.readouterr().err)
 
 
 def test_what_is_for_a_teacher_is_not_given_to_a_training_without():

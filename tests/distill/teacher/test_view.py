@@ -14,8 +14,9 @@ from torchvision.transforms.functional import normalize
 
 from ultralytics import YOLO
 from ultralytics.distill.blank import input_channels
-from ultralytics.distill.config import read, read_each
+from ultralytics.distill.config import read
 from ultralytics.distill.script.demo import draw_dataset
+from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.view import View, check_view
 from ultralytics.distill.upstream import LINE, load_yaml, save_yaml
 

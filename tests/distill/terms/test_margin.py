@@ -228,8 +228,8 @@ def test_the_roles_may_be_swapped(yaml, terms, make_model, make_step, make_batch
     assert found[1] == pytest.approx({k: -v for k, v in found[0].items()}, abs=5e-4)  # a teacher's layers are fused
 
 
-def test_a_criterion_without_an_assigner(make_model, make_step, make_batch):
-    """Where no label is assigned to any anchor nothing is measured, and box terms keep their weight."""
+def test_a_criterion_without_an_assigner(make_model, make_step, make_batch, log):
+    """Where no label is assigned to any anchor nothing is measured, which is said once; box terms keep their weight."""
     student = make_model("yolov8n.yaml")
     step = make_step(student, make_model("yolov8n.yaml", seed=1), distill_logit="giou")
     criterion = student.init_criterion()
@@ -238,6 +238,8 @@ def test_a_criterion_without_an_assigner(make_model, make_step, make_batch):
     (part,) = step.take_means().values()
     assert step.distiller.margins["boxes/one2many"].seen.eq(0).all()
     assert float(items["dlogit_loss"] if isinstance(items, dict) else items[-1]) == pytest.approx(part)
+    step(make_batch())
+    assert len([x for x in log() if "so teacher margin is not measured and each term keeps its whole weight" in x]) == 1
 
 
 def test_turned_boxes_have_no_margin(make_model, make_distiller, monkeypatch):

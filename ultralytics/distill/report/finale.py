@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import get_cfg
-from ultralytics.distill import config as configuration
 from ultralytics.distill.aside import same_random
 from ultralytics.distill.blank import input_channels
 from ultralytics.distill.config import Config
@@ -25,9 +24,10 @@ from ultralytics.distill.report.likeness import COUNT, compare, heat, read_image
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
 from ultralytics.distill.teacher.headroom import left
+from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.teacher.view import View, make_view
-from ultralytics.distill.upstream import load_checkpoint, load_yaml
+from ultralytics.distill.upstream import load_checkpoint, load_yaml, score_unfound
 from ultralytics.distill.values import longer_side, reason
 from ultralytics.utils import LOGGER, RANK, colorstr
 from ultralytics.utils.torch_utils import select_device
@@ -60,6 +60,7 @@ def finish(trainer: BaseTrainer) -> None:
     if RANK not in {-1, 0} or not trainer.args.plots:
         return
     try:
+        score_unfound(trainer.validator)
         scores = class_scores(trainer.validator.metrics, trainer.data["names"])
         if RANK == -1:
             write(trainer.save_dir, scores, SECONDS, str(trainer.device))
@@ -91,7 +92,7 @@ def write(
         raise FileNotFoundError(f"'{folder}' holds no distilled run: it needs args.yaml with a model_t, and weights.")
     student = load_checkpoint(weights)[0].float().eval()
     teachers = teachers_of(args["model_t"])
-    config = configuration.read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
+    config = read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
     source = resolve(teachers[0], folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
     found = measure(student, source, config, args)
     if found:

@@ -15,7 +15,7 @@ from torch import nn
 from ultralytics.distill.blank import input_channels
 from ultralytics.distill.heads.common import outputs
 from ultralytics.distill.teacher.exam import narrow
-from ultralytics.distill.upstream import load_checkpoint, time_sync
+from ultralytics.distill.upstream import load_checkpoint, score_unfound, time_sync
 
 METRICS = ("mAP", "accuracy", "mIoU", "delta1")  # how the names of what is compared begin
 
@@ -65,6 +65,7 @@ def validate(weights: str | Path, student: nn.Module | None = None, **arguments:
     model = YOLO(weights)
     if student is not None and not (_one_class(student) or "depth" in outputs(student.model[-1])):
         narrow(model.model, student.names)
+    model.add_callback("on_val_end", score_unfound)
     with tempfile.TemporaryDirectory() as scratch:
         quiet = {"plots": False, "verbose": False, "save_json": False, "project": scratch}
         return model.val(**arguments, **quiet), model.names

@@ -1,14 +1,19 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Several frozen teachers as one."""
+"""Several frozen teachers: what is given for each of them, and all of them as one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 
+from ultralytics.distill.config import ARGUMENTS, KINDS, Config, read
 from ultralytics.distill.graph import Tapped
+from ultralytics.distill.spelling import split_list
 from ultralytics.distill.teacher.frozen import Teacher
+from ultralytics.distill.values import is_auto, plain
 
 
 class SeveralTeachers:
@@ -33,3 +38,49 @@ class SeveralTeachers:
     def __deepcopy__(self, memo: dict) -> SeveralTeachers:
         """Return itself: frozen teachers need no second copy."""
         return self
+
+
+def read_each(args: SimpleNamespace, count: int) -> list[Config]:
+    """Read the arguments for several teachers, where gains, layers and their input may be given one for each.
+
+    Args:
+        args (SimpleNamespace): The trainer's arguments.
+        count (int): Number of teachers.
+
+    Returns:
+        (list[Config]): One for each teacher; `args` holds plain values afterwards.
+    """
+    vars(args).update({k: plain(v) for k, v in vars(args).items() if k in ARGUMENTS})
+    views = [SimpleNamespace(**{**vars(args), **_share(args, i, count)}) for i in range(count)]
+    configs = [read(view) for view in views]
+    for argument in ("distill_feat", "distill_logit", "distill_rel", "distill_module"):
+        setattr(args, argument, getattr(views[0], argument))
+    return configs
+
+
+def _share(args: SimpleNamespace, index: int, count: int) -> dict[str, Any]:
+    """Return one teacher's gains, layers and input: its item of a list with one item a teacher, else what all share.
+
+    A list of gains is one a teacher if its items are lists, or if there are as many as teachers but not as terms. A
+    list of sizes, means or deviations is one a teacher if its items are lists or none.
+    """
+    share: dict[str, Any] = {}
+    if count == 1:
+        return share
+    for argument, _, gain in KINDS.values():
+        value = getattr(args, gain)
+        items = split_list(value) if isinstance(value, str) else value
+        if isinstance(items, (list, tuple)) and len(items) == count:
+            terms = getattr(args, argument)
+            if any(isinstance(x, (list, tuple)) for x in items) or is_auto(terms) or len(split_list(terms)) != count:
+                share[gain] = items[index]
+    for argument in ("distill_imgsz", "distill_mean", "distill_std"):
+        items = getattr(args, argument)
+        if isinstance(items, (list, tuple)) and len(items) == count:
+            if all(x is None or isinstance(x, (list, tuple)) for x in items):
+                share[argument] = items[index]
+    layers = args.distill_layers
+    nested = isinstance(layers, (list, tuple)) and len(layers) == count
+    if nested and all(isinstance(x, (list, tuple)) and x and isinstance(x[0], (list, tuple)) for x in layers):
+        share["distill_layers"] = layers[index]
+    return share

@@ -25,6 +25,11 @@ NO_ASSIGNER = (
     "upstream's; give it one as 'assigner', or leave 'distill_alpha' at 1 and 'norm' at conf."
 )
 
+UNMEASURED = (
+    "Distillation: the student's criterion has no label assigner that is called and answers as upstream's, so the "
+    "teacher margin is not measured and each term keeps its whole weight; give it one as 'assigner'."
+)
+
 
 def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = None) -> nn.Module:
     """Build one loss of a term.

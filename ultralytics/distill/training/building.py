@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from ultralytics.distill.aside import same_random
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.config import Config
 from ultralytics.distill.distiller import Distiller
+from ultralytics.distill.spelling import Spelled, build_spelled
 from ultralytics.distill.teacher import online
 from ultralytics.distill.teacher.average import AverageTeacher
 from ultralytics.distill.teacher.frozen import Teacher
@@ -61,14 +63,12 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
     module = source.module if source.module is not None else student
     if config.online:
         module = online.fit(trainer, module)
-    own = config.module
-    make = partial(own.cls, **own.params) if own else Distiller
-    distiller = make(config, student, module).to(trainer.device)
+    own, models = config.module, (student, module)
+    made = build_spelled("distill_module", own, config, *models) if own else Distiller(config, *models)
+    distiller = made.to(trainer.device)
+    if own:
+        _require_wants(own, distiller, models)
     wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
-    if own and not (distiller.columns and (wants[0] or wants[1])):
-        raise ValueError(
-            f"'distill_module={own.text}' asks for nothing; it needs 'columns', and 'layers' or 'needs_head'."
-        )
     if config.online:
         return distiller, online.OnlineTeacher(module, wants[0], wants[2], config.dline)
     view = make_view(config, student, module, trainer.device)
@@ -80,3 +80,16 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
         dtype = torch.float32
     why = explain(config.precision, trainer.device, dtype)
     return distiller, Teacher(source, *wants, trainer.device, dtype, why, view, student)
+
+
+def _require_wants(own: Spelled, distiller: BaseDistiller, models: Sequence[nn.Module]) -> None:
+    """Raise a ValueError unless a user's distiller asks for something, and for layers that student and teacher have."""
+    given, layers = f"'distill_module={own.text}'", distiller.layers
+    if not isinstance(layers, (list, tuple)) or len(layers) != 2:
+        raise ValueError(f"{given} has 'layers={layers}'; give two lists, of the student's layers and the teacher's.")
+    for role, wanted, model in zip(("student", "teacher"), layers, models):
+        count = len(model.model)
+        if bad := [i for i in wanted if not isinstance(i, int) or not 0 <= i < count]:
+            raise ValueError(f"{given} asks for layer {bad[0]!r} of the {role}, which has 0 to {count - 1}.")
+    if not distiller.columns or not (layers[1] or distiller.needs_head):
+        raise ValueError(f"{given} asks for nothing; it needs 'columns', and 'layers' or 'needs_head'.")

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ultralytics.distill import config as configuration
+from ultralytics.distill.config import ARGUMENTS
 from ultralytics.distill.spelling import accept_old_names
 from ultralytics.distill.teacher.foreign import is_ultralytics
+from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.source import resolve, teachers_of
 from ultralytics.distill.values import longer_side
 from ultralytics.utils import DEFAULT_CFG_DICT
@@ -35,10 +36,10 @@ def spell_out(args: dict[str, Any]) -> dict[str, Any]:
     if not given:
         return args
     full = SimpleNamespace(**{**DEFAULT_CFG_DICT, **plain})
-    configs = configuration.read_each(full, len(given))
+    configs = read_each(full, len(given))
     side = longer_side(full.imgsz)
     paths = [_path(teacher, config.imgsz or side) for teacher, config in zip(given, configs)]
-    ours = {k: getattr(full, k) for k in configuration.ARGUMENTS}
+    ours = {k: getattr(full, k) for k in ARGUMENTS}
     return {**plain, **ours, "model_t": paths if len(paths) > 1 else paths[0]}
 
 

@@ -85,13 +85,15 @@ class Step:
         self.arm()
         return self.student.loss(batch, self.model(batch["img"])) if self.compiled else self.model(batch)
 
-    def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, Any]:
+    def loss(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any]:
         """Run the student once, the teacher once, and add the terms to the task loss.
 
         Args:
             batch (dict): Upstream's batch.
-            preds (Any): What the student returned for the batch's images, where it was run before; a compiled one
-                always was, since its criterion stays outside the graph.
+            *args (Any): What else the student's own loss is given. Upstream's know `preds`, what the student returned
+                for the batch's images, where it was run before; a compiled one always was, since its criterion stays
+                outside the graph.
+            **kwargs (Any): The same by name.
 
         Returns:
             loss (torch.Tensor): The student's own loss vector with one entry more for each column; the sum of them
@@ -99,12 +101,14 @@ class Step:
             items (dict | torch.Tensor): What is logged, with the columns.
         """
         self.disarm()
-        task, items, columns = self.compute(batch, preds)
+        task, items, columns = self.compute(batch, *args, **kwargs)
         factor = batch_factor(self.student, batch)
         loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * factor])
         return loss if task.ndim else loss.sum(), join_items(items, columns)
 
-    def compute(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
+    def compute(
+        self, batch: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
         """Return the student's own loss and its items, and apart from them the columns, as means over the batch."""
         distiller, student = self.distiller, self.student
         if distiller.needs_targets and getattr(student, "criterion", None) is None:  # else YOLOE picks by its prompts
@@ -115,7 +119,7 @@ class Step:
             shown = self.teacher(distiller.prepare(batch["img"]))
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
         with targets as assigned:
-            task, items, seen = self._learn(batch, preds)
+            task, items, seen = self._learn(batch, *args, **kwargs)
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         scale: Any = 1.0
         if self.weight:
@@ -130,14 +134,15 @@ class Step:
         """Return each part's unweighted mean since the last call, and start anew."""
         return self.record.take_means()
 
-    def _learn(self, batch: dict[str, Any], preds: Any) -> tuple[torch.Tensor, Any, Tapped]:
+    def _learn(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any, Tapped]:
         """Return the student's task loss, the items to log and what was seen of its forward."""
-        if preds is not None:
+        preds = args[0] if args else kwargs.get("preds")
+        if preds is not None and (self.compiled or self.seen.output is not None):
             seen = compiled.read(self.student, preds) if self.compiled else self.seen
-            return *self.student.loss(batch, preds), seen
+            return *self.student.loss(batch, *args, **kwargs), seen
         layers = {*self.distiller.layers[0], self.trunk}
         with tap(self.student, sorted(layers), self.distiller.needs_features) as seen:
-            return *self.student.loss(batch), seen
+            return *self.student.loss(batch, *args, **kwargs), seen
 
     def _terms(
         self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict
