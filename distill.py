@@ -5,6 +5,7 @@
     python distill.py data=my.yaml model_t=best.pt model=yolo26n.pt     your own data and models
     python distill.py cfg=my.yaml epochs=50                             arguments from a file; the line wins
     python distill.py resume=runs/distill/train/distilled/weights/last.pt    go on after an interruption
+    python distill.py answers model_t=best.pt data=my.yaml              write answers, for model_t=answers.jsonl
 
 Results go to project/name: a folder for each trained model, and the comparison's table and pictures.
 """
@@ -70,6 +71,10 @@ def main(line: list[str]) -> None:
     from ultralytics.utils.files import increment_path
 
     command.use_threads(threads)
+    if line[:1] == ["answers"]:
+        from ultralytics.distill.script.answers import answer
+
+        return answer(line[1:])
     given = command.read_line(line)
     if last := given.pop("resume", None):  # an interrupted run brings its own arguments
         last = str(given.pop("model", None) if last is True else last)

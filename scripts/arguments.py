@@ -34,10 +34,10 @@ are `model_t=`; `loss_type=`, `distill_feat_type=` and `distillation_loss=` are 
 MORE = {
     "model_t": (
         'model_t="teacher.pt"',
-        "A module may be any `nn.Module` that returns maps or class logits "
-        "([other libraries](other_libraries.md)). How to choose one: [choose a teacher](teacher.md).",
+        "A module may be any `nn.Module` that returns maps, class logits or boxes "
+        "([other libraries](other_libraries.md)). `answers.jsonl` is what a teacher [has left behind](answers.md). How to choose one: [choose a teacher](teacher.md).",
     ),
-    "unlabeled": ('unlabeled="field/images"', ""),
+    "unlabeled": ('unlabeled="field/images"', "[Images without labels](unlabeled.md)."),
     "unlabeled_share": ("unlabeled_share=0.25", ""),
     "distill_feat": (
         'distill_feat="[auto,pkd]"',

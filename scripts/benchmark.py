@@ -2,16 +2,23 @@
 
     python scripts/benchmark.py --student yolov8n.yaml --teacher yolov8s.yaml --imgsz 320 --batch 8 --device cpu
 
-Five ways to spend a step (forward, loss, backward, clipping, optimizer, EMA; the trainer's own parts, random images):
+Six ways to spend a step (forward, loss, backward, clipping, optimizer, EMA; the trainer's own parts, random images):
 
     plain training        no teacher
     native distill_model  upstream's own distillation
     tutorials' way        an imitation: three student forwards, two teacher forwards, see benchmarking/ways.py
     ours                  model_t with the terms asked for
     floor                 a plain step and our teacher's forward: what no loss can be cheaper than
+    answers from a file   model_t=answers.jsonl: what the teacher has left behind, as many boxes as labels
+
+`--ways ours unlabeled` times ours beside a step of as many images of which half have no labels.
 
 All are timed in one process in turns, so that drift of the machine hits all alike; the figures are medians, the ratios
 are taken round by round. Memory is weighed apart, one process each.
+
+    python scripts/benchmark.py --startup 100000
+
+times reading drawn answers for so many images and joining them with a training set, and weighs what they hold.
 """
 
 from __future__ import annotations
@@ -31,7 +38,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmarking import measure, report
-from benchmarking.ways import WAYS, Way, make_batch
+from benchmarking.startup import time_startup
+from benchmarking.ways import MORE, WAYS, Way, make_batch
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
@@ -47,7 +55,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--terms", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. distill_feat=cwd distill_logit=none"
     )
-    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))
+    parser.add_argument(
+        "--ways", nargs="*", default=list(WAYS), choices=(*WAYS, *MORE), metavar="WAY", help=", ".join(WAYS)
+    )
     parser.add_argument("--steps", type=int, default=20, help="rounds, at most")
     parser.add_argument("--seconds", type=float, default=75, help="no round begins after so many seconds of timing")
     parser.add_argument("--optimizer", default="SGD", help="as the trainer's argument; `auto` is MuSGD in a long run")
@@ -59,7 +69,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures; the chart goes beside, as .png")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    parser.add_argument("--weigh", choices=WAYS, help=argparse.SUPPRESS)  # the process that weighs one way
+    parser.add_argument("--startup", type=int, metavar="IMAGES", help="measure the start with a file of answers alone")
+    parser.add_argument("--weigh", choices=(*WAYS, *MORE), help=argparse.SUPPRESS)  # the process that weighs one way
     options = parser.parse_args(argv)
     if bad := [x for x in options.terms if "=" not in x or not x.startswith(("d", "distill_"))]:
         parser.error(f"--terms {bad[0]}: give distillation arguments as key=value, e.g. distill_feat=cwd")
@@ -115,8 +126,17 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     if options.weigh:
         print(json.dumps(weigh(options)))
         return None
+    if options.startup:
+        found = time_startup(options.startup)
+        print(
+            f"answers for {options.startup} images: {found['seconds']:.1f} s at start, {found['gib']:.2f} GiB at most"
+        )
+        return found
     found = run(options, argv)
     print(f"{report.sentence(found['about'])}\n\n{report.table(found['rows'], options.markdown)}\n")
+    for row in (r for r in found["rows"] if r["way"] in MORE and "by_ours" in r):
+        low, high = row["by_ours_quartiles"]
+        print(f"half unlabeled / all labeled: {row['by_ours']:.3f}, quartiles {low:.3f} to {high:.3f}")
     print(f"{found['rows'][0]['steps']} rounds, {time.perf_counter() - began:.0f} s")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import benchmark
 import cv2
 import pytest
 
@@ -18,14 +19,14 @@ SCRIPT = Path(__file__).resolve().parents[1] / "scripts/benchmark.py"
 
 @pytest.mark.skipif(LINE == "8.3", reason="Ultralytics 8.3 has no distill_model to compare with")
 def test_it_measures_every_way(tmp_path):
-    """Five ways of a step, their medians and ratios as a table, as JSON and as a chart."""
+    """Six ways of a step, their medians and ratios as a table, as JSON and as a chart."""
     options = ["--imgsz", "64", "--batch", "2", "--steps", "2", "--teacher", "yolov8n.yaml", "--no-memory"]
     terms = ["--terms", "distill_feat=cwd", "distill_logit=none", "distill_precision=fp32"]
     command = [sys.executable, str(SCRIPT), *options, *terms, "--device", "cpu", "--json", str(tmp_path / "x.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "x.json").read_text())
-    assert [r["way"] for r in found["rows"]] == ["plain", "native", "tutorial", "ours", "floor"]
+    assert [r["way"] for r in found["rows"]] == ["plain", "native", "tutorial", "ours", "floor", "answers"]
     assert all(r["ms"] > 0 and r["steps"] == 2 for r in found["rows"])
     assert "distill_feat=cwd" in done.stdout and "fp32" in found["about"]["our_teacher"]
     assert max(map(len, done.stdout.splitlines())) <= 120
@@ -46,3 +47,9 @@ def test_ratios_are_taken_round_by_round():
     ours = next(r for r in found if r["way"] == "ours")
     assert ours["mib_by_native"] == 0.75 and ours["by_floor"] == pytest.approx(1.4) and ours["ms"] == 80.0
     assert table(found).splitlines()[2].split()[:3] == ["ours", "80", "0.70"]
+
+
+def test_the_start_with_a_file_of_answers(capsys):
+    """Drawn answers are read and joined with a set of as many images; time and memory are said."""
+    found = benchmark.main(["--startup", "50"])
+    assert found["seconds"] > 0 and "answers for 50 images:" in capsys.readouterr().out

@@ -29,7 +29,10 @@ def test_a_cell_is_a_real_run(tmp_path, capsys):
 def test_sentences_and_crashes(tmp_path):
     """A run that ends with a sentence of ours says it; any other error is a crash, not a sentence."""
     refused = cell.run("a", "b", "yolov8n.yaml", tmp_path, model_t=3)
-    assert (refused.outcome, refused.says) == ("refused", "'model_t=3' is not a path, a YOLO or an nn.Module.")
+    assert (refused.outcome, refused.says) == (
+        "refused",
+        "'model_t=3' is not a path, a YOLO, an nn.Module or a function.",
+    )
     crashed = cell.run("a", "b", "yolov8n.yaml", tmp_path, data="no.yaml")
     assert crashed.outcome == "crashed" and "no.yaml" in crashed.says
 

@@ -88,12 +88,12 @@ def weigh(way: Way, batch: dict[str, Any], before: float) -> float:
         return float("nan")
     for _ in range(WEIGHED):
         way.step(batch)
-    return _status("VmHWM") - before
+    return status("VmHWM") - before
 
 
 def held(device: torch.device) -> float:
     """Return the memory that this process holds on a device, in MiB."""
-    return torch.cuda.memory_allocated() / 2**20 if device.type == "cuda" else _status("VmRSS")
+    return torch.cuda.memory_allocated() / 2**20 if device.type == "cuda" else status("VmRSS")
 
 
 def weigh_apart(script: Path, argv: list[str], name: str) -> float:
@@ -134,7 +134,7 @@ def _processor() -> str:
     return f"{flags.get('cpu_name') or 'CPU'}, {os.cpu_count()} cores, {' '.join(names)}".rstrip(", ")
 
 
-def _status(key: str) -> float:
+def status(key: str) -> float:
     """Return a size of this process, in MiB, as the kernel counts it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -13,9 +13,19 @@ LABELS = {
     "native": "native distill_model",
     "tutorial": "tutorials' way",
     "ours": "ours",
+    "unlabeled": "ours, half unlabeled",
     "floor": "floor",
+    "answers": "answers from a file",
 }
-COLOURS = {"plain": "#9aa5b1", "native": "#4c6a92", "tutorial": "#b08968", "ours": "#d1495b", "floor": "#c9d1d9"}
+COLOURS = {
+    "plain": "#9aa5b1",
+    "native": "#4c6a92",
+    "tutorial": "#b08968",
+    "ours": "#d1495b",
+    "floor": "#c9d1d9",
+    "answers": "#edae49",
+}
+COLOURS["unlabeled"] = "#e59aa5"
 
 
 def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[str, Any]]:
@@ -23,7 +33,7 @@ def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[s
     found = []
     for name, values in times.items():
         row = {"way": name, "ms": median(values), "mib": memory.get(name), "steps": len(values)}
-        for other in ("native", "floor", "plain"):
+        for other in ("native", "floor", "plain", "ours"):
             if other in times:
                 row[f"by_{other}"], *row[f"by_{other}_quartiles"] = compare(times, name, other)
         if memory.get(name) and memory.get("native"):
@@ -33,17 +43,23 @@ def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[s
 
 
 def table(found: list[dict[str, Any]], markdown: bool = False) -> str:
-    """Return the rows as text of less than 80 columns, or as Markdown."""
-    head = ["a step", "ms", "/ native", "quartiles", "/ floor", "MiB", "/ native"]
+    """Return the rows as text of less than 90 columns, or as Markdown."""
+    head = ["a step", "ms", "/ native", "quartiles", "/ floor", "/ plain", "MiB", "/ native"]
     body = []
     for r in found:
         low, high = r.get("by_native_quartiles", (float("nan"),) * 2)
-        cells = [f"{r['ms']:.0f}", _ratio(r, "by_native"), f"{low:.2f}-{high:.2f}", _ratio(r, "by_floor")]
+        cells = [
+            f"{r['ms']:.0f}",
+            _ratio(r, "by_native"),
+            f"{low:.2f}-{high:.2f}",
+            _ratio(r, "by_floor"),
+            _ratio(r, "by_plain"),
+        ]
         mib = "" if r["mib"] is None else f"{r['mib']:.0f}"
         body.append([LABELS[r["way"]], *cells, mib, _ratio(r, "mib_by_native")])
     if markdown:
-        return "\n".join("| " + " | ".join(x) + " |" for x in [head, ["---"] + ["---:"] * 6, *body])
-    return "\n".join("{:<22}{:>7}{:>10}{:>12}{:>9}{:>8}{:>10}".format(*x) for x in [head, *body])
+        return "\n".join("| " + " | ".join(x) + " |" for x in [head, ["---"] + ["---:"] * 7, *body])
+    return "\n".join("{:<22}{:>7}{:>10}{:>12}{:>9}{:>9}{:>8}{:>10}".format(*x) for x in [head, *body])
 
 
 def _ratio(row: dict[str, Any], key: str) -> str:

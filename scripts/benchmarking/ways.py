@@ -1,4 +1,4 @@
-"""Five ways to spend a training step, each with the trainer's own parts and a student of its own."""
+"""Six ways to spend a training step, each with the trainer's own parts and a student of its own."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from torch import nn
 
 from ultralytics.cfg import get_cfg
 from ultralytics.distill import trainer as distill
+from ultralytics.distill.answers.file import footer, header
+from ultralytics.distill.answers.ride import KEY, Ride
 from ultralytics.distill.tutorial import FeatureLoss, get_channels, get_fpn_features
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import WINDOWS
 from ultralytics.utils.torch_utils import ModelEMA, autocast
 
-WAYS = ("plain", "native", "tutorial", "ours", "floor")
+WAYS = ("plain", "native", "tutorial", "ours", "floor", "answers")
+MORE = ("unlabeled",)  # asked for by name
 OBJECTS = 7  # boxes an image; COCO's mean
 TUTORIAL_LAYERS = 2, 4, 6, 8, 12, 15, 18, 21  # of YOLOv8, as the tutorials have them
 
@@ -79,11 +82,21 @@ class Floor(nn.Module):
         return result
 
 
+class Half:
+    """The second half of a batch as images without labels."""
+
+    alone, drawn = False, 1
+
+    def draw(self, trainer: Way, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return it."""
+        return {"img": trainer.second}
+
+
 class Way(BaseTrainer):
     """Upstream's trainer without its data: the model, optimizer, scaler, EMA and step are the real ones.
 
     Args:
-        name (str): One of `WAYS`.
+        name (str): One of `WAYS` or `MORE`.
         student (nn.Module): Copied.
         teacher (Path): The teacher's checkpoint.
         options (Namespace): The command line's.
@@ -93,7 +106,13 @@ class Way(BaseTrainer):
         """Build what a trainer has after `_setup_train`, by the same calls."""
         needs = {"native": {"distill_model": str(teacher)}, "ours": {"model_t": str(teacher), **options.terms}}
         needs["ours"].update(distill_check=False, plots=False)  # both look at the data
-        needs["floor"] = needs["ours"]
+        needs["floor"] = needs["unlabeled"] = needs["ours"]
+        if name == "answers":
+            needs["answers"] = {**needs["ours"], "model_t": str(write_answers(teacher.with_suffix(".jsonl"), student))}
+            needs["answers"].update({k: "auto" for k in options.terms if k in {"distill_feat", "distill_logit"}})
+            self.train_loader: Any = Namespace(
+                dataset=Namespace(answers=Ride.__new__(Ride))
+            )  # the batch brings its answers
         self.args = get_cfg(overrides={"imgsz": options.imgsz, "batch": options.batch, **needs.get(name, {})})
         self.device, self.save_dir = torch.device(options.device), teacher.parent
         self.wdir = teacher.parent
@@ -126,10 +145,17 @@ class Way(BaseTrainer):
         self.model.train()
         self.loss: Any = None
         self.tloss, self.train_loader = None, range(1)
+        self.halves = name == "unlabeled"
+        if self.halves:
+            run.unlabeled = Half()
 
     def losses(self, batch: dict[str, Any]) -> torch.Tensor:
         """Return the loss vector of a batch, with the terms of a distilled run."""
-        distill.step(self)
+        if self.halves:
+            half = len(batch["img"]) // 2
+            self.second, labels = batch["img"][half:], batch["batch_idx"] < half
+            batch = {k: v[labels] if k != "img" else v[:half] for k, v in batch.items()}
+        distill.step(self, batch)
         return self.model(batch)[0]
 
     def step(self, batch: dict[str, Any]) -> None:
@@ -150,4 +176,12 @@ def make_batch(nc: int, options: Namespace) -> dict[str, Any]:
         "bboxes": torch.cat([0.2 + 0.6 * torch.rand(n, 2, generator=g), 0.05 + 0.3 * torch.rand(n, 2, generator=g)], 1),
         "batch_idx": torch.arange(options.batch).repeat_interleave(OBJECTS).float(),
     }
-    return {k: v.to(options.device) for k, v in batch.items()}
+    batch = {k: v.to(options.device) for k, v in batch.items()}
+    moved = torch.cat([batch["bboxes"] * 1.01, 0.8 * nn.functional.one_hot(batch["cls"].view(-1).long(), nc)], 1)
+    return {**batch, KEY: list(moved.cpu().numpy().reshape(options.batch, OBJECTS, -1))}
+
+
+def write_answers(path: Path, student: nn.Module) -> Path:
+    """Write a file of answers with the student's classes, for no image: the batch has its own."""
+    path.write_text(header(student.names) + footer(0))
+    return path

@@ -39,7 +39,7 @@ class NoDistiller(nn.Module):
 BEFORE = [  # found before the results folder is made
     ({"model_t": "nowhere.pt"}, r"'model_t=nowhere.pt' does not exist; give the path of a trained model"),
     ({"model_t": __file__}, r"'model_t=.*test_bad_input.py' cannot be read as an Ultralytics checkpoint.*; give a"),
-    ({"model_t": 3}, r"'model_t=3' is not a path, a YOLO or an nn.Module"),
+    ({"model_t": 3}, r"'model_t=3' is not a path, a YOLO, an nn.Module or a function"),
     ({"model_t": nn.Linear(1, 1)}, r"'model_t' is a Linear, which cannot take images of 3x64x64 .*; give the size"),
     ({"distill_imgsz": 70}, r"'distill_imgsz=70' must be a multiple of 32, .*; 64 would do"),
     ({"distill_imgsz": -32}, r"'distill_imgsz=-32'"),

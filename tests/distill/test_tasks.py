@@ -62,12 +62,19 @@ def test_one_class(things, tmp_path, log):
 
 @pytest.mark.parametrize("task", MODELS)
 def test_recipe(task, things, tmp_path):
-    """`model_t` alone: the task's own response terms train, and what comes out is plain."""
+    """`model_t` and a folder of images: the task's own response terms train on both kinds, what comes out is plain.
+
+    The folder holds no labels of the task, and nothing is written there.
+    """
     data, student, teacher = things(task)
-    model = YOLO(student)
-    model.train(**options(data, tmp_path, model_t=teacher))
-    row = rows(tmp_path)[0]
-    more = ("distill/margin", "distill/weight")
+    model, folder = YOLO(student), tmp_path / "more/images/train"
+    draw_set("detect", tmp_path / "more", train=3, seed=9)
+    model.train(**options(data, tmp_path, model_t=teacher, unlabeled=str(folder)))
+    row, unlabeled = rows(tmp_path)[0], model.trainer.distill.unlabeled
+    assert unlabeled.counts == (2, 2) and unlabeled.drawn == 8
+    assert len(list(folder.iterdir())) == 3 and not list((tmp_path / "more").rglob("*.cache"))
+    assert all(0 < row[f"distill/{kind}/{part}"] < 100 for kind in ("labeled", "unlabeled") for part in RECIPE[task])
+    more = ("distill/margin", "distill/weight", "distill/labeled", "distill/unlabeled")
     parts = [k for k in row if k.startswith("distill/") and not k.startswith(more)]
     assert parts == [f"distill/{p}" for p in RECIPE[task]] and "train/dfea_loss" not in row
     assert all(0 < row[k] < 100 for k in parts)

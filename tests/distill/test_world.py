@@ -97,8 +97,9 @@ def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
     """
     notes = tmp_path / "notes"
     notes.mkdir()
-    more = {"multi_scale": 0.5, "nbs": 8, "distill_online": True, "distill_feat": "cwd", "save_period": 1}
+    more = {"multi_scale": 0.5, "distill_online": True, "distill_feat": "cwd", "save_period": 1}
     more |= {"distill_check": True, "plots": True}
+    more |= {"unlabeled": str(data_yaml.parent / "images/val"), "batch": 8, "nbs": 16}
     arguments = options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), **more)
     del arguments["exist_ok"]  # so that a rank of its own would count up to another name
     done = torchrun("world_run.py", str(student_yaml), arguments, str(notes), "spoil", timeout=120)
@@ -110,8 +111,10 @@ def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
     ):
         assert (done.stdout + done.stderr).count(sentence) == 1, sentence
     said = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
+    parts = [x.pop("part") for x in said]
     assert said[0] == said[1] and said[0]["folder"] == str(tmp_path / "run") and said[0]["plain"]  # under DDP too
-    assert said[0]["images"] == 2  # 8 images, batch 4: each rank takes 2 images a step, and half of the set
+    assert said[0]["images"] == 2  # 8 images, batch 8: each rank takes 2 of them a step and 2 without labels
+    assert said[0]["drawn"] == 3 * 2 * 2 and parts == [[0, 2], [1, 2]]
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("run")] == ["run"]
     assert len(rows(tmp_path)) == 3 and YOLO(tmp_path / "run/weights/teacher_last.pt").model
     halfway = tmp_path / "run/weights/last.pt"
@@ -119,7 +122,8 @@ def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
     done = torchrun("world_run.py", str(halfway), {"resume": True, "device": "cpu"}, str(notes), "")
     assert done.returncode == 0, done.stderr[-3000:]
     said = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
-    assert said[0] == said[1] and len(rows(tmp_path)) == 4
+    assert [x.pop("part") for x in said] == parts and said[0] == said[1] and len(rows(tmp_path)) == 4
+    assert said[0]["drawn"] == 3 * 2 * 2  # two epochs before it was interrupted, and the last
 
 
 def test_killed_rank_ends_the_run(data_yaml, teacher_pt, student_yaml, tmp_path):

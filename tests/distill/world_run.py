@@ -58,6 +58,8 @@ def main(model, arguments, notes, fault):
     note = {"student": digest(trainer.model), "own": own, "folder": str(trainer.save_dir)}
     note["plain"] = list(trainer.model.module.state_dict()) == list(trainer.ema.ema.state_dict())
     note["images"] = len(trainer.train_loader)
+    if unlabeled := trainer.distill.unlabeled:
+        note |= {"drawn": unlabeled.drawn, "part": [unlabeled.loader.rounds.rank, unlabeled.loader.rounds.world]}
     Path(notes, f"{rank}.json").write_text(json.dumps(note))
 
 

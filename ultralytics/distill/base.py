@@ -31,6 +31,8 @@ class BaseDistiller(nn.Module):
         needs_head (bool): Whether the teacher's raw predictions are wanted.
         needs_features (bool): Whether the class heads' inner features are wanted.
         needs_targets (bool): Whether the student's assigned targets are wanted.
+        needs_criterion (bool): Whether the student's criterion is asked once more.
+        splits (bool): Whether it may be asked again for some of a batch's images, without gradient and without a trace.
 
     Args:
         config (Config): The run's distillation arguments.
@@ -45,6 +47,8 @@ class BaseDistiller(nn.Module):
     needs_head = False
     needs_features = False
     needs_targets = False
+    needs_criterion = False
+    splits = False
 
     def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
         """Initialize an empty distiller."""

@@ -39,10 +39,10 @@ RESPONSES: dict[str, dict[str, float]] = {  # what it means for predictions, by 
 }
 WITHOUT_BINS = {"relative": "bckd"}  # what takes its place for a student whose boxes have no bins, as YOLO26's
 NAMES = [k for k in DEFAULT_CFG_DICT if k.startswith("distill_") and k != "distill_model"]
-ARGUMENTS = (*NAMES, "dfea", "dlogit", "drel", "dline")  # those that say how a teacher teaches
+ARGUMENTS = (*NAMES, "dfea", "dlogit", "drel", "dline", "unlabeled", "unlabeled_share")  # how a teacher teaches
 KINDS = {  # kind of term: (its argument, the names it may have, its gain)
     "feat": ("distill_feat", losses.FEATURE, "dfea"),
-    "logit": ("distill_logit", losses.RESPONSE, "dlogit"),
+    "logit": ("distill_logit", {**losses.RESPONSE, **losses.FINAL}, "dlogit"),
     "rel": ("distill_rel", losses.RELATION, "drel"),
 }
 

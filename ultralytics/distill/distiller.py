@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.answers.term import FinalTerm, build_finals
 from ultralytics.distill.base import BaseDistiller, require_scalar
 from ultralytics.distill.config import KINDS, RECIPE, WITHOUT_BINS, Config, Term, without_doubles
 from ultralytics.distill.graph import Tapped, head_inputs, pair, probe
@@ -29,6 +30,7 @@ from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.terms.margin import build_margins
 from ultralytics.distill.terms.term import NO_ASSIGNER, UNMEASURED, MapTerm, ResponseTerm
+from ultralytics.distill.unlabeled.rows import labelled
 from ultralytics.utils import LOGGER
 
 
@@ -52,14 +54,21 @@ class Distiller(BaseDistiller):
         ValueError: If layers cannot be paired, or a term that the user named cannot be used with these two models.
     """
 
+    splits = True
+
     def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
         """Pair the layers and build the terms."""
         super().__init__(config, student, teacher)
         responses, whole = self._build_responses(config, student, teacher)
+        finals = build_finals(config, student, teacher, bool(responses))
         maps = self._choose_maps(config, teacher, whole)
         pairs = pair(student, teacher, config.layers) if maps else []
         self.pairs = [replace(p, imgsz=config.imgsz) for p in pairs]
-        built: list[MapTerm | ResponseTerm] = [*(MapTerm(t, config, self.pairs) for t in maps), *responses]
+        built: list[MapTerm | ResponseTerm | FinalTerm] = [
+            *(MapTerm(t, config, self.pairs) for t in maps),
+            *responses,
+            *finals,
+        ]
         if not built:
             raise ValueError(
                 "'model_t' fits none of the terms of the recipe; name one in 'distill_feat', 'distill_logit' or "
@@ -76,6 +85,7 @@ class Distiller(BaseDistiller):
         self.needs_head = "logit" in used or any(getattr(t, "needs_scores", False) for t in built)
         self._fit_scores(built, teacher)
         self.needs_targets = bool(self.margins) or any(getattr(t, "needs_targets", False) for t in built)
+        self.needs_criterion = bool(finals)
         self.needs_features = any(len(getattr(t, "aligns", ())) for t in built if t.kind == "logit")
         self.strides = head_strides(student), head_strides(teacher)  # read once: on a GPU every read waits for it
         self.unmeasured = False
@@ -88,8 +98,10 @@ class Distiller(BaseDistiller):
         Args:
             student (Tapped): Maps and raw predictions of the student, with gradient.
             teacher (Tapped): The same of the teacher, without.
-            batch (dict): Upstream's batch.
-            targets (dict): The student's assigned targets for each branch, where a term needs them.
+            batch (dict): Upstream's batch; where it has unlabelled images, `labeled` is the number of the others, which
+                come first.
+            targets (dict): The student's assigned targets for each branch, where a term needs them; of the labelled
+                images alone.
 
         Returns:
             columns (dict[str, torch.Tensor]): For each loss column the sum of its terms times their gains.
@@ -106,12 +118,13 @@ class Distiller(BaseDistiller):
             for name, margin in self.margins.items():
                 branch = name.split("/")[1]
                 if "target_boxes" in s[branch]:
-                    margin.look(s[branch], t[branch])
-                elif not self.unmeasured:
+                    margin.look(labelled(s[branch], batch), labelled(t[branch], batch))
+                elif torch.is_grad_enabled() and batch.get("labeled") != 0 and not self.unmeasured:
                     self.unmeasured = True
                     LOGGER.warning(UNMEASURED)
             for term in self.terms:
-                values = term(s, t, batch) if term.kind == "logit" else term(student, teacher, batch)
+                branched = isinstance(term, ResponseTerm)
+                values = term(s, t, batch) if branched else term(student, teacher, batch)
                 for name, value in zip(self.parts[len(parts) :], values):
                     require_scalar(self, name, value)
                 parts += values
@@ -131,7 +144,7 @@ class Distiller(BaseDistiller):
         """Return the term and the branch of each part."""
         return [(term, branch) for term in self.terms for branch in term.branches]
 
-    def _factors(self, term: MapTerm | ResponseTerm, branch: str) -> dict[str, Any]:
+    def _factors(self, term: MapTerm | ResponseTerm | FinalTerm, branch: str) -> dict[str, Any]:
         """Return what weighs a term in a branch beside its gain."""
         found: dict[str, Any] = {"branch": self.shares[branch]} if branch in self.shares else {}
         if term.margin and self.margins:
@@ -195,7 +208,8 @@ class Distiller(BaseDistiller):
         """
         built, fits = [], []
         strange: dict[str, list[str]] = {}  # what is said of terms that share no class: once, whatever their number
-        for term in without_doubles([_suit(t, student) for t in config.terms if t.kind == "logit"]):
+        asked = [t for t in config.terms if t.kind == "logit" and not t.spelled.needs("final")]
+        for term in without_doubles([_suit(t, student) for t in asked]):
             try:
                 require_comparable(term, config, student, teacher)
                 fit = fit_response(term, config, student, teacher)

@@ -28,6 +28,7 @@ class Tapped:
         features (dict[str, list[torch.Tensor]]): For each branch the inner features of the class head, level by level.
         tails (dict[str, list[nn.Module]]): For each branch what follows them in the class head, frozen; a teacher's.
         shares (dict[str, float]): How the student's criterion weighs each branch's loss, 1 on average; where it does.
+        criterion (Any): The student's criterion with what it was given, where a term asks it once more.
     """
 
     maps: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class Tapped:
     features: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     tails: dict[str, list[nn.Module]] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
+    criterion: Any = None
 
 
 @contextmanager

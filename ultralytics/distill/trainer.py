@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ultralytics.distill.answers.join import require_ride, ride_along
+from ultralytics.distill.answers.recorded import require_final_terms
 from ultralytics.distill.base import BaseDistiller
-from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
+from ultralytics.distill.losses import FEATURE, FINAL, RELATION, RESPONSE
 from ultralytics.distill.refusal import end_with_the_sentence
 from ultralytics.distill.report import finale
 from ultralytics.distill.report.formula import formula
@@ -25,7 +27,9 @@ from ultralytics.distill.training.rehearsal import count_in_auto_batch
 from ultralytics.distill.training.results import fit_table
 from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
-from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
+from ultralytics.distill.unlabeled.alone import read_alone, require_no_labels
+from ultralytics.distill.unlabeled.beside import Unlabeled, files_of, read_share, require_images_alone
+from ultralytics.distill.unused import warn_beside_teacher, warn_without_images, warn_without_teacher
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
 from ultralytics.distill.world import Together
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 
-NAMED = {*FEATURE.values(), *RESPONSE.values(), *RELATION.values()}
+NAMED = {*FEATURE.values(), *RESPONSE.values(), *FINAL.values(), *RELATION.values()}
 
 
 def take_teacher(trainer: BaseTrainer, overrides: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -103,6 +107,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     side = longer_side(args.imgsz)
     sources = [resolve(t, trainer.wdir / n, c.imgsz or side) for t, n, c in zip(given, names, configs)]
+    require_final_terms(config, sources)
     require_kept(trainer, sources)
     for c, source in zip(configs, sources):
         if source.module is not None:
@@ -111,7 +116,13 @@ def attach(trainer: BaseTrainer) -> Run | None:
         online.require_trainable(config, sources[0])
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
     folder = Folder(trainer.save_dir, [s.path for s in sources if s.save])
-    return Run(configs, sources, config.schedule.cls(**config.schedule.params), folder)
+    read_share(args)
+    run = Run(configs, sources, config.schedule.cls(**config.schedule.params), folder, files=files_of(args))
+    run.alone = read_alone(args, trainer.save_dir)
+    if run.alone:
+        run.alone.follow(trainer, args.unlabeled)
+        config.check = config.check and run.alone.validates
+    return run
 
 
 def build(trainer: BaseTrainer) -> None:
@@ -127,6 +138,17 @@ def build(trainer: BaseTrainer) -> None:
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
     count_in_auto_batch(trainer)
+    if run.alone:
+        require_no_labels(run.step.distiller, run.configs[0])
+        run.alone.say()
+    if files := run.files or files_of(trainer.args, trainer.data):
+        run.unlabeled = Unlabeled(files, read_share(trainer.args), alone=run.alone is not None)
+        run.unlabeled.follow(trainer)
+        if not run.alone:
+            require_images_alone(run.step.student)
+    if run.alone or not run.unlabeled:
+        warn_without_images(trainer.args)
+    ride_along(trainer)
     with Together():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns
     if RANK in {-1, 0}:
@@ -145,7 +167,10 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
     if run is not None:
         if run.step.online:
             online.share_class_weights(run.step.student, run.step.teacher)
+        require_ride(trainer)
         run.optimizer = OwnOptimizer(trainer, run.step)
+        if run.unlabeled and RANK in {-1, 0}:
+            LOGGER.info(f"Distillation: {run.unlabeled.describe(trainer)}")
     if ckpt is not None and trainer.resume:
         restore(trainer, ckpt)
     elif run is not None:
@@ -153,10 +178,15 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
         finale.note_start(trainer)
 
 
-def step(trainer: BaseTrainer) -> None:
-    """Let the next loss that the student computes hold the terms; called before each forward of the training loop."""
+def step(trainer: BaseTrainer, batch: dict[str, Any]) -> None:
+    """Let the next loss that the student computes hold the terms; called before each forward of the training loop.
+
+    Args:
+        trainer (BaseTrainer): The trainer in its loop.
+        batch (dict): The batch, prepared. A compiled student finds unlabelled images in its `img` for one forward.
+    """
     if trainer.distill is not None:
-        begin_batch(trainer)
+        begin_batch(trainer, batch)
 
 
 def finish(trainer: BaseTrainer) -> None:

@@ -30,6 +30,13 @@ def warn_without_teacher(args: SimpleNamespace) -> None:
         LOGGER.warning(f"{why}: no teacher, so this is plain training.")
 
 
+def warn_without_images(args: SimpleNamespace) -> None:
+    """Warn of a share that is given for unlabelled images where there are none, or none but these."""
+    if (asked := _given(args, ("unlabeled_share",))) and RANK in {-1, 0}:
+        kind = "labelled images" if args.unlabeled else "unlabelled images, which 'unlabeled' names"
+        LOGGER.warning(f"{asked[0]} has no effect without {kind}.")
+
+
 def warn_beside_teacher(args: SimpleNamespace, configs: Sequence[Config]) -> None:
     """Warn of what is given for terms that are not there, and of upstream's arguments that look like ours.
 

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten
 
 from ultralytics import utils
 from ultralytics.nn import modules
-from ultralytics.utils import torch_utils
+from ultralytics.utils import plotting, torch_utils
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -154,12 +154,42 @@ def _join_levels(head: nn.Module, inputs: Sequence[torch.Tensor], maps: Sequence
     return {"boxes": boxes, "scores": scores, "feats": list(inputs)}
 
 
+def write_output(output: Any) -> Any:
+    """Return what `read_output` gave in the form in which this release's criterion takes it: 8.3's takes maps."""
+    if LINE == "8.4" or not isinstance(output, dict):
+        return output
+    if "one2many" in output:
+        return {branch: write_output(found) for branch, found in output.items()}
+    joined, feats = torch.cat([output["boxes"], output["scores"]], 1), output["feats"]
+    levels = joined.split([x.shape[2] * x.shape[3] for x in feats], 2)
+    return [level.unflatten(2, x.shape[2:]) for level, x in zip(levels, feats)]
+
+
 def branch_shares(criterion: Any) -> dict[str, float]:
     """Return how an end-to-end criterion weighs each branch at this epoch, 1 on average; nothing of others.
 
     That of 8.4 moves from `one2many`, the only branch that teaches more than its own head, to `one2one`.
     """
     return {"one2many": 2 * criterion.o2m, "one2one": 2 * criterion.o2o} if hasattr(criterion, "o2m") else {}
+
+
+def detection_loss(criterion: Any, preds: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """Return what a criterion of masks or keypoints says of boxes and classes alone.
+
+    Args:
+        criterion (Any): One that is derived from upstream's for detection.
+        preds (Any): One branch's raw predictions as they are given to it.
+        batch (dict): Upstream's batch.
+
+    Returns:
+        (torch.Tensor): Scalar, a mean over the batch.
+    """
+    from ultralytics.utils.loss import v8DetectionLoss
+
+    if hasattr(v8DetectionLoss, "get_assigned_targets_and_loss"):
+        return v8DetectionLoss.get_assigned_targets_and_loss(criterion, preds, batch)[1].sum()
+    feats = preds[0] if isinstance(preds[0], list) else preds[1][0]  # 8.3: the maps stand in front of what is more
+    return v8DetectionLoss.__call__(criterion, feats, batch)[0] / len(feats[0])
 
 
 def no_items(device: torch.device) -> Any:
@@ -181,6 +211,24 @@ def join_items(items: Any, columns: dict[str, torch.Tensor]) -> Any:
     if isinstance(items, dict):
         return {**items, **terms}
     return torch.cat([items.view(-1), torch.stack(list(terms.values()))])
+
+
+def plot_images(
+    found: dict[str, torch.Tensor],
+    images: torch.Tensor,
+    paths: Sequence[str] | None,
+    file: Path,
+    names: dict[int, str] | None,
+    on_plot: Any,
+) -> None:
+    """Draw images (N, C, H, W) and what was found in them into a file, at once and not in a thread; 8.3 draws boxes."""
+    more = {"paths": paths, "fname": file, "names": names, "on_plot": on_plot, "threaded": False}
+    try:
+        plotting.plot_images(found, images, **more)
+    except TypeError:
+        none = images.new_zeros(0)
+        boxes = {k: found[v] for k, v in (("bboxes", "bboxes"), ("confs", "conf")) if v in found}
+        plotting.plot_images(images, found.get("batch_idx", none), found.get("cls", none), **boxes, **more)
 
 
 def for_profile(outputs: Any) -> Any:

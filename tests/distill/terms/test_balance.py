@@ -106,7 +106,7 @@ def test_looking_changes_nothing(step, make_batch):
 @pytest.mark.parametrize("rule", [None, Ratio()])
 def test_nothing_is_measured_unasked(rule, step, make_batch, monkeypatch):
     """Without `grad` no gradient is looked at, and none is told of."""
-    monkeypatch.setattr(Balance, "_look", None)
+    monkeypatch.setattr(Balance, "look", None)
     twin = with_rule(step, rule)
     twin(make_batch())
     assert twin.balance.take(twin.weight) == {}

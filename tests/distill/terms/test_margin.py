@@ -239,7 +239,7 @@ def test_a_criterion_without_an_assigner(make_model, make_step, make_batch, log)
     assert step.distiller.margins["boxes/one2many"].seen.eq(0).all()
     assert float(items["dlogit_loss"] if isinstance(items, dict) else items[-1]) == pytest.approx(part)
     step(make_batch())
-    assert len([x for x in log() if "so teacher margin is not measured and each term keeps its whole weight" in x]) == 1
+    assert len([x for x in log() if "teacher margin is not measured and each term keeps its whole weight" in x]) == 1
 
 
 def test_turned_boxes_have_no_margin(make_model, make_distiller, monkeypatch):

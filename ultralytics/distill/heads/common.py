@@ -120,13 +120,7 @@ def _fit_anchors(loss: type, student: nn.Module, teacher: nn.Module) -> None:
 
 def _fit_classes(loss: type, config: Config, student: nn.Module, teacher: nn.Module) -> Classes | None:
     """Pair the classes of two heads, or raise a ValueError if nothing matches; None where all agree in order."""
-    found = class_map(student.names, teacher.names, config.single_cls, config.classes)
-    if not found.student:
-        raise NoSharedClass(
-            f"no class name is shared: the student has {list(student.names.values())[:8]}, the teacher "
-            f"{list(teacher.names.values())[:8]}; train the teacher on this data first and give its best.pt: "
-            f"yolo train model={getattr(teacher, 'pt_path', None) or 'teacher.pt'} {config.data}"
-        )
+    found = pair_classes(config, student, teacher)
     if len(found.student) == 1 and getattr(loss, "exclusive", False):
         raise ValueError(
             f"it is a softmax over classes, and only one is compared ('{student.names[found.student[0]]}'); use bce."
@@ -134,6 +128,18 @@ def _fit_classes(loss: type, config: Config, student: nn.Module, teacher: nn.Mod
     every = list(range(len(student.names)))
     same = found.student == found.teacher == every and len(teacher.names) == len(every)
     return None if same else found
+
+
+def pair_classes(config: Config, student: nn.Module, teacher: nn.Module) -> Classes:
+    """Pair the classes of two models by name, or raise a NoSharedClass."""
+    found = class_map(student.names, teacher.names, config.single_cls, config.classes)
+    if not found.student:
+        raise NoSharedClass(
+            f"no class name is shared: the student has {list(student.names.values())[:8]}, the teacher "
+            f"{list(teacher.names.values())[:8]}; train the teacher on this data first and give its best.pt: "
+            f"yolo train model={getattr(teacher, 'pt_path', None) or 'teacher.pt'} {config.data}"
+        )
+    return found
 
 
 def report_classes(classes: Classes, student: dict[int, str], teacher: dict[int, str]) -> None:

@@ -29,6 +29,7 @@ from .mse import MSE
 from .pkd import PKD
 from .pose import Pose
 from .probiou import ProbIoU
+from .pseudo import Pseudo
 from .relative import Relative
 from .rkd import RKD
 from .sl2 import SL2
@@ -61,6 +62,7 @@ RESPONSE: dict[str, type[Loss]] = {
     "cwdmap": CWDMap,
     "depth": Depth,
 }
+FINAL: dict[str, type[Loss]] = {"pseudo": Pseudo}  # response terms on final boxes, whatever the heads
 RELATION: dict[str, type[Loss]] = {"sp": SP, "rkd": RKD, "crd": CRD}
 
 __all__ = (
@@ -72,6 +74,7 @@ __all__ = (
     "DIST",
     "FEATURE",
     "FGD",
+    "FINAL",
     "KL",
     "LD",
     "MGD",
@@ -93,5 +96,6 @@ __all__ = (
     "Mimic",
     "Pose",
     "ProbIoU",
+    "Pseudo",
     "Relative",
 )

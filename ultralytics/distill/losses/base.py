@@ -60,6 +60,8 @@ class Loss(nn.Module):
         norm (str): Normalisation of both maps before the loss, without affine weights: 'none', 'batch' or 'instance'.
         needs_scores (bool): `batch["teacher_scores"]`, the teacher's class logits (N, nc, H, W) of the level, is read.
         needs_targets (bool): The assigner's `target_scores` and `fg_mask` are read from the student's dict.
+        needs_labels (bool): The batch's labels are read and there is nothing to do without: unlabelled images are left
+            out of the term.
         needs_head (bool): `head` and `tail` of the class branch are read from the dicts.
         needs_outputs (tuple): What both heads have to predict, in the words of `heads/common.py`; a response loss's.
         same_grid (bool): Lengths in cells are compared, which must be the same cells: the teacher sees images of the
@@ -79,6 +81,7 @@ class Loss(nn.Module):
     norm: str = "none"
     needs_scores: bool = False
     needs_targets: bool = False
+    needs_labels: bool = False
     needs_head: bool = False
     needs_outputs: tuple[str, ...] = ()
     same_grid: bool = False

@@ -38,7 +38,8 @@ class BCKD(ClassLoss):
         super().__init__(alpha)
         self.beta = number("beta", beta, 1)
         self.norm, self.margin = choice("norm", norm, ("conf", "npos")), number("margin", margin, 0, 1)
-        self.needs_targets = self.needs_targets or norm == "npos"
+        self.needs_labels = norm == "npos"
+        self.needs_targets = self.needs_targets or self.needs_labels
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the disagreement of two dicts with `scores` (N, nc, A)."""

@@ -90,6 +90,8 @@ class FGD(Loss):
         channels_t (int): Channels of the teacher's map.
     """
 
+    needs_labels = True
+
     def __init__(
         self,
         alpha_fgd: float = 1e-3,

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import get_cfg
+from ultralytics.distill.answers.file import is_answers
 from ultralytics.distill.aside import same_random
 from ultralytics.distill.blank import input_channels
 from ultralytics.distill.config import Config
@@ -43,7 +44,8 @@ CLOSE = 0.9  # share of its teacher's mAP50-95; a student that a weak teacher he
 def note_start(trainer: BaseTrainer) -> None:
     """Measure how alike student and teacher are before the first step, for the report."""
     run = trainer.distill
-    if not trainer.args.plots or RANK not in {-1, 0} or trainer.ema is None:
+    silent = is_answers(run.sources[0].path)
+    if not trainer.args.plots or RANK not in {-1, 0} or trainer.ema is None or silent:
         return
     try:
         with same_random(trainer.device):
@@ -93,7 +95,10 @@ def write(
     student = load_checkpoint(weights)[0].float().eval()
     teachers = teachers_of(args["model_t"])
     config = read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
-    source = resolve(teachers[0], folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
+    if is_answers(teachers[0]):  # no model runs
+        source = Source(None, Path(teachers[0]))
+    else:
+        source = resolve(teachers[0], folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
     found = measure(student, source, config, args)
     if found:
         save_similarity(folder, {**{k: v for k, v in read_similarity(folder).items() if k == "before"}, "after": found})

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.aside import same_random
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import class_heads
@@ -51,7 +52,9 @@ def examine(trainer: BaseTrainer) -> None:
     start: dict[str, float] | None = {} if untrained(student) else None
     with same_random(trainer.device):
         for source, config in zip(run.sources, run.configs):
-            if source.module is None or told(source.module, student, config):  # the student's own average, or useless
+            if source.module is None or isinstance(source.module, Recorded):  # the student's own average, or a file
+                continue
+            if told(source.module, student, config):
                 continue
             try:
                 with Together(alone=not VALIDATES_EVERYWHERE) as together:

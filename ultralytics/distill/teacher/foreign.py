@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ultralytics.distill.answers.foreign import Detections, Detector, class_names, is_detections
 from ultralytics.distill.aside import looking
 from ultralytics.distill.blank import PROBE
 from ultralytics.distill.files import save_whole
@@ -26,11 +27,11 @@ class Foreign(nn.Module):
     """A module in the form of an Ultralytics model, so that layers are probed, paired and replayed as in any other.
 
     Layer 0 is the module itself, layers 1, 2, ... are the maps that it returns, in its order, and the last is a head
-    that returns the class logits, if there are any.
+    that returns the class logits, if there are any. A detector is a layer and a head that returns its boxes.
 
     Args:
         module (nn.Module): Takes images (N, C, H, W) and returns a map (N, C, H, W), logits (N, classes), or several of
-            them in lists, tuples or dicts.
+            them in lists, tuples or dicts; or for each image a dictionary with `boxes`, `scores` and `labels`.
         size (int | tuple[int, int]): Image size at which it can be tried, in pixels.
 
     Attributes:
@@ -48,27 +49,35 @@ class Foreign(nn.Module):
         super().__init__()
         self.probe_size = (size, size) if isinstance(size, int) else tuple(size)
         self.channels, found = self._try(module)
+        if is_detections(found):
+            self._lay_out([Detector(module), Detections()], [-1, -1])
+            self.names, self.stride = class_names(module, name_of(module)), torch.ones(1)
+            return
         outputs = list(tensors(found))
         maps = [i for i, x in enumerate(outputs) if x.ndim == 4]
         logits = [i for i, x in enumerate(outputs) if x.ndim == 2]
         if not maps and len(logits) != 1:
             raise ValueError(
                 f"'model_t' is a {name_of(module)}, which returns tensors of shapes "
-                f"{[tuple(x.shape) for x in outputs]}; a teacher returns maps (N, C, H, W), class logits, or both."
+                f"{[tuple(x.shape) for x in outputs]}; a teacher returns maps (N, C, H, W), class logits, or both, or "
+                f"for each image a dictionary of boxes, scores and labels."
             )
         layers = [Outputs(module), *(Pick(i) for i in maps), Classify(logits[0]) if len(logits) == 1 else Maps()]
-        for i, layer in enumerate(layers):
-            source: Any = -1 if i == 0 else 0 if i <= len(maps) else [*range(1, len(maps) + 1), 0]
-            vars(layer).update(i=i, f=source)
-        self.model, self.save = nn.Sequential(*layers), list(range(len(layers) - 1))
+        self._lay_out(layers, [-1, *[0] * len(maps), [*range(1, len(maps) + 1), 0]])
         classes = outputs[logits[0]].shape[1] if len(logits) == 1 else 0
         named = getattr(module, "names", None)
         self.names = named if isinstance(named, dict) else {i: str(i) for i in range(classes)}
         strides = [self.probe_size[0] / outputs[i].shape[2] for i in maps]
         self.stride = torch.tensor([v for v in strides if v % 1 == 0] or [1.0])
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor | None:
-        """Return the class logits, if the module has any."""
+    def _lay_out(self, layers: Sequence[nn.Module], sources: Sequence[Any]) -> None:
+        """Make layers of what the module is and returns, each with the layers that it draws on."""
+        for i, (layer, source) in enumerate(zip(layers, sources)):
+            vars(layer).update(i=i, f=source)
+        self.model, self.save = nn.Sequential(*layers), list(range(len(layers) - 1))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """Return the class logits, if the module has any, or its boxes."""
         return replay(self, x, [], head=True).output
 
     def fuse(self, verbose: bool = False) -> Foreign:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from ultralytics.distill.answers.foreign import Called
 from ultralytics.distill.values import reason
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
@@ -21,7 +22,7 @@ def unpack(value: Any) -> nn.Module | str:
 
     Args:
         value (Any): `model_t`, or one of several: a `YOLO`, an `nn.Module`, or one of these that is spread over
-            devices, averaged or compiled, which changes nothing about what it yields.
+            devices, averaged or compiled, which changes nothing about what it yields; or a function of images.
 
     Returns:
         (nn.Module | str): The bare module; of a `YOLO` that holds an exported model, its path.
@@ -42,9 +43,11 @@ def unpack(value: Any) -> nn.Module | str:
             "'model_t' is an AutoBackend, which returns finished boxes and no raw predictions; give the YOLO or the "
             "trained model (.pt) that it was made of."
         )
+    if not isinstance(module, nn.Module) and callable(module) and not isinstance(module, type):
+        return Called(module)
     if not isinstance(module, nn.Module):
         text = " ".join(repr(value).split())
-        raise ValueError(f"'model_t={text:.80}' is not a path, a YOLO or an nn.Module.")
+        raise ValueError(f"'model_t={text:.80}' is not a path, a YOLO, an nn.Module or a function.")
     return module
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from ultralytics.distill.teacher.exam import gather_once_all_are_ready
 from ultralytics.distill.teacher.foreign import Foreign
 from ultralytics.distill.teacher.given import copied, name_of
 from ultralytics.distill.teacher.source import Source
+from ultralytics.distill.unlabeled.rows import Joint, joined
 from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, load_checkpoint, unwrap_model
 from ultralytics.distill.values import reason
 from ultralytics.distill.world import Together
@@ -56,23 +58,24 @@ class OnlineTeacher(nn.Module):
         self.ema: Any = ModelEMA(model)
         self.metrics: dict[str, float] = {}
 
-    def forward(self, batch: dict[str, Any]) -> tuple[Tapped, torch.Tensor]:
+    def forward(self, batch: dict[str, Any], joint: Joint | None = None) -> tuple[Tapped, torch.Tensor]:
         """Train on a batch and show the student what was seen.
 
         Args:
             batch (dict): Upstream's batch.
+            joint (Joint, optional): Unlabelled images that it looks at too, and learns nothing from.
 
         Returns:
             seen (Tapped): Maps and raw predictions, detached.
             loss (torch.Tensor): The teacher's task loss, as its criterion scales it, times the gain; a scalar.
         """
-        shown, (loss, _) = self.watch(batch)
+        shown, (loss, _) = self.watch(batch, joint)
         return shown, self.gain * loss.sum()
 
-    def watch(self, x: torch.Tensor | dict[str, Any]) -> tuple[Tapped, Any]:
+    def watch(self, x: torch.Tensor | dict[str, Any], joint: Joint | None = None) -> tuple[Tapped, Any]:
         """Run the teacher on a batch, or on images alone, and return what was seen, detached, and what it returned."""
         self.train()  # upstream's `freeze` matches names and would put these BatchNorms into eval mode too
-        with tap(self.net, self.layers, self.features) as seen:
+        with tap(self.net, self.layers, self.features) as seen, joined(self.net, joint) if joint else nullcontext():
             returned = self.net(x)
         shown = Tapped(*(detach(x) for x in (seen.maps, seen.inputs, seen.output, seen.features)))
         shown.tails = frozen_tails(self.net.model[-1]) if self.features else {}

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.answers.file import is_answers
+from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.blank import PROBE
 from ultralytics.distill.opening import open_model
 from ultralytics.distill.spelling import split_list
@@ -91,6 +93,8 @@ def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Sou
     """
     if isinstance(value, str) and value == "ema":
         return Source(None, Path("ema"))
+    if is_answers(value):
+        return Source(Recorded(value), Path(value).resolve())
     module = str(value) if isinstance(value, (str, Path)) else unpack(value)
     if isinstance(module, str):
         source = Source(*_load(module))

@@ -101,7 +101,7 @@ class Balance:
             together = torch.stack(list(columns.values())).sum() if whole is None else whole
             self._remember(mean_over_processes(torch.stack([task.detach(), together.detach()]).float().abs()))
         elif self.step % self.rule.every == 0:
-            norms = self._look(task, columns, maps)
+            norms = self.look(task, columns, maps)
             if whole is not None:
                 norms[1] *= whole / torch.stack(list(columns.values())).sum().detach()
             norms = mean_over_processes(norms)
@@ -153,9 +153,7 @@ class Balance:
         factor = rule.share * task / terms.clamp(min=1e-30)
         return torch.where(terms > 0, factor, 1.0).clamp(1 / rule.clamp, rule.clamp)
 
-    def _look(
-        self, task: torch.Tensor, columns: dict[str, torch.Tensor], maps: dict[int, torch.Tensor]
-    ) -> torch.Tensor:
+    def look(self, task: torch.Tensor, columns: dict[str, torch.Tensor], maps: dict[int, torch.Tensor]) -> torch.Tensor:
         """Return the norms of the gradients of the task loss, of all terms together, and of each, at one map.
 
         It is the deepest of the maps that the task loss and every term reach, where a look costs least: what lies

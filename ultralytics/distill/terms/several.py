@@ -30,8 +30,9 @@ class SeveralDistillers(BaseDistiller):
         self.parts = [f"t{i}/{p}" for i, d in enumerate(distillers, 1) for p in d.parts]
         self.pairs = [replace(p, name=f"t{i}/{p.name}") for i, d in enumerate(distillers, 1) for p in d.pairs]
         self.layers = sorted({i for d in distillers for i in d.layers[0]}), [i for d in distillers for i in d.layers[1]]
-        for need in ("needs_head", "needs_features", "needs_targets"):
+        for need in ("needs_head", "needs_features", "needs_targets", "needs_criterion"):
             setattr(self, need, any(getattr(d, need) for d in distillers))
+        self.splits = all(d.splits for d in distillers)
 
     def prepare(self, images: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]  # one for each teacher
         """Return what each teacher sees."""

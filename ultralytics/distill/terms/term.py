@@ -17,8 +17,10 @@ from ultralytics.distill.graph import Pair, Tapped
 from ultralytics.distill.heads.classes import label_scores, select_classes
 from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.heads.predictions import match_levels
+from ultralytics.distill.losses.response import ClassLoss
 from ultralytics.distill.spelling import build_spelled, parameters_of
 from ultralytics.distill.terms.settle import settle
+from ultralytics.distill.unlabeled.rows import filled, labelled
 
 NO_ASSIGNER = (
     "reads which anchors are labelled, and the student's criterion has no label assigner that is called and answers as "
@@ -81,19 +83,22 @@ class MapTerm(nn.Module):
             self.losses.append(loss)
             self.aligns.append(Align(*p.channels, project=project, norm=getattr(loss, "norm", "none")))
         self.needs_scores = term.spelled.needs("needs_scores")
+        self.labelled_only = any(getattr(x, "needs_labels", False) for x in self.losses)
         self.parts, self.branches = [p.name for p in pairs], ["one2many"] * len(pairs)  # the only one behind the maps
         self.formula = describe(term, self.losses[0])
 
     def forward(self, student: Tapped, teacher: Tapped, batch: dict[str, Any]) -> list[torch.Tensor]:
         """Return the loss of each pair, unweighted."""
+        if self.labelled_only and batch.get("labeled") == 0:
+            return nothing_to_say(self.parts, batch)
         values = []
         for p, align, loss in zip(self.pairs, self.aligns, self.losses):
             s, t = student.maps[p.student], teacher.maps[p.teacher]
-            if self.needs_scores:
-                batch = {**batch, "teacher_scores": batch["scores_at"](p.strides[1], s.shape[2:])}
+            more = {"teacher_scores": batch["scores_at"](p.strides[1], s.shape[2:])} if self.needs_scores else {}
+            s, t, seen = readable(self, s, t, {**batch, **more})
 
-            def compare(x: torch.Tensor, align: Any = align, loss: Any = loss, t: Any = t, batch: Any = batch) -> Any:
-                return loss(*align(x, t), batch)
+            def compare(x: torch.Tensor, align: Any = align, loss: Any = loss, t: Any = t, seen: Any = seen) -> Any:
+                return loss(*align(x, t), seen)
 
             values.append(settle(compare, s, nn.ModuleList([align, loss])))
         return values
@@ -118,6 +123,8 @@ class ResponseTerm(nn.Module):
         self.readers, self.count, self.merge = fit.readers, count, bool(fit.classes and fit.classes.merge)
         self.losses = nn.ModuleList(build_loss(term, config) for _ in self.branches)
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
+        mixes = isinstance(self.losses[0], ClassLoss)  # takes the teacher's word where there is no label
+        self.labelled_only = getattr(self.losses[0], "needs_labels", False) or (self.needs_targets and not mixes)
         self.margin = float(getattr(self.losses[0], "margin", 0))
         self.margin_of = getattr(self.losses[0], "margin_of", "boxes")
         self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.branches if widths})
@@ -129,9 +136,12 @@ class ResponseTerm(nn.Module):
 
     def forward(self, student: dict[str, dict], teacher: dict[str, dict], batch: dict[str, Any]) -> list[torch.Tensor]:
         """Return the loss of each branch, unweighted."""
+        if self.labelled_only and batch.get("labeled") == 0:
+            return nothing_to_say(self.parts, batch)
         values = []
         for name, loss in zip(self.branches, self.losses):
-            s, t = match_levels(student[name], teacher[name])
+            s, t, seen = readable(self, student[name], teacher[name], batch)
+            s, t = match_levels(s, t)
             if name in self.aligns:
                 pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["features"], t["features"])]
                 s = {**s, "head": [a for a, _ in pairs]}
@@ -139,8 +149,10 @@ class ResponseTerm(nn.Module):
             s, t = select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge)
             if self.needs_targets and "target_scores" not in s:
                 self._require_labels(s, batch)
-                s["target_scores"] = label_scores(s["scores"], self.count, batch, self.index_s)
-            values.append(loss(*(read(x) for read, x in zip(self.readers, (s, t))), batch))
+                s["target_scores"] = label_scores(s["scores"], self.count, batch, self.index_s)[: batch.get("labeled")]
+            if self.needs_targets and len(s["target_scores"]) < len(s["scores"]):  # the teacher's word alone there
+                s = {**s, **{k: filled(s[k], len(s["scores"])) for k in ("target_scores", "fg_mask") if k in s}}
+            values.append(loss(*(read(x) for read, x in zip(self.readers, (s, t))), seen))
         return values
 
     def _require_labels(self, s: dict[str, Any], batch: dict[str, Any]) -> None:
@@ -153,6 +165,19 @@ class ResponseTerm(nn.Module):
                 f"the distillation term '{self.name}' reads labels, and the batch has no '{key}' but {sorted(batch)}; "
                 f"leave 'distill_alpha' at 1, or give the batch its labels."
             )
+
+
+def readable(term: Any, student: Any, teacher: Any, batch: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """Return what a term is shown of both models and of the batch: of labelled images alone where it reads labels."""
+    if not term.labelled_only:
+        return student, teacher, batch
+    per_image: dict[str, Any] = {k: labelled(batch[k], batch) for k in ("img", "teacher_scores") if k in batch}
+    return labelled(student, batch), labelled(teacher, batch), {**batch, **per_image}
+
+
+def nothing_to_say(parts: Sequence[str], batch: dict[str, Any]) -> list[torch.Tensor]:
+    """Return what is no number for each part of a term that reads labels, for images without."""
+    return [batch["img"].new_full((), float("nan")) for _ in parts]
 
 
 def describe(term: Term, loss: nn.Module) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ultralytics.distill.answers.recorded import Recorded, Silent
 from ultralytics.distill.aside import same_random
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.config import Config
@@ -63,6 +64,8 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
     module = source.module if source.module is not None else student
     if config.online:
         module = online.fit(trainer, module)
+    if isinstance(module, Recorded):
+        module.name_classes(student.names)
     own, models = config.module, (student, module)
     made = build_spelled("distill_module", own, config, *models) if own else Distiller(config, *models)
     distiller = made.to(trainer.device)
@@ -71,6 +74,8 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
     wants = distiller.layers[1], distiller.needs_head, distiller.needs_features
     if config.online:
         return distiller, online.OnlineTeacher(module, wants[0], wants[2], config.dline)
+    if isinstance(module, Recorded):
+        return distiller, Silent(module)
     view = make_view(config, student, module, trainer.device)
     if source.module is None:
         return distiller, AverageTeacher(trainer, *wants, view)

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 SIMILARITY = "distill_similarity.csv"  # ours; how alike both models are before the first step and at the end
 # What is written or deleted before the first batch is through. Nothing else is ever touched.
-DRAWN = ("labels.jpg", "labels_correlogram.jpg", *(f"train_batch{i}.jpg" for i in range(3)))
-EARLY = ("args.yaml", "results.csv", SIMILARITY, *DRAWN)
+DRAWN = (
+    "labels.jpg",
+    "labels_correlogram.jpg",
+    *(f"train_batch{i}.jpg" for i in range(3)),
+    "train_unlabeled_batch0.jpg",
+)
+EARLY = ("args.yaml", "data.yaml", "results.csv", SIMILARITY, *DRAWN)
 
 
 class Folder:

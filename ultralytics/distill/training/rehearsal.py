@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten
 
+from ultralytics.distill.answers.criterion import watch_criterion
 from ultralytics.distill.graph import Tapped, tap
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
+from ultralytics.distill.terms.balance import Grad
 from ultralytics.distill.upstream import for_profile
 
 if TYPE_CHECKING:
@@ -48,7 +51,8 @@ def rehearsing(step: Step) -> Iterator[None]:
 
     def before(student: nn.Module, args: tuple) -> None:
         stack, distiller = ExitStack(), step.distiller
-        opened.append((stack, stack.enter_context(tap(student, distiller.layers[0], distiller.needs_features))))
+        layers = sorted({*distiller.layers[0], step.trunk})
+        opened.append((stack, stack.enter_context(tap(student, layers, distiller.needs_features))))
 
     def after(student: nn.Module, args: tuple, output: Any) -> Any:
         stack, seen = opened.pop()
@@ -73,7 +77,17 @@ def _rehearse(
     else:
         shown, learning = step.teacher(distiller.prepare(images)), None
     targets = _no_targets(student, seen) if distiller.needs_targets else {}
-    return output, learning, distiller(seen, shown, _one_object_each(images), targets)[0]
+    batch = _one_object_each(images)
+    if distiller.needs_criterion:
+        with watch_criterion(student) as seen.criterion:
+            student.loss(batch, output)
+    shared = {k: v for k, v in seen.maps.items() if k <= step.trunk}
+    seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}
+    columns = distiller(seen, shown, batch, targets)[0]
+    if isinstance(step.balance.rule, Grad):  # its look goes through a part of the graph once more
+        tensors = [x for x in tree_flatten(output)[0] if isinstance(x, torch.Tensor) and x.requires_grad]
+        step.balance.look(torch.stack([x.float().sum() for x in tensors]).sum(), columns, shared)
+    return output, learning, columns
 
 
 def _one_object_each(images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.utils import LOGGER
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def checkpoint(trainer: BaseTrainer) -> dict[str, Any]:
     step = run.step
     state = {k: v.detach().cpu().clone() for k, v in step.distiller.state_dict().items()}
     more = {"online": step.teacher.state() if step.online else None, "balance": step.balance.state()}
+    more["drawn"] = run.unlabeled.drawn if run.unlabeled else 0
     optimizers = run.optimizer.state() if run.optimizer else []
+    more["answers"] = {s.name: s.module.sha256 for s in run.sources if isinstance(s.module, Recorded)}
     return {KEY: {"version": VERSION, "state": state, "optimizers": optimizers, **more}}
 
 
@@ -43,6 +46,11 @@ def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
     if run is None:
         return
     step, saved = run.step, ckpt.get(KEY) or {}
+    for source in (s for s in run.sources if isinstance(s.module, Recorded)):
+        if saved.get("answers", {}).get(source.name, source.module.sha256) != source.module.sha256:
+            LOGGER.warning(f"'model_t={source.path}' has changed since the run began; it goes on as it is now.")
+    if run.unlabeled:
+        run.unlabeled.go_on(saved.get("drawn", 0))
     kept = saved.get("version") == VERSION and _same_shapes(saved["state"], step.distiller.state_dict())
     if step.online:
         kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], step.teacher.net.state_dict())

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.distill.base import TermError
 from ultralytics.distill.config import Config
@@ -15,6 +15,9 @@ from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.training.folder import Folder
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.step import Step
+from ultralytics.distill.unlabeled.alone import Alone
+from ultralytics.distill.unlabeled.beside import Unlabeled
+from ultralytics.distill.unlabeled.picture import draw_batch
 from ultralytics.distill.world import agree_on_epochs
 from ultralytics.utils import RANK
 
@@ -33,6 +36,9 @@ class Run:
         folder (Folder): The results folder as it was before.
         step (Step | None): Distiller and teacher, once built.
         optimizer (OwnOptimizer | None): What trains the weights beside the student's, once the trainer has its own.
+        unlabeled (Unlabeled | None): The images without labels, once they are looked through.
+        files (list[str]): Those that the arguments name.
+        alone (Alone | None): The data set, where it has no labelled image.
         batch (int): Batches since the epoch's start.
         begun (bool): Whether an epoch was completed.
     """
@@ -43,6 +49,9 @@ class Run:
     folder: Folder
     step: Step | None = None
     optimizer: OwnOptimizer | None = None
+    unlabeled: Unlabeled | None = None
+    files: list[str] = field(default_factory=list)
+    alone: Alone | None = None
     batch: int = -1
     begun: bool = False
 
@@ -61,10 +70,12 @@ def put_back(trainer: BaseTrainer) -> None:
         run.step.disarm()  # it may have failed before its loss
     early = run.batch <= 0 or isinstance(error, TermError)
     if RANK in {-1, 0} and isinstance(error, Exception) and early and not run.begun:
+        if run.alone:
+            run.alone.put_back()
         run.folder.put_back()
 
 
-def begin_batch(trainer: BaseTrainer) -> None:
+def begin_batch(trainer: BaseTrainer, batch: dict[str, Any]) -> None:
     """Count the batch, set the weight of its terms, and let the student's next loss hold them.
 
     The trainer's own mean loss tells an epoch's first batch, also where memory ran out and the epoch begins anew.
@@ -85,4 +96,9 @@ def begin_batch(trainer: BaseTrainer) -> None:
     ramp = min(done / average.RAMP, 1.0) if run.sources[0].module is None else 1.0
     step.weight = 0.0 if off else ramp * run.schedule(done, epoch)
     run.optimizer.begin_batch()
+    if run.unlabeled and (step.weight or run.unlabeled.alone):  # without terms nothing is learnt from them
+        first, more = not run.unlabeled.drawn, run.unlabeled.draw(trainer, batch)
+        if first:
+            draw_batch(trainer, more)
+        step.join(batch, more)
     step.arm()

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_map
 
+from ultralytics.distill.answers.criterion import watch_criterion
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Tapped, tap, trunk
 from ultralytics.distill.heads.predictions import watch_assigner
@@ -17,6 +19,8 @@ from ultralytics.distill.terms.balance import Balance, Ratio
 from ultralytics.distill.terms.guard import Record, check_terms, require_form
 from ultralytics.distill.terms.weights import Weights
 from ultralytics.distill.training import compiled
+from ultralytics.distill.unlabeled.kinds import Kinds
+from ultralytics.distill.unlabeled.rows import Joint, joined, labelled_rows
 from ultralytics.distill.upstream import branch_shares, join_items, unwrap_model
 
 
@@ -49,6 +53,8 @@ class Step:
         self.record, self.watch = Record(distiller), ExitStack()
         self.kept: dict[str, Any] = {}  # a loss that the student holds itself, beside that of its class
         self.trunk = trunk(self.student)
+        self.joint: Any = None  # a `Joint`: unlabelled images that the next loss sees beside its batch
+        self.kinds = Kinds(distiller)
         self.balance, self.weights = Balance(rule, distiller.columns), Weights()
 
     @property
@@ -61,6 +67,11 @@ class Step:
         """Whether the student has not computed its loss since the step was armed."""
         return vars(self.student).get("loss") == self.loss
 
+    @property
+    def beside(self) -> bool:
+        """Whether the next loss sees unlabelled images beside labelled ones."""
+        return bool(self.joint and self.joint.count)
+
     def arm(self) -> None:
         """Let the next loss that the student computes be this step's; from then on it is the student's own again.
 
@@ -72,6 +83,23 @@ class Step:
         if not self.compiled:
             layers = sorted({*self.distiller.layers[0], self.trunk})
             self.seen = self.watch.enter_context(tap(self.student, layers, self.distiller.needs_features))
+            self.watch.enter_context(self._joined())
+
+    def join(self, batch: dict[str, Any], more: dict[str, Any]) -> None:
+        """Let the next step see unlabelled images beside a batch; called before `arm`.
+
+        Args:
+            batch (dict): Upstream's batch. A compiled student, which no hook can widen, finds all images in it; the
+                loss puts the labelled ones back.
+            more (dict): A batch of the unlabelled ones, with images of the same size; the batch itself where there are
+                no others.
+        """
+        if more is batch:
+            self.joint = Joint(batch["img"], 0, more)
+            return
+        self.joint = Joint(torch.cat([batch["img"], more["img"]]), len(batch["img"]), more)
+        if self.compiled:
+            batch["img"] = self.joint.images
 
     def disarm(self) -> None:
         """Give the student its own loss back, and watch it no longer."""
@@ -101,8 +129,11 @@ class Step:
             items (dict | torch.Tensor): What is logged, with the columns.
         """
         self.disarm()
-        task, items, columns = self.compute(batch, *args, **kwargs)
-        factor = batch_factor(self.student, batch)
+        try:
+            task, items, columns = self.compute(batch, *args, **kwargs)
+            factor = batch_factor(self.student, self._whole(batch))
+        finally:
+            self.joint = None
         loss = torch.cat([task.view(-1), torch.stack(list(columns.values())) * factor])
         return loss if task.ndim else loss.sum(), join_items(items, columns)
 
@@ -110,39 +141,56 @@ class Step:
         self, batch: dict[str, Any], *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
         """Return the student's own loss and its items, and apart from them the columns, as means over the batch."""
-        distiller, student = self.distiller, self.student
+        if self.beside and self.compiled:
+            batch["img"] = batch["img"][: self.joint.count]
+        distiller, student, whole = self.distiller, self.student, self._whole(batch)
         if distiller.needs_targets and getattr(student, "criterion", None) is None:  # else YOLOE picks by its prompts
             student.criterion = student.init_criterion()
         if self.online:
-            shown, own = self.teacher(batch)
+            shown, own = self.teacher(batch, self.joint)
         elif self.weight:
-            shown = self.teacher(distiller.prepare(batch["img"]))
+            shown = self.teacher(distiller.prepare(whole["img"]))
         targets: Any = watch_assigner(student.criterion) if distiller.needs_targets else nullcontext({})
-        with targets as assigned:
+        asked: Any = watch_criterion(student) if distiller.needs_criterion else nullcontext()
+        with targets as assigned, asked as criterion:
             task, items, seen = self._learn(batch, *args, **kwargs)
+        seen.criterion = criterion
+        if self.joint and not self.beside:
+            (task, items), assigned = no_task(task, items, seen.output), {}
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         scale: Any = 1.0
         if self.weight:
-            columns, scale = self._terms(batch, task.sum(), seen, shown, assigned)
+            columns, scale = self._terms(whole, task.sum(), seen, shown, assigned)
         common = {"schedule": self.weight, **({"balance": scale} if self.balance.rule else {})}
         self.weights.add(distiller.term_weights(), common, task.device)
         if self.online:
-            columns["dline_loss"] = own / batch_factor(self.teacher.net, batch)
+            columns["dline_loss"] = own / batch_factor(self.teacher.net, whole)
         return task, items, columns
 
     def take_means(self) -> dict[str, float]:
         """Return each part's unweighted mean since the last call, and start anew."""
-        return self.record.take_means()
+        return {**self.record.take_means(), **self.kinds.take_means()}
 
     def _learn(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any, Tapped]:
         """Return the student's task loss, the items to log and what was seen of its forward."""
         preds = args[0] if args else kwargs.get("preds")
         if preds is not None and (self.compiled or self.seen.output is not None):
             seen = compiled.read(self.student, preds) if self.compiled else self.seen
+            if self.beside and self.compiled:
+                preds = labelled_rows(self.student.model[-1], preds, self.joint.count, len(self.joint.images))
+                args, kwargs = ((preds, *args[1:]), kwargs) if args else ((), {**kwargs, "preds": preds})
             return *self.student.loss(batch, *args, **kwargs), seen
         layers = {*self.distiller.layers[0], self.trunk}
-        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen:
+        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen, self._joined():
             return *self.student.loss(batch, *args, **kwargs), seen
+
+    def _whole(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the batch with its unlabelled images, where there are any."""
+        return self.joint.batch(batch) if self.joint else batch
+
+    def _joined(self) -> AbstractContextManager[None]:
+        """Return a context in which the student sees the unlabelled images too, where there are any."""
+        return joined(self.student, self.joint) if self.beside else nullcontext()
 
     def _terms(
         self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict
@@ -153,6 +201,7 @@ class Step:
         shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
         seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}  # the distiller is shown what it asked for
         columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
+        self.kinds.look(seen, shown, batch, assigned)
         if not self.checked:
             one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
             check_terms(distiller, parts, zero_is_normal=one)
@@ -161,6 +210,14 @@ class Step:
         whole = distiller.unweighted_sum(columns) * factor
         scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared, whole)
         return {k: v * self.weight * scale for k, v in columns.items()}, scale
+
+
+def no_task(task: torch.Tensor, items: Any, output: Any) -> tuple[torch.Tensor, Any]:
+    """Return a task loss of zero and items of zero where no image has a label; its graph is the student's."""
+    reached = sum(
+        (x.float() * 0).sum() for x in tree_flatten(output)[0] if isinstance(x, torch.Tensor) and x.requires_grad
+    )
+    return torch.zeros_like(task) + reached, tree_map(lambda x: x * 0, items)
 
 
 def batch_factor(student: nn.Module, batch: dict[str, Any]) -> int:

@@ -1,0 +1,90 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Detectors of other libraries as teachers: torchvision's, and any function that answers as they do."""
+
+import pytest
+import torch
+from short_run import columns, options, rows
+from torch import nn
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+
+from ultralytics import YOLO
+from ultralytics.distill.answers.final import final_boxes
+from ultralytics.distill.heads.classes import Classes
+from ultralytics.distill.teacher.source import resolve
+
+NAMES = {1: "stripe", 2: "circle", 3: "square"}  # as torchvision has them: 0 is background
+
+
+@pytest.fixture(scope="module")
+def detector():
+    """A small Faster R-CNN with random weights, which is sure of all it sees."""
+    torch.manual_seed(0)
+    sizes = {"min_size": 64, "max_size": 64, "box_score_thresh": 0.2, "box_detections_per_img": 5}
+    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None, num_classes=4, **sizes).eval()
+    model.names = NAMES
+    return model
+
+
+def say(images):
+    """Name one square in each image, as a function of one's own may."""
+    found = {
+        "boxes": torch.tensor([[8.0, 16.0, 40.0, 48.0]]),
+        "scores": torch.tensor([0.6]),
+        "labels": torch.tensor([2]),
+    }
+    return [found for _ in images]
+
+
+def answers(teacher, images, classes, conf=0.2):
+    """Return what a teacher says of images."""
+    with torch.no_grad():
+        return final_boxes(teacher(images), [], classes, 3, conf)
+
+
+def test_boxes_are_torchvisions_own(detector, tmp_path):
+    """Corners in pixels become shares of the image, labels the student's classes, and scores stay as they are."""
+    teacher, images = resolve(detector, tmp_path / "t.pt", 64).module, torch.rand(2, 3, 64, 96)
+    assert teacher.names == NAMES and teacher.channels == 3
+    found, said = answers(teacher, images, Classes([0, 1, 2], [2, 3, 1])), detector(images)
+    assert len(found) == sum(len(x["labels"]) for x in said) > 2
+    assert torch.equal(found.cls, torch.cat([(x["labels"] + 1) % 3 for x in said]))
+    torch.testing.assert_close(found.scores.amax(1), torch.cat([x["scores"] for x in said]))
+    corners = torch.cat([found.boxes[:, :2] - found.boxes[:, 2:] / 2, found.boxes[:, :2] + found.boxes[:, 2:] / 2], 1)
+    torch.testing.assert_close(corners * torch.tensor([96.0, 64, 96, 64]), torch.cat([x["boxes"] for x in said]))
+
+
+def test_labels_and_scores_choose(detector, tmp_path):
+    """A label that the student does not know and a score below the threshold are left out; images may stay empty."""
+    say.names = ["circle", "background", "square"]
+    teacher = resolve(say, tmp_path / "t.pt", 64).module
+    images = torch.rand(2, 3, 64, 64)
+    known = answers(teacher, images, Classes([1], [2]))
+    assert known.cls.tolist() == [1, 1] and known.image.tolist() == [0, 1]
+    assert known.boxes.tolist() == [[0.375, 0.5, 0.5, 0.5]] * 2
+    assert len(answers(teacher, images, Classes([0], [0]))) == 0
+    assert len(answers(teacher, images, Classes([1], [2]), conf=0.7)) == 0
+
+
+@pytest.mark.parametrize("names", [None, {}, {"cat": 1}, 3])
+def test_numbers_without_names_are_refused(detector, tmp_path, names):
+    """A label's number alone says nothing; one sentence says how to name it."""
+    say.names = names
+    with pytest.raises(ValueError, match=r"^'model_t' is a say, whose labels are numbers; .* model.names = \{1: 'cat'"):
+        resolve(say, tmp_path / "t.pt", 64)
+
+
+def test_what_returns_no_boxes_is_refused(tmp_path):
+    """A function that returns something else is told what a teacher returns."""
+    with pytest.raises(ValueError, match="or for each image a dictionary of boxes, scores and labels"):
+        resolve(lambda images: images.mean((1, 2, 3)), tmp_path / "t.pt", 64)
+    with pytest.raises(ValueError, match="is not a path, a YOLO, an nn.Module or a function"):
+        resolve(nn.Identity, tmp_path / "t.pt", 64)
+
+
+def test_torchvision_teaches_a_student(detector, student_yaml, data_yaml, tmp_path, log):
+    """`auto` finds the one term that fits; the run ends with a plain student, and with the teacher in a file."""
+    YOLO(student_yaml).train(model_t=detector, fraction=0.5, **options(data_yaml, tmp_path))
+    assert "distill/pseudo" in columns(tmp_path) and rows(tmp_path)[0]["distill/pseudo"] > 0
+    assert any("pseudo takes their place" in x for x in log())
+    saved = resolve(str(tmp_path / "run/weights/teacher.pt"), tmp_path, 64).module
+    assert saved.names == NAMES

@@ -1,0 +1,65 @@
+"""The unlabelled images come round for ever, each process has its own, and an interrupted run goes on where it was."""
+
+from collections import Counter
+from itertools import islice
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from ultralytics.distill.unlabeled.loader import GREY, Endless, Rounds, fit_size
+
+
+def flat(rounds, batches):
+    """Return the indices of the next batches."""
+    return [i for batch in islice(rounds, batches) for i in batch]
+
+
+def test_every_round_has_every_image_once():
+    """In another order each time, by the seed; batches are full where a round ends inside one."""
+    drawn = flat(Rounds(7, 3), 7)
+    turns = [drawn[i : i + 7] for i in range(0, 21, 7)]
+    assert all(sorted(t) == list(range(7)) for t in turns) and turns[0] != turns[1] != turns[2]
+    assert drawn == flat(Rounds(7, 3), 7) and drawn != flat(Rounds(7, 3, seed=1), 7)
+
+
+def test_fewer_images_than_a_batch():
+    """They come round within one."""
+    assert Counter(flat(Rounds(2, 5), 2)) == {0: 5, 1: 5}
+
+
+def test_each_process_has_a_part_of_its_own():
+    """Together they draw each round once, as one process with a batch as large would."""
+    parts = [flat(Rounds(10, 2, rank=r, world=3), 5) for r in range(3)]
+    joined = [i for step in zip(*parts) for i in step]
+    assert all(sorted(joined[i : i + 10]) == list(range(10)) for i in (0, 10, 20))
+    assert joined == flat(Rounds(10, 6), 5)
+
+
+def test_a_place_is_gone_back_to():
+    """What was loaded ahead counts for nothing: only what was drawn."""
+    endless = Endless(range(9), Rounds(9, 2), DataLoader(range(9)), 0)
+    first = [endless.draw().tolist() for _ in range(3)]
+    again = Endless(range(9), Rounds(9, 2), DataLoader(range(9)), 0)
+    again.rounds.drawn = endless.rounds.drawn
+    assert sum(first, []) == flat(Rounds(9, 2), 3) and endless.rounds.drawn == 6
+    endless.restart()
+    assert endless.draw().tolist() == again.draw().tolist() == flat(Rounds(9, 2), 4)[6:]
+
+
+def test_images_are_cut_and_not_stretched():
+    """By the longer side they keep their scale: to a wide batch a square one loses what a letterbox filled up."""
+    image = torch.full((1, 1, 64, 64), 0.9)
+    image[:, :, 16:48] = 0.1  # a wide image in a square
+    assert torch.equal(fit_size(image, (32, 64)), image[:, :, 16:48])
+    half = fit_size(image, (16, 32))
+    assert half.shape[2:] == (16, 32) and (half - 0.1).abs().max() < 1e-6
+
+
+def test_smaller_images_are_filled_with_grey():
+    """A square batch from wide images has upstream's grey above and below, and odd sizes fit to the pixel."""
+    found = fit_size(torch.zeros(2, 3, 32, 64), (64, 64))
+    assert found.shape == (2, 3, 64, 64) and found[0, 0, 0, 0].item() == pytest.approx(GREY) and found[0, 0, 32, 0] == 0
+    assert fit_size(torch.zeros(1, 3, 33, 64), (45, 47)).shape[2:] == (45, 47)
+    same = torch.zeros(1, 3, 8, 8)
+    assert fit_size(same, (8, 8)) is same

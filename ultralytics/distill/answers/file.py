@@ -1,0 +1,176 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Reads and writes files of answers: our own lines of JSON, which hold all class scores, and COCO's results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from ultralytics.distill.answers.coco import pack_coco
+from ultralytics.distill.answers.table import Packer, Table
+from ultralytics.distill.values import reason
+
+VERSION = 1
+ENDINGS = (".json", ".jsonl")
+FLOOR = 0.01  # scores below it are not written; an absent score is 0
+
+
+def is_answers(value: Any) -> bool:
+    """Whether a teacher is given by a file of answers."""
+    return isinstance(value, (str, Path)) and str(value).lower().endswith(ENDINGS)
+
+
+def read_answers(path: str | Path) -> Table:
+    """Read a file of answers and check it.
+
+    Args:
+        path (str | Path): Our own file (.jsonl), or a list of results or a data set in COCO's format (.json).
+
+    Returns:
+        (Table): What it holds.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no such file, is incomplete, or holds what is no box or score; one sentence.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"'model_t={path}' does not exist; 'python distill.py answers' writes such a file.")
+    try:
+        with open(path, encoding="utf-8") as f:
+            table = _pack_lines(f) if path.suffix.lower() == ".jsonl" else pack_coco(f)
+        table.require_sound()
+        return table
+    except UnicodeDecodeError:
+        raise ValueError(f"'model_t={path}' is no text file; give a file of answers (.json, .jsonl).") from None
+    except json.JSONDecodeError as e:
+        raise ValueError(f"'model_t={path}' is no JSON from line {e.lineno} on ({e.msg}); write it anew.") from None
+    except ValueError as e:
+        raise ValueError(f"'model_t={path}' {reason(e)}.") from None
+
+
+def header(names: dict[int, str], **told: Any) -> str:
+    """Return the first line of a file: its version, its classes, and what else is told."""
+    return json.dumps({"answers": VERSION, "names": {str(k): v for k, v in names.items()}, **told}) + "\n"
+
+
+def line(image: str, shape: tuple[int, int], boxes: list, classes: list, scores: list) -> str:
+    """Return an image's line.
+
+    Args:
+        image (str): Its path below the data set's folder, with slashes.
+        shape (tuple[int, int]): Height and width in pixels.
+        boxes (list[list[float]]): x and y of the centre, width and height, as shares of the image's own.
+        classes (list[list[int]]): For each box the classes that have a score.
+        scores (list[list[float]]): Their scores.
+
+    Returns:
+        (str): The line.
+    """
+    boxes, scores = ([[round(v, digits) for v in x] for x in rows] for rows, digits in ((boxes, 5), (scores, 4)))
+    return json.dumps({"image": image, "shape": shape, "boxes": boxes, "classes": classes, "scores": scores}) + "\n"
+
+
+def footer(images: int) -> str:
+    """Return the last line, without which a file is incomplete."""
+    return json.dumps({"images": images}) + "\n"
+
+
+def read_begun(path: Path, first: str) -> list[str] | None:
+    """Begin a file, or find what one that was interrupted has; a line that was cut off is taken out of it.
+
+    Args:
+        path (Path): The file.
+        first (str): The first line that it has to have.
+
+    Returns:
+        (list[str] | None): The images that it has, none for a new one; None where it is whole.
+
+    Raises:
+        ValueError: If it was begun by other teachers, or in another way; one sentence.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(first, encoding="utf-8")
+        return []
+    with open(path, "rb+") as f:
+        size, begun = 0, []
+        for number, text in enumerate(f):
+            if not text.endswith(b"\n"):
+                break
+            if number == 0 and text.decode("utf-8", "replace") != first:
+                raise ValueError(
+                    f"'save={path}' was begun by other teachers, or with another imgsz, flip or conf; give a new file."
+                )
+            item, size = json.loads(text), size + len(text)
+            if number and "image" not in item:
+                return None
+            begun += [item["image"]] if number else []
+        f.truncate(size)
+    return begun
+
+
+def read_lines(f: TextIO) -> Iterator[dict[str, Any]]:
+    """Yield what the lines of our own file hold; a last one that was cut off in writing ends them."""
+    for text in f:
+        if not text.endswith("\n"):
+            return
+        yield json.loads(text)
+
+
+def _pack_lines(f: TextIO) -> Table:
+    """Return the table of our own file, or raise a ValueError with the rest of a sentence."""
+    packer, told, complete = Packer(), None, None
+    for number, item in enumerate(read_lines(f), 1):
+        if not isinstance(item, dict):
+            raise ValueError(f"is no file of answers: its line {number} is no object")
+        if told is None:
+            told = _require_header(item)
+        elif complete is not None:
+            raise ValueError(f"goes on behind its end in line {number}")
+        elif "image" in item:
+            _pack_image(packer, item, number)
+        else:
+            complete = item.get("images")
+    if told is None or complete != len(packer.images):
+        had = f"{complete} images" if complete is not None else "an end line"
+        raise ValueError(
+            f"is incomplete: it has {len(packer.images)} images and misses {had}; run 'python distill.py answers' "
+            f"once more, which goes on where it stopped"
+        )
+    table = packer.table(told.pop("names"), told)
+    if len(strange := np.setdiff1d(table.cls, list(table.names))):
+        raise ValueError(f"has a score of class {strange[0]}, which its 'names' do not list")
+    return table
+
+
+def _require_header(item: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's first line with class indices for keys, or raise a ValueError."""
+    if item.get("answers") != VERSION or not isinstance(item.get("names"), dict) or not item["names"]:
+        raise ValueError(f"is no file of answers of version {VERSION}: its first line has no classes under 'names'")
+    try:
+        names = {int(k): str(v) for k, v in item["names"].items()}
+        if min(names) < 0:
+            raise ValueError
+        return {**item, "names": names}
+    except ValueError:
+        raise ValueError(f"has a class in 'names' that is no index: {sorted(item['names'])[:3]}") from None
+
+
+def _pack_image(packer: Packer, item: dict[str, Any], number: int) -> None:
+    """Take in an image's line, or raise a ValueError that names it."""
+    try:
+        shape = [int(x) for x in item["shape"]]
+        if len(shape) != 2 or min(shape) < 1:
+            raise ValueError("has no height and width under 'shape'")
+        packer.image(str(item["image"]), shape, item["boxes"], item["classes"], item["scores"])
+    except KeyError as e:
+        raise ValueError(f"has no {e} in line {number}, image '{item['image']}'") from None
+    except (TypeError, OverflowError) as e:
+        raise ValueError(f"holds something that is no number ({e}) in line {number}, image '{item['image']}'") from None
+    except ValueError as e:
+        raise ValueError(f"{e} in line {number}, image '{item['image']}'") from None

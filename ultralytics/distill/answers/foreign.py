@@ -1,0 +1,112 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Detectors of other libraries: whatever takes images and returns boxes, scores and labels, as torchvision's do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.distill.answers.boxes import Boxes
+from ultralytics.distill.heads.classes import Classes
+
+WANTED = ("boxes", "scores", "labels")
+
+
+class Called(nn.Module):
+    """A function in the form of a module.
+
+    Args:
+        function (Callable): Takes images (N, C, H, W), 0 to 1, and returns what a detector returns.
+    """
+
+    def __init__(self, function: Callable[[torch.Tensor], Any]):
+        """Keep the function, and the class names that it may have."""
+        super().__init__()
+        self.function, self.names = function, getattr(function, "names", None)
+        self.original_name = getattr(function, "__name__", type(function).__name__)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """Return what the function returns."""
+        return self.function(x)
+
+
+class Detector(nn.Module):
+    """Runs a detector and puts the size of its images beside what it says of each."""
+
+    def __init__(self, module: nn.Module):
+        """Keep the module."""
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> list[dict[str, Any]]:
+        """Return a dictionary for each image (N, C, H, W)."""
+        return [{**found, "size": tuple(x.shape[2:])} for found in self.module(x)]
+
+
+class Detections(nn.Module):
+    """A head whose predictions are final boxes."""
+
+    def forward(self, x: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what the detector said."""
+        return x
+
+
+def is_detections(found: Any) -> bool:
+    """Whether something is what torchvision's detectors return: for each image a dictionary of three tensors."""
+    if not isinstance(found, (list, tuple)) or not found or not all(isinstance(x, dict) for x in found):
+        return False
+    return all(isinstance(x.get(k), torch.Tensor) for x in found for k in WANTED)
+
+
+def class_names(module: nn.Module, name: str) -> dict[int, str]:
+    """Return the names of a detector's labels.
+
+    Args:
+        module (nn.Module): Has `names`: a dictionary from label to name, or a list in the order of the labels.
+        name (str): What the module is called, for the message.
+
+    Returns:
+        (dict[int, str]): The names.
+
+    Raises:
+        ValueError: If there are none, since a label's number alone says nothing: torchvision's begin at 1.
+    """
+    names = getattr(module, "names", None)
+    if isinstance(names, (list, tuple)):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names or not all(isinstance(k, int) and k >= 0 for k in names):
+        raise ValueError(
+            f"'model_t' is a {name}, whose labels are numbers; say which classes they are by its attribute 'names', as "
+            f"in model.names = {{1: 'cat', 2: 'dog'}}."
+        )
+    return {k: str(v) for k, v in names.items()}
+
+
+def read_detections(found: Sequence[dict[str, Any]], classes: Classes, count: int, conf: float) -> Boxes:
+    """Return what a detector of another library says of a batch.
+
+    Args:
+        found (Sequence[dict]): For each image `boxes` (k, 4), corners in pixels, `scores` (k,), `labels` (k,), `size`.
+        classes (Classes): Which of its labels are which of the student's classes.
+        count (int): Classes of the student.
+        conf (float): Score from which a box stands.
+
+    Returns:
+        (Boxes): The boxes, without a graph; a label that the student does not know is left out.
+    """
+    image = torch.cat([x["labels"].new_full((len(x["labels"]),), i).long() for i, x in enumerate(found)])
+    boxes, score, label = (torch.cat([x[k].detach() for x in found]) for k in WANTED)
+    size = torch.cat([boxes.new_tensor([x["size"][::-1]]).expand(len(x["labels"]), 2) for x in found])
+    first, last = boxes.float().view(-1, 2, 2).unbind(1)
+    shares = torch.cat([(first + last) / 2 / size, (last - first) / size], 1)
+    places = torch.full((max(classes.teacher) + 2,), -1, device=boxes.device)
+    of = [0] * len(classes.teacher) if classes.merge else classes.student
+    places[torch.tensor(classes.teacher, device=boxes.device)] = torch.tensor(of, device=boxes.device)
+    cls = places[label.long().clamp(0, len(places) - 1)]
+    keep = (cls >= 0) & (score >= conf)
+    scores = torch.zeros(len(cls), count, device=boxes.device)
+    scores[torch.arange(len(cls), device=boxes.device), cls.clamp(min=0)] = score.float()
+    return Boxes(image, shares, cls, scores)[keep]

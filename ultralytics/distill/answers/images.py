@@ -1,0 +1,67 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The images of a data set or a folder, letterboxed, without their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ultralytics.data.augment import LetterBox
+from ultralytics.data.base import BaseDataset
+from ultralytics.utils.patches import imread
+
+
+class Images(Dataset):
+    """Images as upstream finds, reads and letterboxes them.
+
+    Args:
+        where (str | list[str]): A folder, a list of files, or several, as a split of a data set's YAML names them.
+        root (str | Path): The data set's folder, below which images are named.
+        size (int): Side of the square images in pixels.
+        done (Collection[str]): Names of images to leave out.
+        channels (int): Channels of the images.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
+
+    def __init__(self, where: Any, root: str | Path, size: int, done: Collection[str] = (), channels: int = 3):
+        """List the files."""
+        files = BaseDataset.get_img_files(SimpleNamespace(prefix="", fraction=1.0), where)
+        named = [(f, self.name(f, Path(root))) for f in files]
+        self.files = [x for x in named if x[1] not in set(done)]
+        self.total, self.fit = len(files), LetterBox((size, size), auto=False)
+        self.flag = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
+        self.colour = channels == 3
+
+    @staticmethod
+    def name(file: str, root: Path) -> str:
+        """Return a file's path below a folder, with slashes; its own name where it lies elsewhere."""
+        path, root = Path(file).resolve(), root.resolve()
+        return path.relative_to(root).as_posix() if root in path.parents else path.name
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return an image (C, H, W) of whole numbers, its name, and its own height and width."""
+        file, name = self.files[index]
+        found = imread(file, self.flag)
+        if found is None:
+            raise FileNotFoundError(f"'{file}' is no image that can be read.")
+        image = np.asarray(self.fit(image=found)).reshape(*self.fit.new_shape, -1)
+        image = image[..., ::-1] if self.colour else image
+        return {"img": torch.from_numpy(image.transpose(2, 0, 1).copy()), "name": name, "shape": found.shape[:2]}
+
+    @staticmethod
+    def collate_fn(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return a batch: images (N, C, H, W), and lists of names and shapes."""
+        return {k: [s[k] for s in samples] if k != "img" else torch.stack([s[k] for s in samples]) for k in samples[0]}

@@ -1,0 +1,141 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Holds a file of answers against the data, and lets it ride with the training set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ultralytics.data.utils import exif_size
+from ultralytics.distill.answers.recorded import Recorded
+from ultralytics.distill.answers.ride import Ride
+from ultralytics.distill.answers.table import find_images
+from ultralytics.distill.answers.term import FinalTerm
+from ultralytics.utils import LOGGER, RANK
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+
+def ride_along(trainer: BaseTrainer) -> None:
+    """Let a file's answers join each training set that the trainer builds; nothing without such a file."""
+    recorded, build = recorded_of(trainer), trainer.build_dataset
+    if recorded is None:
+        return
+    term = _term_of(trainer)
+
+    def build_dataset(img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
+        dataset = build(img_path, mode, batch)
+        if mode == "train" and not trainer.distill.alone:  # else it stands in for one
+            join(dataset, recorded, term, trainer.args)
+        return dataset
+
+    trainer.build_dataset = build_dataset
+
+
+def ride_beside(trainer: BaseTrainer, dataset: Any) -> Any:
+    """Let a file's answers join a set of unlabelled images, each of which must have some; return the set."""
+    recorded = recorded_of(trainer)
+    if recorded is not None:
+        join(dataset, recorded, _term_of(trainer), trainer.args, kind="unlabelled")
+    return dataset
+
+
+def require_ride(trainer: BaseTrainer) -> None:
+    """Raise a ValueError where a file's answers are not in the trainer's own training set."""
+    recorded = recorded_of(trainer)
+    if recorded is not None and not isinstance(getattr(trainer.train_loader.dataset, "answers", None), Ride):
+        raise ValueError(
+            f"'model_t={recorded.path}' cannot travel with a {type(trainer.train_loader.dataset).__name__} that the "
+            f"trainer's own get_dataloader builds; build it with trainer.build_dataset, or give the model."
+        )
+
+
+def recorded_of(trainer: BaseTrainer) -> Recorded | None:
+    """Return the file of answers among a trainer's teachers."""
+    return next((s.module for s in trainer.distill.sources if isinstance(s.module, Recorded)), None)
+
+
+def _term_of(trainer: BaseTrainer) -> FinalTerm:
+    """Return the term that reads a file's answers."""
+    return next(m for m in trainer.distill.step.distiller.modules() if isinstance(m, FinalTerm) and m.recorded)
+
+
+def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any, kind: str = "training") -> Ride:
+    """Check answers against a training set and let them ride with it.
+
+    Args:
+        dataset (Any): Upstream's training set; it is changed.
+        recorded (Recorded): The answers.
+        term (FinalTerm): Says which classes are compared, and from which score.
+        args (SimpleNamespace): The trainer's arguments.
+        kind (str): `training`, or `unlabelled` for images of which nothing else is known.
+
+    Returns:
+        (Ride): The answers with the set.
+
+    Raises:
+        ValueError: If they are of other data; one sentence.
+    """
+    table, name, files = recorded.table, f"'model_t={recorded.path}'", dataset.im_files
+    if args.copy_paste and any(len(x["segments"]) for x in dataset.labels):
+        raise ValueError(
+            f"'copy_paste={args.copy_paste}' cuts objects out along their polygons, and {name} has none; set it to 0."
+        )
+    try:
+        found = find_images(files, table.images)
+    except ValueError as e:
+        raise ValueError(f"{name} {e}.") from None
+    missing = int((found < 0).sum())
+    if missing == len(files):
+        raise ValueError(
+            f"{name} knows none of the {len(files)} {kind} images, such as '{files[0]}', but {len(table.images)} "
+            f"others, such as '{table.images[0]}'; give the answers for this data."
+        )
+    if missing and kind == "unlabelled":
+        raise ValueError(
+            f"{name} has no answers for {missing} of the {len(files)} unlabelled images, such as "
+            f"'{files[int((found < 0).argmax())]}'; write them with 'python distill.py answers', or leave them out."
+        )
+    over = len(table.images) - len(files) + missing
+    if RANK in {-1, 0}:
+        say = LOGGER.warning if missing else LOGGER.info
+        say(
+            f"Distillation: {recorded.path.name} has answers for {len(files) - missing} of {len(files)} {kind} images"
+            f"{f', {missing} are taught by their labels alone' if missing else ''}"
+            f"{f'; {over} images of the file are not among them' if over else ''}"
+        )
+    boxes = _in_shares(dataset, recorded, found)
+    return Ride(dataset, table.for_classes(term.classes, term.losses[0].conf, boxes), found, term.count)
+
+
+def _in_shares(dataset: Any, recorded: Recorded, found: np.ndarray) -> np.ndarray:
+    """Return a table's boxes as shares of their images' sides; raise where the data's images have other shapes."""
+    table, boxes = recorded.table, recorded.table.boxes
+    known = np.asarray((table.shapes > 0).all(1))
+    at = np.flatnonzero(found >= 0)
+    if not known.all():
+        boxes = boxes.copy()
+    for i in at if not known.all() or "shape" in dataset.labels[0] else []:
+        image, shape = found[i], dataset.labels[i].get("shape") or _shape(dataset.im_files[i])
+        if known[image]:
+            if tuple(table.shapes[image]) != tuple(shape):
+                raise ValueError(
+                    f"'model_t={recorded.path}' is of other images: '{dataset.im_files[i]}' has {shape[0]}x{shape[1]} "
+                    f"pixels, in the file {table.shapes[image][0]}x{table.shapes[image][1]}; give the answers for this "
+                    f"data."
+                )
+            continue
+        rows = table.boxes_of(image)
+        boxes[rows] /= np.tile(shape[::-1], 2)
+        table.require_inside(rows, boxes, f"'model_t={recorded.path}' ")
+    return boxes
+
+
+def _shape(file: str) -> tuple[int, int]:
+    """Return height and width of an image."""
+    with Image.open(file) as image:
+        width, height = exif_size(image)
+    return height, width

@@ -1,0 +1,152 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""A teacher that is a file of answers: it has classes and boxes, and runs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.distill.answers.file import read_answers
+from ultralytics.distill.config import KINDS, Config
+from ultralytics.distill.graph import Tapped
+from ultralytics.utils import LOGGER
+
+
+class Nothing(nn.Module):
+    """A layer that yields nothing."""
+
+    def __init__(self, index: int):
+        """Keep its place in the graph."""
+        super().__init__()
+        self.i, self.f = index, -1
+
+    def forward(self, x: Any) -> None:
+        """Return nothing."""
+
+
+class Answers(Nothing):
+    """The head of a file: its answers are in the batch."""
+
+
+class Recorded(nn.Module):
+    """A file of answers in the form of an Ultralytics model, so that it stands wherever a teacher does.
+
+    Args:
+        path (str | Path): The file.
+
+    Attributes:
+        table (Table): What the file holds.
+        names (dict[int, str]): Its classes; empty where it has numbers alone, until `name_classes`.
+        sha256 (str): What the file's bytes are told by.
+    """
+
+    probe_size = (32, 32)
+    channels = 3
+
+    def __init__(self, path: str | Path):
+        """Read the file."""
+        super().__init__()
+        self.path, self.table = Path(path), read_answers(path)
+        self.names, self.stride = dict(self.table.names), torch.ones(1)
+        self.save: list[int] = []
+        self.model = nn.Sequential(Nothing(0), Answers(1))
+        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def forward(self, x: torch.Tensor) -> None:
+        """Return nothing."""
+
+    def name_classes(self, names: dict[int, str]) -> None:
+        """Give a list of COCO results, which has numbers alone, the classes of the data where there is no doubt.
+
+        Args:
+            names (dict[int, str]): The data's classes.
+
+        Raises:
+            ValueError: If the numbers could mean several things.
+        """
+        if self.names:
+            return
+        ids = set(np.unique(self.table.cls).tolist())
+        count, low, high = len(names), min(ids), max(ids)
+        eighty = _coco_ids(names)
+        if eighty and high > count and ids <= set(eighty):
+            self.names = {i: names[k] for k, i in enumerate(eighty)}
+        elif low == 0 and high < count:
+            self.names = dict(names)
+        elif low > 0 and high == count:
+            self.names = {k + 1: v for k, v in names.items()}
+        else:
+            raise ValueError(
+                f"'model_t={self.path}' has category ids {low} to {high} without names, which do not tell which of the "
+                f"data's {count} classes they are; put the list under 'annotations' beside 'images' and 'categories' "
+                f"with their names, as COCO's data sets have them."
+            )
+        LOGGER.info(f"Distillation: {self.path.name} has no class names; its ids {low} to {high} are taken in order.")
+
+
+def _coco_ids(names: dict[int, str]) -> list[int]:
+    """Return COCO's own ids of the data's classes, if these are COCO's 80, else nothing."""
+    if len(names) != 80 or names.get(0) != "person" or names.get(79) != "toothbrush":
+        return []
+    from ultralytics.data.converter import coco80_to_coco91_class
+
+    return coco80_to_coco91_class()
+
+
+class Silent:
+    """What a file is in a training step: it looks at no image."""
+
+    def __init__(self, recorded: Recorded):
+        """Keep the file."""
+        self.recorded = recorded
+
+    def __call__(self, images: torch.Tensor) -> Tapped:
+        """Return that nothing was seen."""
+        return Tapped()
+
+    def describe(self) -> str:
+        """Return what the file holds, in a few words."""
+        table = self.recorded.table
+        by = " and ".join(str(t.get("file", "a model")) for t in table.told.get("teachers", []))
+        return f"answers{' of ' + by if by else ''}: {len(table.boxes)} boxes of {len(table.images)} images, no model"
+
+    def __deepcopy__(self, memo: dict) -> Silent:
+        """Return itself."""
+        return self
+
+
+def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
+    """Raise unless what a user asks of a file of answers is in it.
+
+    Args:
+        config (Config): The run's distillation arguments.
+        sources (Sequence[Source]): The teachers.
+    """
+    files = [s.path for s in sources if isinstance(s.module, Recorded)]
+    if not files:
+        return
+    if len(files) > 1:
+        raise ValueError(
+            f"'model_t' names several files of answers, {files[0].name} and {files[1].name}; merge them into one with "
+            f"'python distill.py answers', which takes several teachers."
+        )
+    given: dict[str, Any] = {
+        "distill_online": config.online,
+        "distill_imgsz": config.imgsz,
+        "distill_mean": config.mean,
+    }
+    given.update(distill_std=config.std, distill_module=config.module and config.module.text)
+    if wrong := [f"'{k}={v}'" for k, v in given.items() if v]:
+        raise ValueError(f"{wrong[0]} needs a model, 'model_t={files[0]}' is a file of its answers; leave it out.")
+    other = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]
+    if other and len(sources) == 1:
+        raise ValueError(
+            f"'{KINDS[other[0].kind][0]}={other[0].spelled.text}' compares what a model shows on the way, "
+            f"'model_t={files[0]}' holds final boxes; leave it at auto, or give the model."
+        )

@@ -1,0 +1,57 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""The teacher's final boxes as soft labels of the student's own criterion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ultralytics.distill.answers.boxes import merge, read_labels
+
+from .base import Loss, number
+
+
+class Pseudo(Loss):
+    """Pseudo-labels with soft scores: what the teacher finally says is a second set of labels.
+
+    The teacher's boxes behind non-maximum suppression, each with a score q_c for each class, go to the student's own
+    criterion, on the predictions of the same forward. Its label assigner (or RT-DETR's matcher) gives them to anchors
+    (or queries); there, with a the alignment by which upstream grades its own targets,
+
+        class target of an anchor = a * q_c,    weight of its box = a * sum_c q_c.
+
+    Boxes learn by what the criterion has for boxes: overlap and DFL or L1; at RT-DETR an object's largest q_c weighs
+    the gradient of its box. So any detector teaches any other, and with hard labels for answers the term is the task
+    loss. Hard pseudo-labels are Sohn et al., STAC, arXiv 2005.04757; soft ones weighted by the teacher's confidence Xu
+    et al., Soft Teacher, ICCV 2021, arXiv 2106.09018. Scores are not sharpened or calibrated: detectors are trained to
+    say by a score how well their box fits (Li et al., Generalized Focal Loss, arXiv 2006.04388), and what they are not
+    sure of weighs less.
+
+    An answer and a label of one class that overlap by 0.5 or more are one object, and the term has it with the answer's
+    box and scores: `answers.boxes.merge` says the rule. The task loss stays what it is.
+
+    Args:
+        conf (float): Score from which a box of the teacher counts.
+        alpha (float): Share of the answer, in box and scores, where it and a label mean one object.
+    """
+
+    final = True  # final boxes are compared, whatever the two heads
+
+    def __init__(self, conf: float = 0.1, alpha: float = 1.0):
+        """Check and keep the parameters."""
+        super().__init__()
+        self.conf, self.alpha = number("conf", conf, 0, 1, open_low=True), number("alpha", alpha, 0, 1)
+
+    def loss(self, student: Any, teacher: Any, batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return the student's own loss for the teacher's objects.
+
+        Args:
+            student (Criterion): The student's criterion with the predictions that it was given.
+            teacher (Boxes): The teacher's final boxes.
+            batch (dict): Upstream's batch.
+        """
+        images = len(self.need(batch, "img", "batch"))
+        labels = read_labels(batch or {}, teacher.scores.shape[1])
+        labels = labels[labels.image < (batch or {}).get("labeled", images)]
+        return student.ask(merge(labels, teacher, images, self.alpha), images)
