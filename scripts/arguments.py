@@ -35,7 +35,8 @@ MORE = {
     "model_t": (
         'model_t="teacher.pt"',
         "A module may be any `nn.Module` that returns maps, class logits or boxes "
-        "([other libraries](other_libraries.md)). `answers.jsonl` is what a teacher [has left behind](answers.md). How to choose one: [choose a teacher](teacher.md).",
+        "([other libraries](other_libraries.md)). `answers.jsonl` is what a teacher [has left behind](answers.md). "
+        "How to choose one: [choose a teacher](teacher.md).",
     ),
     "unlabeled": ('unlabeled="field/images"', "[Images without labels](unlabeled.md)."),
     "unlabeled_share": ("unlabeled_share=0.25", ""),
