@@ -25,7 +25,12 @@ class Stop(Exception):
 def desk(tmp_path_factory, data_yaml, student_pt, teacher_pt, make_model):
     """A folder with the files of the page."""
     return lay_out(
-        tmp_path_factory.mktemp("desk"), ["own.md", "own_distiller.md"], data_yaml, student_pt, teacher_pt, make_model
+        tmp_path_factory.mktemp("desk"),
+        ["own.md", "own_distiller.md", "moving.md"],
+        data_yaml,
+        student_pt,
+        teacher_pt,
+        make_model,
     )
 
 
