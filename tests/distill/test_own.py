@@ -24,14 +24,8 @@ class Stop(Exception):
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory, data_yaml, student_pt, teacher_pt, make_model):
     """A folder with the files of the page."""
-    return lay_out(
-        tmp_path_factory.mktemp("desk"),
-        ["own.md", "own_distiller.md", "moving.md"],
-        data_yaml,
-        student_pt,
-        teacher_pt,
-        make_model,
-    )
+    pages = ["own.md", "own_distiller.md", "moving.md"]
+    return lay_out(tmp_path_factory.mktemp("desk"), pages, data_yaml, student_pt, teacher_pt, make_model)
 
 
 @pytest.fixture
