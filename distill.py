@@ -6,6 +6,7 @@
     python distill.py cfg=my.yaml epochs=50                             arguments from a file; the line wins
     python distill.py resume=runs/distill/train/distilled/weights/last.pt    go on after an interruption
     python distill.py answers model_t=best.pt data=my.yaml              write answers, for model_t=answers.jsonl
+    python distill.py help                                              every argument
 
 Results go to project/name: a folder for each trained model, and the comparison's table and pictures.
 """
@@ -48,7 +49,6 @@ DEMO = {  # small enough for minutes on two CPU cores
     "mosaic": 0,  # pays off in longer runs only
     "scale": 0.3,
     "flipud": 0.5,
-    "plots": False,
     "name": "demo",
 }
 
@@ -71,6 +71,9 @@ def main(line: list[str]) -> None:
     from ultralytics.utils.files import increment_path
 
     command.use_threads(threads)
+    if {"help", "-h", "--help"} & set(line):
+        print(command.usage(Path(__file__)))
+        return
     if line[:1] == ["answers"]:
         from ultralytics.distill.script.answers import answer
 

@@ -2,8 +2,8 @@
 
     python scripts/report.py runs/detect/train runs/detect/train2
 
-A run writes it by itself at its end, unless it was trained with plots=False. Here the teacher is validated too,
-however long that takes. The likeness before the run is known only if the run noted it.
+A run writes it by itself at its end, unless it was trained with plots=False. The CKA similarity before the run is
+known only if the run noted it.
 """
 
 from __future__ import annotations

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from comparing.rows import short, shown
 from comparing.table import half_width, lines
+from comparing.verdict import LEAST
+from ultralytics.distill.report.style import of_methods
 
 if TYPE_CHECKING:
     from comparing.rows import Row
     from comparing.table import Line
 
-COLORS = {"plain": "#1f77b4", "native": "#2ca02c"}
 LABEL = 36  # characters of a method's name in a line; its arguments break at spaces
-OURS = ("#ff7f0e", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")
 
 
 def draw(rows: Sequence[Row], title: str, file: Path) -> None:
@@ -35,8 +35,7 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
 
     columns = shown(rows)
     methods = [x.method for x in lines(rows, columns[0])]
-    others = iter(OURS * len(methods))
-    colors = {m: COLORS.get(m) or next(others) for m in methods}
+    colors = of_methods(methods)
     size = (11, (0.5 * len(methods) + 1.3) * len(columns) + 0.8)
     fig, axes = plt.subplots(len(columns), 2, figsize=size, squeeze=False, sharey=True, layout="constrained")
     for (left, right), metric in zip(axes, columns):
@@ -59,7 +58,8 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
             a.tick_params(left=False)
             a.margins(x=0.08)
     fig.suptitle(title, fontsize=9, x=0.01, ha="left", color="#57606a")
-    fig.supxlabel("a dot is a seed, the bar its mean with the 95 percent interval", fontsize=9, color="#57606a")
+    says = f"a dot is a seed, the bar their mean; from {LEAST} seeds on with the 95 percent interval"
+    fig.supxlabel(says, fontsize=9, color="#57606a")
     fig.savefig(file, dpi=130)
     plt.close(fig)
 
@@ -73,7 +73,7 @@ def _dots(axis: Any, values: Sequence[float], y: float, color: str) -> None:
     """Draw one method's dots, and above them its mean with the interval."""
     if not values:
         return
-    half = half_width(values)
+    half = half_width(values) if len(values) >= LEAST else None
     axis.plot(values, [y + 0.14] * len(values), "o", color=color, alpha=0.55, markersize=6, markeredgewidth=0)
-    error = None if half != half else [half]
+    error = None if half is None else [half]
     axis.errorbar([mean(values)], [y - 0.14], xerr=error, fmt="|", color=color, markersize=13, capsize=4, linewidth=2.5)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from comparing.rows import decisive, groups, short
 from comparing.table import half_width
 from comparing.verdict import LEAST
+from ultralytics.distill.report.style import of_methods
 
 if TYPE_CHECKING:
     from comparing.rows import Row
 
-COLORS = ("#000000", "#d95f02", "#1f4e8c", "#7fb069", "#a05195", "#8c8c8c")  # unlike in grey too, beside the marks
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 MARKS = "osD^vP"
 
@@ -97,10 +97,11 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     found = curves(rows)
     shares = sorted({x for c in found for x in c.values})
     fig, axis = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    shades = of_methods(c.name for c in found)
     for i, c in enumerate(found):
         x = sorted(c.values)
         values = [list(c.values[s].values()) for s in x]
-        look: dict[str, Any] = {"color": COLORS[i % len(COLORS)], "linestyle": STYLES[i % len(STYLES)]}
+        look: dict[str, Any] = {"color": shades[c.name], "linestyle": STYLES[i % len(STYLES)]}
         middle = [mean(v) for v in values]
         axis.plot(x, middle, marker=MARKS[i % len(MARKS)], linewidth=2, markersize=7, label=c.name, zorder=3, **look)
         halves = [half_width(v) if len(v) >= LEAST else 0.0 for v in values]

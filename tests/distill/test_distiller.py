@@ -141,12 +141,14 @@ def test_a_users_loss_says_what_it_needs(needs, says, make_model, make_distiller
         ({"classes": [0]}, []),
     ],
 )
-def test_when_the_recipe_compares_maps(more, parts, make_model, make_distiller, log):
+def test_when_the_recipe_compares_maps(more, parts, make_model, make_distiller):
     """Not where predictions teach every class that is trained; without them, and at layers that the user names."""
     models = make_model(), make_model(seed=1, trained=True)
     d = make_distiller(*models, **{"distill_feat": "auto", "distill_logit": "auto", **more})
     assert [p for p in d.parts if p.startswith("cwd")] == [f"cwd/{p}" for p in parts]
-    assert any("leaving out cwd: predictions teach all classes; name it in" in x for x in log()) == (not parts)
+    assert any(x.startswith("cwd (the logit distillation losses teach all classes; name it") for x in d.skipped) == (
+        not parts
+    )
 
 
 def test_the_recipe_compares_maps_where_classes_lack(make_model, make_distiller):
@@ -178,17 +180,15 @@ def test_scores_that_the_teacher_does_not_have(teacher, layers, says, make_model
 
 
 def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
-    """What the recipe chose and these heads cannot serve is left out with one line; the rest trains."""
+    """What the recipe chose and these heads cannot serve is skipped, with the reason; the rest trains."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
     none = ["relative", "ld", "giou"]
     cases = (dual, ["ld", "cwd"], ["bckd", "giou"]), (classifier, none, ["cwd"]), (detr, none, ["cwd"])
     for model, left, kept in cases:
         d = make_distiller(model, model, distill_feat="auto", distill_logit="auto")
-        said = [x for x in log() if "leaving out" in x]
-        assert [x.split("leaving out ")[1].split(":")[0] for x in said] == left
+        assert [x.partition(" (")[0] for x in d.skipped] == left and not any("skipping" in x for x in log())
         assert list(dict.fromkeys(p.split("/")[0] for p in d.parts)) == kept
         assert d.columns == (["dlogit_loss"] if model is dual else ["dfea_loss"])
-        log.clear()
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov10n.yaml"])
@@ -233,7 +233,7 @@ def test_the_map_is_reported_once(make_model, make_distiller, log):
     teacher.names = {**teacher.names, 7: "Square"}
     make_distiller(student, teacher, distill_logit="[bckd,ld,giou]")
     (line,) = [x for x in log() if "by name" in x]
-    assert line == "Distillation: response terms compare 1 of 3 classes by name: square (1 <- 7)"
+    assert line == "Distillation: the logit distillation losses compare 1 of 3 classes by name: square (1 <- 7)"
     log.clear()
     make_distiller(student, student, distill_logit="[bckd,ld]")
     assert not [x for x in log() if "by name" in x]

@@ -162,7 +162,7 @@ def test_printed_formula(make_model, make_distiller):
     assert f"loss = task + ({d.describe()})" in text
     p = d.pairs[0]
     shapes = [f"layer {i} ({c}x80x80)" for i, c in zip((p.student, p.teacher), p.channels)]
-    assert f"{p.name}: student {shapes[0]} <- teacher {shapes[1]}" in text
+    assert f"{p.name} student {shapes[0]} <- teacher {shapes[1]}" in text
 
 
 def anchors(page):

@@ -50,6 +50,34 @@ def test_yolo_says_the_sentence_alone(verbose, student_yaml, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+STOPPED = """
+import sys
+from ultralytics.cfg import entrypoint
+from ultralytics.engine.trainer import BaseTrainer
+def stop(self, *args, **kwargs):
+    raise KeyboardInterrupt
+BaseTrainer.save_metrics = stop
+entrypoint()
+"""
+
+
+def test_yolo_says_how_to_go_on(student_yaml, data_yaml, teacher_pt, tmp_path):
+    """Ctrl-C under `yolo` ends with one sentence and the shell's status for it, not with a traceback."""
+    line = ["train", f"model={student_yaml}", f"data={data_yaml}", f"model_t={teacher_pt}", "imgsz=32", "epochs=2"]
+    line += ["device=cpu", "workers=0", "batch=4", "plots=False", "distill_check=False", f"project={tmp_path}/runs"]
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, *line],
+        cwd=tmp_path,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 130 and "Traceback" not in said, said[-800:]
+    assert said.count("Interrupted; no epoch was completed.") == 1
+
+
 @pytest.mark.parametrize(
     "function, expected",
     [
@@ -67,5 +95,5 @@ def test_only_sentences_of_ours_are_refusals(function, expected):
 def test_a_program_keeps_its_hook():
     """Outside of `yolo` nothing is changed in how errors are shown."""
     before = sys.excepthook
-    refusal.end_with_the_sentence()
+    refusal.end_with_the_sentence(None)
     assert sys.excepthook is before

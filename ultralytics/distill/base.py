@@ -28,6 +28,7 @@ class BaseDistiller(nn.Module):
         parts (list[str]): Names of the unweighted values that it returns.
         layers (tuple[list[int], list[int]]): Student and teacher layers whose maps are wanted.
         pairs (list[Pair]): Layer pairs, for the printed formula.
+        skipped (list[str]): Terms that were asked for and do not fit, each with the reason, for the start's lines.
         needs_head (bool): Whether the teacher's raw predictions are wanted.
         needs_features (bool): Whether the class heads' inner features are wanted.
         needs_targets (bool): Whether the student's assigned targets are wanted.
@@ -44,6 +45,7 @@ class BaseDistiller(nn.Module):
     parts: Sequence[str] = ()
     layers: tuple[list[int], list[int]] = ([], [])
     pairs: Sequence[Pair] = ()
+    skipped: Sequence[str] = ()
     needs_head = False
     needs_features = False
     needs_targets = False

@@ -59,6 +59,7 @@ class Distiller(BaseDistiller):
     def __init__(self, config: Config, student: nn.Module, teacher: nn.Module):
         """Pair the layers and build the terms."""
         super().__init__(config, student, teacher)
+        self.skipped: list[str] = []
         responses, whole = self._build_responses(config, student, teacher)
         finals = build_finals(config, student, teacher, bool(responses))
         maps = self._choose_maps(config, teacher, whole)
@@ -173,29 +174,30 @@ class Distiller(BaseDistiller):
         """Return the terms with their gains and parameters."""
         return " + ".join(t.formula for t in self.terms)
 
-    @staticmethod
-    def _choose_maps(config: Config, teacher: nn.Module, whole: bool) -> list[Term]:
-        """Return the feature and relation terms; the recipe's is left out where it is not needed or has no map.
+    def _choose_maps(self, config: Config, teacher: nn.Module, whole: bool) -> list[Term]:
+        """Return the feature and relation terms; the recipe's is skipped where it is not needed or has no map.
 
         It mostly slows the first epochs and gives no more in the end where predictions teach: docs/results/recipe.md.
         """
         maps = [t for t in config.terms if t.kind != "logit"]
         for term in (t for t in maps if t.auto):
             if whole and config.layers == "auto":
-                why = "predictions teach all classes; name it in 'distill_feat' to have it too"
+                why = "the logit distillation losses teach all classes; name it in 'distill_feat' to add it"
             elif not probe(teacher, head_inputs(teacher)):
-                why = "the teacher yields no map"
+                why = "the teacher has no feature map"
             else:
                 continue
-            say = LOGGER.info if term.gain == RECIPE["feat"][term.spelled.name] else LOGGER.warning  # 'dfea' was given
-            say(f"Distillation: leaving out {term.spelled.name}: {why}.")
+            if term.gain == RECIPE["feat"][term.spelled.name]:
+                self.skipped.append(f"{term.spelled.name} ({why})")
+            else:  # 'dfea' was given
+                LOGGER.warning(f"Distillation: skipping {term.spelled.name}: {why}.")
             maps = [t for t in maps if t is not term]
         return maps
 
     def _build_responses(
         self, config: Config, student: nn.Module, teacher: nn.Module
     ) -> tuple[list[ResponseTerm], bool]:
-        """Build the response terms that fit both heads; complain about those the user named, leave out the recipe's.
+        """Build the response terms that fit both heads; complain about those the user named, skip the recipe's.
 
         Args:
             config (Config): What to distil.
@@ -220,7 +222,7 @@ class Distiller(BaseDistiller):
                 if isinstance(e, NoSharedClass):
                     strange.setdefault(str(e), []).append(term.spelled.name)
                     continue
-                LOGGER.info(f"Distillation: leaving out {term.spelled.name}: {e}")
+                self.skipped.append(f"{term.spelled.name} ({str(e).rstrip('.')})")
                 continue
             fits.append(fit)
             response = ResponseTerm(
@@ -235,7 +237,7 @@ class Distiller(BaseDistiller):
                 )
             built.append(response)
         for why, names in strange.items():
-            LOGGER.warning(f"Distillation: leaving out {', '.join(names)}: {why}")
+            LOGGER.warning(f"Distillation: skipping {', '.join(names)}: {why}")
         if found := next((f.classes for f in fits if f.classes), None):
             report_classes(found, student.names, teacher.names)
         return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))

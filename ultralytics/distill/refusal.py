@@ -11,7 +11,12 @@ import sysconfig
 import traceback
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+from ultralytics.distill.interruption import say_how_to_go_on
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
 
 OURS = str(Path(__file__).parent) + os.sep
 # Where a user's own files are not: the standard library, whose importlib is on the way, and installed packages.
@@ -53,10 +58,13 @@ def leave(error: object) -> NoReturn:
     sys.exit(2)
 
 
-def end_with_the_sentence() -> None:
+def end_with_the_sentence(trainer: BaseTrainer) -> None:
     """Let a refusal that ends a `yolo` command be its sentence alone; `YOLO_VERBOSE=true` shows where it came from.
 
-    Nothing is changed in a user's own program, and nothing for other errors.
+    After Ctrl-C it says how to go on. Nothing is changed in a user's own program, and nothing for other errors.
+
+    Args:
+        trainer (BaseTrainer): The training.
     """
     before = sys.excepthook
     if not _under_yolo() or os.getenv("YOLO_VERBOSE", "").lower() == "true" or before.__module__ == __name__:
@@ -65,6 +73,9 @@ def end_with_the_sentence() -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if is_refusal(error):
             leave(error)
+        if isinstance(error, KeyboardInterrupt):
+            say_how_to_go_on(trainer)
+            sys.exit(130)
         before(kind, error, trace)
 
     sys.excepthook = hook

@@ -11,7 +11,7 @@ from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.losses import FEATURE, FINAL, RELATION, RESPONSE
 from ultralytics.distill.refusal import end_with_the_sentence
 from ultralytics.distill.report import finale
-from ultralytics.distill.report.formula import formula
+from ultralytics.distill.report.formula import say_opening
 from ultralytics.distill.spelling import require_forward
 from ultralytics.distill.teacher import online
 from ultralytics.distill.teacher.exam import examine
@@ -24,7 +24,7 @@ from ultralytics.distill.training.commands import spell_out
 from ultralytics.distill.training.folder import Folder, require_kept
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.rehearsal import count_in_auto_batch
-from ultralytics.distill.training.results import fit_table
+from ultralytics.distill.training.results import fit_table, set_columns_apart
 from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
 from ultralytics.distill.unlabeled.alone import read_alone, require_no_labels
@@ -78,7 +78,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
     if not given:
         warn_without_teacher(args)
         return None
-    end_with_the_sentence()
+    end_with_the_sentence(trainer)
     if getattr(args, "distill_model", None) is not None:
         raise ValueError(
             f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
@@ -137,6 +137,7 @@ def build(trainer: BaseTrainer) -> None:
     adapt(trainer)
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
+    set_columns_apart(trainer)
     count_in_auto_batch(trainer)
     if run.alone:
         require_no_labels(run.step.distiller, run.configs[0])
@@ -151,9 +152,6 @@ def build(trainer: BaseTrainer) -> None:
     ride_along(trainer)
     with Together():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns
-    if RANK in {-1, 0}:
-        names = ", ".join(s.name for s in run.sources)
-        LOGGER.info(formula(run.step.distiller, run.step.teacher, run.configs[0], names, trainer.args.imgsz))
 
 
 def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
@@ -163,7 +161,7 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
         trainer (BaseTrainer): A trainer that is set up: loaders, optimizer and EMA are there.
         ckpt (dict, optional): The checkpoint that the model came from.
     """
-    run = trainer.distill
+    run, found = trainer.distill, []
     if run is not None:
         if run.step.online:
             online.share_class_weights(run.step.student, run.step.teacher)
@@ -174,8 +172,10 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
     if ckpt is not None and trainer.resume:
         restore(trainer, ckpt)
     elif run is not None:
-        examine(trainer)
+        found = examine(trainer)
         finale.note_start(trainer)
+    if run is not None:
+        say_opening(trainer, found)
 
 
 def step(trainer: BaseTrainer, batch: dict[str, Any]) -> None:

@@ -280,7 +280,7 @@ def torn_down(trainer: BaseTrainer) -> Iterator[None]:
     """Run the callbacks of the end after an error too, as 8.4 does, in a distilled run."""
     try:
         yield
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         if trainer.distill:
             trainer.run_callbacks("teardown")
         raise

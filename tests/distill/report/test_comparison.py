@@ -89,15 +89,19 @@ def test_what_there_was_to_win_and_what_was_won():
     assert comparison.headroom(models[1:]) == comparison.headroom(models[:2]) == ""
 
 
-def test_curves_are_drawn_from_runs_and_from_facts(tmp_path):
-    """A run gives curves; a model without one, as a downloaded teacher, a dashed line."""
+def test_curves_are_drawn_from_runs_and_from_facts(tmp_path, monkeypatch):
+    """A run gives curves; a model without one, as a downloaded teacher, a dashed line. Accuracies end at 1."""
     head = "epoch,train/box_loss,train/dfea_loss,metrics/mAP50(B),metrics/mAP50-95(B),val/box_loss\n"
     weights = tmp_path / "run" / "weights" / "best.pt"
     weights.parent.mkdir(parents=True)
     (tmp_path / "run" / "results.csv").write_text(head + "1,2,1,.1,.05,3\n2,1,.5,.2,.1,2\n")
     models = [contender("teacher"), Contender("distilled", weights)]
     assert models[0].history == {} and models[1].history["epoch"].tolist() == [1, 2]
+    tops, show = [], comparison.to_one
+    monkeypatch.setattr(comparison, "to_one", lambda a, values: (show(a, values), tops.append(a.get_ylim()[1])))
+    models[0].facts["mAP50"] = 0.95
     comparison.plot_curves(models, tmp_path / "curves.png")
+    assert tops == pytest.approx([0.575, 1.0])
     assert cv2.imread(str(tmp_path / "curves.png")).std() > 10
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -20,7 +21,7 @@ from ultralytics import YOLO
 from ultralytics.distill.report import curves, finale, samples
 from ultralytics.distill.report.comparison import Contender
 from ultralytics.distill.report.likeness import heat, linear_cka, read_images, spread
-from ultralytics.distill.teacher.headroom import left
+from ultralytics.distill.teacher.headroom import verdict
 
 PICTURES = ("distill.png", "distill_samples.jpg")
 
@@ -53,7 +54,7 @@ def test_a_teacher_is_validated_by_name(names, known, data_yaml, make_model, tmp
     teacher.names = dict(enumerate(names))
     row = Contender("teacher", save_model(teacher, tmp_path / "teacher.pt"))
     args = {"data": str(data_yaml), "imgsz": 64, "task": "detect", "batch": 4}
-    finale._fill([row], make_model(), args, None, torch.device("cpu"))
+    finale._fill([row], make_model(), args, torch.device("cpu"))
     assert row.facts["parameters"] and row.facts["ms"] and ("mAP50-95" in row.facts) == known
     classes = {k[3:] for k in row.facts if k.startswith("AP ")}
     assert classes == (set(NAMES.values()) if known else set())
@@ -85,11 +86,15 @@ def test_pages_are_channels(tmp_path):
 
 
 def test_a_run_ends_with_its_report(data_yaml, student_yaml, teacher_pt, tmp_path, log):
-    """Pictures, likeness before and after, and a table stand beside results.png; the script writes them again."""
+    """Pictures, CKA before and after, and a table of both models are there and listed; the script writes them again."""
     more = {"model_t": str(teacher_pt), "plots": True, "distill_check": False}
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, **more))
     folder = tmp_path / "run"
-    assert [x for x in log() if "ms/image (cpu)" in x]
+    (said,) = [x for x in log() if "ms/image (cpu)" in x]
+    assert "GFLOPs (64)" in said and "distill.png (losses, " in said and "distill_similarity.csv (" in said
+    assert [x.split()[0] for x in said.splitlines()[2:4]] == ["teacher", "student"] and " - " not in said.split(
+        "Files"
+    )[0]
     assert all(cv2.imread(str(folder / x)).std() > 10 for x in PICTURES)
     alike = curves.read_similarity(folder)
     assert list(alike) == ["before", "after"] and all(list(v) == ["P3", "P4", "P5"] for v in alike.values())
@@ -126,18 +131,18 @@ def test_table_of_many_classes_and_of_one():
         Contender("teacher", "t.pt", {"mAP50": 0.9, **dict.fromkeys(many, 0.9)}),
         Contender("student", "s.pt", many),
     ]
-    text = finale._short(rows, "cuda:1")
+    text = finale._short(rows, "cuda:1", 640)
     assert text.splitlines()[0].endswith("   ms/image (cuda:1)")
     assert text.count("thing") == 10 and "thing 0 " in text and "10 furthest behind of 80" in text
     one = [Contender(n, "x.pt", {"mAP50": 0.5, "AP nut": 0.4}) for n in ("teacher", "student")]
-    assert "nut" not in finale._short(one, "cpu")
+    assert "nut" not in finale._short(one, "cpu", 64)
 
 
 @pytest.mark.parametrize("seen_as", ["cuda:1", "mps", "cpu"])
 def test_the_runs_device(seen_as, monkeypatch, tmp_path):
     """A run's models are timed and validated where it trained, and the report is told so."""
     where, told = [], []
-    monkeypatch.setattr(finale, "write", lambda folder, scores, seconds, device: told.append(device))
+    monkeypatch.setattr(finale, "write", lambda folder, scores, device: told.append(device))
     metrics = SimpleNamespace(results_dict={})
     finale.finish(
         SimpleNamespace(
@@ -149,13 +154,12 @@ def test_the_runs_device(seen_as, monkeypatch, tmp_path):
         )
     )
     assert told == [seen_as]
-    monkeypatch.setattr(finale, "validation_images", lambda *_: [])
     monkeypatch.setattr(finale, "load_fused", lambda weights, device: where.append(str(device)))
     monkeypatch.setattr(finale, "size", lambda *_: {"GFLOPs": 1.0})
     monkeypatch.setattr(finale, "time_forward", lambda *_, **__: 1.0)
     monkeypatch.setattr(finale, "validate", lambda weights, student, device, **_: where.append(device) or (metrics, {}))
     args = {"data": "x.yaml", "task": "detect", "imgsz": 64}
-    finale._fill([Contender("teacher", "t.pt")], None, args, None, torch.device(seen_as))
+    finale._fill([Contender("teacher", "t.pt")], None, args, torch.device(seen_as))
     assert where == [seen_as, seen_as]
 
 
@@ -167,21 +171,34 @@ def test_the_device_of_an_old_run(device, lines, log):
 
 
 @pytest.mark.parametrize(
-    "teacher, student, says", [(0.5, 0.46, "92% of its teacher's"), (0.5, 0.44, ""), (0.0, 0.1, ""), (None, 0.1, "")]
-)
-def test_advice_for_a_student_that_is_close(teacher, student, says):
-    """A student close to its teacher's accuracy is told so; nothing is said where the teacher was not measured."""
+    "teacher, student, rising, says",
+    [(0.5, 0.46, True, "has 92% of its teacher's mAP50-95 (0.460 of 0.500). Next: a teacher that is more accurate"),
+     (0.5, 0.6, False, "has 120% of its teacher's"), (0.5, 0.4, True, "80% .* Next: more epochs, .* still rising"),
+     (0.5, 0.4, False, "80% .* Next: more images, or a larger student.*compare.py"),
+     (0.0, 0.1, True, "The teacher has mAP50-95 0.000 on these images"), (None, 0.1, True, "$")],
+)  # fmt: skip
+def test_the_verdict(teacher, student, rising, says):
+    """The share of the teacher that was reached, and what may help; nothing where the teacher was not measured."""
     facts = [{} if v is None else {"parameters": 9.0, "mAP50-95": v, "mAP50": 0.9} for v in (teacher, student)]
-    text = finale._advice([Contender(n, "x.pt", f) for n, f in zip(("teacher", "student"), facts)])
-    assert says in text and bool(text) == bool(says)
-    assert finale._advice([Contender("student", "x.pt", facts[1])]) == ""
+    assert re.search(says.replace("(0.460 of 0.500)", r"\(0.460 of 0.500\)"), verdict(*facts, rising)) is not None
+    assert bool(verdict(*facts, rising)) == (teacher is not None) and verdict(facts[0], {}, rising) == ""
 
 
-def test_what_is_left_to_win():
-    """Teacher minus student in the task's own metric; nothing where the teacher was not measured."""
-    teacher, student = {"mAP50-95(M)": 0.5, "mAP50-95(B)": 0.6}, {"mAP50-95(B)": 0.4, "mAP50-95(M)": 0.2}
-    assert "Left to win: teacher 0.500 - student 0.200 = +0.300 mAP50-95(M)." in left(teacher, student)
-    assert left({"parameters": 9.0}, student) == left({}, {}) == ""
+def test_the_verdict_is_on_the_tasks_own_metric():
+    """Masks before boxes."""
+    teacher, student = {"mAP50-95(M)": 0.5, "mAP50-95(B)": 0.6}, {"mAP50-95(B)": 0.6, "mAP50-95(M)": 0.2}
+    assert "has 40% of its teacher's mAP50-95(M)" in verdict(teacher, student, False)
+
+
+@pytest.mark.parametrize(
+    "values, rising",
+    [([0.1, 0.2], True), ([0.2, 0.1], False), ([0.3] + [0.1] * 20, False), ([0.1] * 18 + [0.3, 0.2], True), ([], False),
+     ([float("nan")], False)],
+)  # fmt: skip
+def test_still_rising(values, rising):
+    """The best epoch is in the last tenth."""
+    columns = {"metrics/mAP50(B)": values[::-1], "metrics/mAP50-95(B)": values}
+    assert curves.still_rising(columns, "mAP50-95") == rising
 
 
 def test_a_plain_run_has_no_report(tmp_path):

@@ -3,13 +3,58 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from lines import needs_84
 from short_run import options, rows
 
 from ultralytics import YOLO
+from ultralytics.cfg import entrypoint
+from ultralytics.distill.config import ARGUMENTS
 from ultralytics.distill.script import command
+from ultralytics.distill.training.results import set_columns_apart
 from ultralytics.utils import remove_colorstr, torch_utils
+
+SCRIPT = Path(command.__file__).parents[3] / "distill.py"
+
+
+@pytest.mark.parametrize("word", ["help", "-h", "--help"])
+def test_help_is_for_people(word, capsys):
+    """Docstring, the script's own arguments and all of the distillation's, each in a line with default and comment."""
+    spec = importlib.util.spec_from_file_location("distill_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.main([word, "data=my.yaml"])
+    said = capsys.readouterr().out
+    assert said.startswith(script.__doc__.splitlines()[0])
+    lines = [x.split(None, 1) for x in said.splitlines() if x.startswith("  ") and "=" in x.split()[0]]
+    shown = {a.partition("=")[0]: (a.partition("=")[2], comment) for a, comment in lines}
+    assert {*script.ARGS, *ARGUMENTS} <= set(shown) and all(len(c) > 9 for _, c in shown.values())
+    assert shown["model"][0] == "yolo26n.pt" and shown["dfea"][0] == "1.0" and shown["distill_layers"][0] == "auto"
+
+
+@needs_84("has its command line tested on 8.4")
+def test_yolo_names_ours(log):
+    """`yolo help` says how to give a teacher, and `yolo cfg` shows each argument with its comment."""
+    entrypoint("yolo help")
+    assert "model_t=best.pt" in log()[-1]
+    entrypoint("yolo cfg")
+    assert all(re.search(rf"^{name}: .*# \(.+\) \w", log()[-1], re.M) for name in ("imgsz", "model_t", *ARGUMENTS))
+
+
+def test_columns_of_the_header_do_not_touch():
+    """A name of ours that fills upstream's 11 characters is shortened; each stands over its own numbers."""
+    names = ("dfl_loss", "dlogit_loss", "my_very_own_loss")
+    head = "\n" + "%11s" * 4 % ("Epoch", *names)
+    step = SimpleNamespace(columns=names[1:])
+    trainer = SimpleNamespace(progress_string=lambda: head, distill=SimpleNamespace(step=step))
+    set_columns_apart(trainer)
+    assert trainer.progress_string().split() == ["Epoch", "dfl_loss", "dlogit", "my_very_ow"]
+    assert len(trainer.progress_string()) == 1 + 4 * 11
 
 
 @needs_84("does not join lists that hold blanks")

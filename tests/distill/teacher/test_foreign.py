@@ -206,11 +206,11 @@ def test_what_cannot_be_saved_still_teaches(tmp_path, log):
 
 
 def test_resnet_teaches_a_detector(data_yaml, student_yaml, tmp_path, log):
-    """A torchvision ResNet teaches by feature terms; response terms are left out with a line."""
+    """A torchvision ResNet teaches by feature terms; response terms are skipped, with the reason."""
     more = {"distill_mean": MEAN, "distill_std": STD, "model_t": small_resnet(), "imgsz": 60}  # upstream makes it 64
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, **more))
     assert rows(tmp_path)[0]["train/dfea_loss"] > 0 and "train/dlogit_loss" not in columns(tmp_path)
-    assert any("leaving out relative: predictions of Detect and Maps do not compare" in x for x in log())
+    assert any("skipped: relative (predictions of Detect and Maps do not compare" in x for x in log())
     assert Path(tmp_path / "run/weights/teacher.pt").is_file()
 
 
@@ -249,7 +249,7 @@ def test_classifier_learns_logits(kind, classes_folder, tmp_path, log):
     student = YOLO("yolo11n-cls.yaml" if kind == "resnet" else path)
     student.train(**options(classes_folder, tmp_path, model_t=teacher, distill_logit="kl(tau=4)", distill_imgsz=64))
     assert rows(tmp_path)[0]["train/dlogit_loss"] > 0 and "train/dfea_loss" not in columns(tmp_path)
-    assert any("leaving out cwd: predictions teach all classes" in x for x in log())
+    assert any("skipped: cwd (the logit distillation losses teach all classes" in x for x in log())
 
 
 def test_not_trained_along(data_yaml, student_yaml, tmp_path):

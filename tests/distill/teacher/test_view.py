@@ -133,7 +133,7 @@ def test_the_teacher_has_its_own_size(data_yaml, teacher_pt, student_yaml, tmp_p
     row, said = rows(tmp_path)[0], "\n".join(log())
     assert row["train/dfea_loss"] > 0 and row["distill/relative"] > 0
     assert "sees images of 96 pixels on the longer side" in said and "teacher layer 15 (64x12x12)" in said
-    assert "leaving out ld: it compares lengths in cells" in said and "distill/relative" in columns(tmp_path)
+    assert "skipped: ld (it compares lengths in cells" in said and "distill/relative" in columns(tmp_path)
 
 
 @needs_84("trains on images of three channels alone")

@@ -78,7 +78,7 @@ def test_only_the_broken_part_is_left_out(what, make, make_batch, log):
     assert found.keys() == wanted.keys() and all(torch.allclose(found[n], wanted[n], atol=1e-6) for n in found)
     lines = [x.replace("WARNING ⚠️ ", "") for x in log() if "left out of this batch" in x]  # upstream's, in 8.4
     assert lines == [
-        f"Distillation: 'Breaks/P4' (student layer 18, teacher layer 18) is {what} and left out of this "
+        f"Distillation: 'Breaks/P4' (student layer 18, teacher layer 18) is {what} and skipped in this "
         f"batch, the task loss goes on; batches so far: 1"
     ]
 

@@ -20,7 +20,7 @@ def test_two_families(data_yaml, student_yaml, teacher_pt, make_model, tmp_path,
     saved = yaml.safe_load((tmp_path / "run/args.yaml").read_text())["model_t"]
     assert saved == [str(teacher_pt.resolve()), str(tmp_path / "run/weights/teacher2.pt")]
     said = "\n".join(log())
-    assert "0.5 x cwd" in said and "t2/P3: student layer 15" in said
+    assert "0.5 x cwd" in said and "t2/P3 student layer 15" in said
 
 
 def test_layers_for_each(data_yaml, student_yaml, teacher_pt, tmp_path):

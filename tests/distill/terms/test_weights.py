@@ -36,10 +36,10 @@ def test_a_fall_is_told_once(log):
     weights = Weights()
     for number, margin in enumerate((1.0, 0.4, 0.3, 0.9, 0.2, 0.001, 1.0, 0.001), 1):
         epoch(weights, number, margin)
-    said = [x for x in log() if "weighs" in x]
+    said = [x for x in log() if "down-weighted" in x]
     assert said == [
-        "Distillation: ld weighs 0.4 of its gain in epoch 2: branch 0.5, teacher margin 0.4",
-        "Distillation: ld weighs 0.001 of its gain in epoch 6: branch 0.5, teacher margin 0.001",
+        "Distillation: ld is down-weighted to 0.4 of its gain in epoch 2: branch 0.5, teacher margin 0.4",
+        "Distillation: ld is down-weighted to 0.001 of its gain in epoch 6: branch 0.5, teacher margin 0.001",
     ]
 
 
@@ -49,8 +49,8 @@ def test_a_fall_of_all_is_one_line(log):
     for number, schedule in enumerate((0.1, 1.0, 0.0), 1):  # a warm-up first
         weights.add({"ld": {}, "cwd": {}}, {"schedule": schedule}, CPU)
         weights.take(number, 9)
-    (said,) = [x for x in log() if "weigh" in x]
-    assert said == "Distillation: ld, cwd weigh 0 of their gain in epoch 3: schedule 0"
+    (said,) = [x for x in log() if "down-weighted" in x]
+    assert said == "Distillation: ld, cwd are down-weighted to 0 of their gain in epoch 3: schedule 0"
 
 
 def test_epochs_that_taught():
@@ -58,7 +58,7 @@ def test_epochs_that_taught():
     columns = {"epoch": [1, 2, 3, 4], "distill/weight/ld": [1, 0.5, 0, 0.5], "distill/weight/cwd": [1.0] * 4,
                "distill/weight/giou": [1.0] * 4, "distill/weight/old": [float("nan")] * 4}  # fmt: skip
     assert taught(columns) == (
-        "Taught of 4 epochs: ld in epochs 1-2, 4 (mean weight 0.5); cwd, giou in epochs 1-4 (mean weight 1)."
+        "Losses at work in 4 epochs: ld in epochs 1-2, 4 (mean weight 0.5); cwd, giou in epochs 1-4 (mean weight 1)."
     )
     assert taught({"epoch": [1]}) == ""
 

@@ -153,7 +153,7 @@ def report_classes(classes: Classes, student: dict[int, str], teacher: dict[int,
     pairs = [f"{student[i]} ({i} <- {j})" for i, j in zip(classes.student, classes.teacher)]
     more = f" and {len(pairs) - 12} more" if len(pairs) > 12 else ""
     LOGGER.info(
-        f"Distillation: response terms compare {len(pairs)} of {len(student)} classes by name: "
+        f"Distillation: the logit distillation losses compare {len(pairs)} of {len(student)} classes by name: "
         f"{', '.join(pairs[:12])}{more}"
     )
 

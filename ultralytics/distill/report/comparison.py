@@ -14,12 +14,13 @@ import numpy as np
 from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
+from ultralytics.distill.report.style import DASHES, MODELS, below, by_epoch, line, to_one
 from ultralytics.distill.teacher.headroom import main_metric, sentence
 from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
-COLORS = {"teacher": "#6f6f6f", "plain": "#1f77b4", "distilled": "#ff7f0e"}  # matplotlib's own blue and orange
+FILES = {"comparison.csv": "this table", "comparison.png": "every epoch", "samples.png": "images"}
 TERMS = ("train/dfea_loss", "train/dlogit_loss", "train/drel_loss", "train/dline_loss")
 
 
@@ -55,6 +56,7 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
         device (Any): As `device=` takes it; of several the first.
     """
     from ultralytics.distill.report.samples import plot_samples
+    from ultralytics.utils.torch_utils import select_device
 
     if LOCAL_RANK != -1:
         if RANK == 0:
@@ -68,7 +70,8 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
     save_csv(contenders, folder / "comparison.csv")
     plot_curves(contenders, folder / "comparison.png")
     plot_samples([c for c in contenders if c.facts], data, imgsz, folder / "samples.png", device)
-    LOGGER.info(f"\n{table(contenders)}\n{headroom(contenders)}\nComparison saved to {colorstr('bold', folder)}")
+    place = str(select_device(device, verbose=False))
+    LOGGER.info(f"\n{table(contenders, place, imgsz)}\n{headroom(contenders)}\n{files(folder, FILES)}")
 
 
 def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
@@ -93,12 +96,19 @@ def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any 
             LOGGER.warning(f"Comparison: {c.name} cannot be measured on {data}: {reason(e)}")
 
 
-def table(contenders: Sequence[Contender], device: str = "") -> str:
+def files(folder: Path, wanted: Mapping[str, str]) -> str:
+    """Return a line with a folder's place and those of some files that are there, each with what it shows."""
+    there = [f"{name} ({what})" for name, what in wanted.items() if (folder / name).is_file()]
+    return f"Files in {colorstr('bold', Path(folder).resolve())}: {', '.join(there)}"
+
+
+def table(contenders: Sequence[Contender], device: str = "", imgsz: Any = None) -> str:
     """Return the facts as aligned text, a row a model, and what distilling changed where both students are there.
 
     Args:
         contenders (Sequence[Contender]): Measured models.
         device (str): Where they were timed, for the header.
+        imgsz (int | list, optional): Image size that the GFLOPs are of, for the header.
 
     Returns:
         (str): The table.
@@ -110,8 +120,11 @@ def table(contenders: Sequence[Contender], device: str = "") -> str:
         a, b = by_name["distilled"], by_name["plain"]
         scores = [k for k in keys if k not in {"parameters", "GFLOPs", "ms"} and k in a and k in b]
         shown.append(["distilled - plain", *(f"{a[k] - b[k]:+.3f}" if k in scores else "" for k in keys)])
-    timed = f"ms/image ({device})" if device else "ms/image"
-    lines = [["", *(timed if k == "ms" else k for k in keys)], *shown]
+    heads = {
+        "ms": f"ms/image ({device})" if device else "ms/image",
+        "GFLOPs": f"GFLOPs ({imgsz})" if imgsz else "GFLOPs",
+    }
+    lines = [["", *(heads.get(k, k) for k in keys)], *shown]
     widths = [max(len(row[i]) for row in lines) for i in range(len(lines[0]))]
     return "\n".join(
         row[0].ljust(widths[0]) + "".join(v.rjust(w + 3) for v, w in zip(row[1:], widths[1:])) for row in lines
@@ -163,26 +176,38 @@ def plot_curves(contenders: Sequence[Contender], file: str | Path) -> None:
     metrics = [k for k in dict.fromkeys(columns) if k.startswith("metrics/")]
     metrics = [k for k in metrics if "mAP" in k][::-1][:2] or metrics[:2]
     terms = [k for k in TERMS if k in columns]
-    fig, ax = plt.subplots(1, len(metrics) + 1 + bool(terms), figsize=(4 * (len(metrics) + 1 + bool(terms)), 4))
+    count = len(metrics) + 1 + bool(terms)
+    fig, ax = plt.subplots(1, count, figsize=(4.6 * count, 4.4), squeeze=False, layout="constrained")
+    ax = ax[0]
     for c in contenders:
-        h, style = histories[c.name], {"color": COLORS.get(c.name), "linewidth": 2, "markersize": 8}
+        h, style = histories[c.name], {"color": MODELS.get(c.name), "label": c.name}
+        style.update(line(h.get("epoch", ())))
         for a, key in zip(ax, metrics):
             value = c.facts.get(key[8:], c.facts.get(key[8:].partition("(")[0]))
             if key in h:
-                a.plot(h["epoch"], h[key], marker=".", label=c.name, **style)
+                a.plot(h["epoch"], h[key], **style)
             elif value is not None:
-                a.axhline(value, linestyle="--", label=c.name, **style)
+                a.axhline(value, linestyle="--", color=style["color"], label=c.name, linewidth=2)
         losses = [k for k in h if k.startswith("val/") and k.endswith("_loss")]
         if losses:
-            ax[len(metrics)].plot(h["epoch"], sum(h[k] for k in losses), marker=".", label=c.name, **style)
-        for key in (k for k in terms if k in h):
-            ax[-1].plot(h["epoch"], h[key], marker=".", label=f"{c.name}: {key[6:]}", linewidth=2, markersize=8)
-    titles = [*metrics, "val/ losses, summed", *(["distillation terms, weighted"] if terms else [])]
-    for a, title in zip(ax, titles):
+            ax[len(metrics)].plot(h["epoch"], sum(h[k] for k in losses), **style)
+        for dash, key in zip(DASHES, (k for k in terms if k in h)):
+            ax[-1].plot(h["epoch"], h[key], linestyle=dash, **{**style, "label": f"{c.name}: {key[6:-5]}"})
+    titles = [*(f"{_short(k, metrics)}, validation" for k in metrics), "Loss, validation"]
+    for a, title in zip(ax, [*titles, "Distillation losses, as trained"]):
         a.set_title(title, fontsize=12)
-        a.set_xlabel("epoch")
+        by_epoch(a)
         if a.lines:
-            a.legend()
-    fig.tight_layout()
+            below(a, columns=3)
+    for a in ax[: len(metrics)]:
+        to_one(a, [v for x in a.lines for v in x.get_ydata()])
+    for a in ax[len(metrics) :]:
+        a.set_ylim(bottom=0)
     fig.savefig(file, dpi=200)
     plt.close(fig)
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """Return a metric's name without its folder, and without `(B)` where all are of boxes."""
+    several = len({k[k.find("(") :] for k in keys if "(" in k}) > 1
+    return key[8:] if several else key[8:].partition("(")[0]

@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Draws how a distilled run went: terms, weight, gradients, and how alike student and teacher have become."""
+"""Draws how a distilled run went: losses, their weights, and how similar student and teacher have become."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ultralytics.distill.report.style import DASHES, GREY, ORANGE, below, by_epoch, colors, line
 from ultralytics.distill.training.folder import SIMILARITY
 from ultralytics.utils import plt_settings
 
-WHEN = {"before": "#b8c4ce", "after": "#ff7f0e"}
-NO_GRADIENTS = "The terms' gradients were not measured; distill_balance=grad(clamp=1) measures and changes nothing."
+WHEN = {"before": "#b8c4ce", "after": ORANGE}
+LOSSES, TRAINED = "Distillation losses, unweighted", "Distillation losses, as trained"
+WEIGHTS, GRADIENTS, MARGIN = (
+    "Weight of each loss",
+    "Gradient, as a share of the task loss's",
+    "Teacher margin (above 0: ahead of the student)",
+)
+CKA = "CKA similarity to the teacher"
+APART = 30.0  # the largest curve over the smallest, from which on an axis is logarithmic
 LEAST = 0.01  # weight from which on a term counts as teaching
 MOST = 12  # lines with a name of their own in one panel
 
@@ -32,7 +40,7 @@ def term_parts(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
 
 
 def margins(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Return how far the teacher was ahead among a run's columns, in boxes and classes, by branch and teacher."""
+    """Return the teacher's margin among a run's columns, in boxes and classes, by branch and teacher."""
     return {k[8:]: v for k, v in columns.items() if k.startswith("distill/") and "margin" in k.split("/")[1:3]}
 
 
@@ -53,7 +61,19 @@ def taught(columns: Mapping[str, list[float]]) -> str:
         if known:
             found.setdefault((spans, f"{sum(known) / len(known):.2g}"), []).append(name)
     each = (f"{', '.join(n)} in epochs {spans} (mean weight {w})" for (spans, w), n in found.items())
-    return f"Taught of {epochs[-1]} epochs: {'; '.join(each)}." if found else ""
+    return f"Losses at work in {epochs[-1]} epochs: {'; '.join(each)}." if found else ""
+
+
+def still_rising(columns: Mapping[str, list[float]], metric: str) -> bool:
+    """Whether a run was at its best in the last tenth of its epochs.
+
+    Args:
+        columns (Mapping): The run's columns.
+        metric (str): An accuracy as the report names it, e.g. `mAP50-95`.
+    """
+    values = next((v for k, v in columns.items() if k.startswith(f"metrics/{metric}")), [])
+    known = [(v, i) for i, v in enumerate(values) if v == v]
+    return bool(known) and max(known)[1] >= len(values) - max(len(values) // 10, 1)
 
 
 def read_similarity(folder: Path) -> dict[str, dict[str, float]]:
@@ -82,17 +102,15 @@ def gradients(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
 
 def lines_of(columns: Mapping[str, list[float]]) -> list[tuple[str, dict[str, list[float]]]]:
     """Return a title and its lines for each panel that a run's columns fill."""
-    trained = {k[6:]: v for k, v in columns.items() if k.startswith("train/d") and k.endswith("_loss")}
-    more = {
-        "weight of each term beside its gain": weights(columns),
-        "gradient / task loss's gradient": gradients(columns),
-        "teacher margin (IoU, precision)": margins(columns),
+    trained = {k[6:-5]: v for k, v in columns.items() if k.startswith("train/d") and k.endswith("_loss")}
+    found = {
+        LOSSES: term_parts(columns),
+        TRAINED: {k: v for k, v in trained.items() if k != "dfl"},
+        WEIGHTS: weights(columns),
+        GRADIENTS: gradients(columns),
+        MARGIN: margins(columns),
     }
-    return [
-        ("terms, unweighted", term_parts(columns)),
-        ("terms as trained", {k: v for k, v in trained.items() if k != "dfl_loss"}),
-        *((title, lines) for title, lines in more.items() if lines),
-    ]
+    return [(title, lines) for title, lines in found.items() if lines]
 
 
 @plt_settings()
@@ -109,29 +127,58 @@ def plot_run(folder: Path, file: Path) -> None:
     epochs, panels, alike = columns.get("epoch", []), lines_of(columns), read_similarity(folder)
     count = len(panels) + bool(alike)
     rows = 1 if count <= 3 else 2
-    wide = -(-count // rows)
-    fig, grid = plt.subplots(rows, wide, figsize=(4 * wide, 3.6 * rows), squeeze=False)
+    wide = max(-(-count // rows), 1)
+    fig, grid = plt.subplots(rows, wide, figsize=(4.6 * wide, 4.2 * rows), squeeze=False, layout="constrained")
     axes = grid.flatten()
+    shades = colors(_thing(title, n) for title, lines in panels for n in lines)
     for a, (title, lines) in zip(axes, panels):
-        for i, (name, values) in enumerate(lines.items()):
-            label = name if i < MOST else None
-            a.plot(epochs, values, marker=".", label=label, linewidth=2, markersize=8)
-        a.set_title(title, fontsize=12)
-        a.set_xlabel("epoch", fontsize=10)
-        a.xaxis.get_major_locator().set_params(integer=True)
-        a.margins(y=0.15)  # room for the legend
-        a.set_ylim(bottom=0 if all(v >= 0 or v != v for x in lines.values() for v in x) else None)
-        if len(lines) > 1 or title.startswith("terms"):
-            a.legend(fontsize=8)
+        _draw_lines(a, title, epochs, lines, shades)
     if alike:
         _bars(axes[count - 1], alike)
     for a in axes[count:]:
         a.axis("off")
-    if not gradients(columns):
-        fig.supxlabel(NO_GRADIENTS, fontsize=9)
-    fig.tight_layout()
     fig.savefig(file, dpi=200)
     plt.close(fig)
+
+
+def _thing(title: str, name: str) -> str:
+    """Return what has one colour in all panels: a loss, whichever its level or branch; a kind; one of the margins."""
+    if title in {TRAINED, GRADIENTS}:
+        return name
+    if title == MARGIN:  # `margin/boxes/one2many`, and with several teachers `t1/margin/boxes`
+        before, _, after = name.partition("margin/")
+        return f"{before}margin of {after.partition('/')[0]}"
+    first, _, rest = name.partition("/")
+    return f"{first}/{rest.partition('/')[0]}" if first[:1] == "t" and first[1:].isdigit() else first
+
+
+def _draw_lines(
+    axis: Any, title: str, epochs: list[float], lines: Mapping[str, list[float]], shades: Mapping[str, str]
+) -> None:
+    """Draw one panel's curves; levels and branches of one loss share its colour and differ in their dashes."""
+    seen: dict[str, int] = {}
+    for i, (name, values) in enumerate(lines.items()):
+        thing = _thing(title, name)
+        dash = DASHES[seen.get(thing, 0) % len(DASHES)]
+        seen[thing] = seen.get(thing, 0) + 1
+        label = name.replace("margin/", "") if i < MOST else None
+        axis.plot(epochs, values, color=shades[thing], linestyle=dash, label=label, **line(epochs))
+    known = [[v for v in x if v == v] for x in lines.values()]
+    flat = [v for x in known for v in x]
+    peaks = [max(x) for x in known if x and min(x) > 0]
+    if title in {LOSSES, TRAINED} and len(peaks) == len(lines) and max(peaks) > APART * min(peaks):
+        axis.set_yscale("log")
+        title += " (log scale)"
+    elif title == WEIGHTS:
+        axis.set_ylim(-0.02, 1.02 * max([1.0, *flat]))
+    elif title == MARGIN:
+        axis.axhline(0, color=GREY, linewidth=1)
+    elif flat and min(flat) >= 0:
+        axis.set_ylim(bottom=0)
+    axis.set_title(title, fontsize=12)
+    axis.set_ylabel({MARGIN: "IoU (boxes), precision (classes)"}.get(title, ""), fontsize=9)
+    by_epoch(axis)
+    below(axis, columns=min(len(lines), 3))
 
 
 def _bars(axis: Any, alike: Mapping[str, Mapping[str, float]]) -> None:
@@ -141,11 +188,13 @@ def _bars(axis: Any, alike: Mapping[str, Mapping[str, float]]) -> None:
     for i, (when, some) in enumerate(alike.items()):
         places = [j + (i - (len(alike) - 1) / 2) * width for j in range(len(names))]
         values = [some.get(n, math.nan) for n in names]
-        bars = axis.bar(places, values, width, color=WHEN[when], label=when)
-        if len(names) <= 6:
-            axis.bar_label(bars, ["" if v != v else f"{v:.2f}" for v in values], fontsize=8)
+        axis.bar(places, values, width, color=WHEN[when], label=when)
+        for x, v in zip(places, values if len(names) <= 6 else []):
+            if v == v:
+                axis.text(x, min(v, 0.93) + 0.01, f"{v:.2f}", fontsize=8, ha="center")
     axis.set_xticks(range(len(names)), names, fontsize=9, rotation=0 if len(names) <= 6 else 90)
-    axis.set_ylim(0, 1.25)
+    axis.set_ylim(0, 1)
     axis.set_yticks([0, 0.25, 0.5, 0.75, 1])
-    axis.set_title("likeness to the teacher (linear CKA)", fontsize=12)
-    axis.legend(fontsize=8, loc="upper right", ncols=2)
+    axis.set_title(CKA, fontsize=12)
+    axis.set_xlabel("feature maps, by level", fontsize=10)
+    below(axis, columns=2, drop=0.2 if len(names) <= 6 else 0.38)

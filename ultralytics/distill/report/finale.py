@@ -19,26 +19,41 @@ from ultralytics.distill.blank import input_channels
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Pair, pair
 from ultralytics.distill.report.apart import run_apart
-from ultralytics.distill.report.comparison import Contender, table
-from ultralytics.distill.report.curves import plot_run, read_columns, read_similarity, save_similarity, taught
+from ultralytics.distill.report.comparison import Contender, files, table
+from ultralytics.distill.report.curves import (
+    plot_run,
+    read_columns,
+    read_similarity,
+    save_similarity,
+    still_rising,
+    taught,
+)
 from ultralytics.distill.report.likeness import COUNT, compare, heat, read_images, see, spread, validation_images
 from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
-from ultralytics.distill.teacher.headroom import left
+from ultralytics.distill.teacher.headroom import main_metric, verdict
 from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.teacher.view import View, make_view
+from ultralytics.distill.training.folder import SIMILARITY
 from ultralytics.distill.upstream import load_checkpoint, load_yaml, score_unfound
 from ultralytics.distill.values import longer_side, reason
-from ultralytics.utils import LOGGER, RANK, colorstr
+from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
-SECONDS = 5.0  # what validating the teacher may take at the end of a run; `scripts/report.py` takes its time
 BOXES = {"detect", "segment", "pose"}
-CLOSE = 0.9  # share of its teacher's mAP50-95; a student that a weak teacher held back ended at 0.91
+FILES = {
+    "weights/best.pt": "the student",
+    "weights/teacher_last.pt": "the jointly trained teacher",
+    "results.csv": "every epoch",
+    "distill.png": "losses, their weights, CKA similarity",
+    "distill_samples.jpg": "images and feature maps",
+    "distill.csv": "this table, every class",
+    SIMILARITY: "CKA similarity",
+}
 
 
 def note_start(trainer: BaseTrainer) -> None:
@@ -54,7 +69,7 @@ def note_start(trainer: BaseTrainer) -> None:
         if found:
             save_similarity(trainer.save_dir, {"before": found})
     except Exception as e:  # a picture must not stop a training
-        LOGGER.warning(f"Distillation: likeness of student and teacher is not measured: {reason(e)}")
+        LOGGER.warning(f"Distillation: CKA similarity of student and teacher is not measured: {reason(e)}")
 
 
 def finish(trainer: BaseTrainer) -> None:
@@ -65,22 +80,19 @@ def finish(trainer: BaseTrainer) -> None:
         score_unfound(trainer.validator)
         scores = class_scores(trainer.validator.metrics, trainer.data["names"])
         if RANK == -1:
-            write(trainer.save_dir, scores, SECONDS, str(trainer.device))
+            write(trainer.save_dir, scores, str(trainer.device))
         else:
-            run_apart(write, str(trainer.save_dir), scores, SECONDS, str(trainer.device))
+            run_apart(write, str(trainer.save_dir), scores, str(trainer.device))
     except Exception as e:
         LOGGER.warning(f"Distillation: the report is not whole: {reason(e)}")
 
 
-def write(
-    folder: str | Path, scores: dict[str, float] | None = None, seconds: float | None = None, device: str | None = None
-) -> None:
+def write(folder: str | Path, scores: dict[str, float] | None = None, device: str | None = None) -> None:
     """Write `distill.png`, `distill_samples.jpg` and `distill.csv` into a run's folder, and print the table.
 
     Args:
         folder (str | Path): The folder of a distilled run that has ended.
         scores (dict[str, float], optional): The student's accuracy; measured if not given.
-        seconds (float, optional): What validating the teacher may take; without a limit it is always validated.
         device (str, optional): Where models are timed and validated, as `device=` takes it; by default where the run
             was, of several the first.
 
@@ -107,13 +119,14 @@ def write(
     if source.module is not None:
         rows.insert(0, Contender("teacher", source.path))
     place = _place(args.get("device") if device is None else device)
-    _fill(rows, student, args, seconds, place)
+    _fill(rows, student, args, place)
     _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
-    advice = _advice(rows) or (left(rows[0].facts, rows[-1].facts) if len(rows) > 1 else "")
-    lines = advice.strip(), taught(read_columns(folder / "results.csv"))
-    text = "\n".join(("", _short(rows, str(place)), *(x for x in lines if x), ""))
-    LOGGER.info(f"{text}Report saved to {colorstr('bold', folder / 'distill.png')}, and beside it")
+    columns = read_columns(folder / "results.csv")
+    rising = still_rising(columns, main_metric(rows[-1].facts) or "")
+    said = verdict(rows[0].facts, rows[-1].facts, rising) if len(rows) > 1 else "", taught(columns)
+    text = "\n".join(("", _short(rows, str(place), args["imgsz"]), "", *(x for x in said if x)))
+    LOGGER.info(f"{text}\n{files(folder, FILES)}")
 
 
 def measure(student: nn.Module, source: Source, config: Config, args: dict[str, Any]) -> dict[str, float]:
@@ -164,11 +177,8 @@ def _place(device: Any) -> torch.device:
         return torch.device("cpu")
 
 
-def _fill(
-    rows: Sequence[Contender], student: nn.Module, args: dict[str, Any], seconds: float | None, device: torch.device
-) -> None:
-    """Fill in size and time of each model, and the accuracy where it is missing and affordable."""
-    count = len(validation_images(args["data"], args["task"]))
+def _fill(rows: Sequence[Contender], student: nn.Module, args: dict[str, Any], device: torch.device) -> None:
+    """Fill in size and time of each model, and the accuracy where it is missing."""
     for row in rows:
         try:
             model = load_fused(row.weights, device)
@@ -176,7 +186,8 @@ def _fill(
             repeats = _affordable(facts["GFLOPs"], 150, most=10)
             facts["ms"] = time_forward(model, args["imgsz"], repeats, warm=min(repeats, 5))
             scores, row.facts = row.facts, facts  # a teacher of other classes keeps its size and time
-            if not scores and (seconds is None or count * facts["ms"] / 1000 < seconds):
+            if not scores:
+                LOGGER.info(f"\nDistillation: validating the {row.name} for the report, {row.weights}...")
                 more = {k: args[k] for k in ("data", "imgsz", "batch", "single_cls") if args.get(k)}
                 scores = class_scores(*validate(row.weights, student, device=str(device), **more))
             row.facts = {**facts, **scores}
@@ -197,15 +208,15 @@ def _draw_samples(
     if source.module is not None and pairs:
         p = pairs[len(pairs) // 2]
         t, s = see(teacher, [p.teacher], images, view)[p.teacher], see(student, [p.student], images)[p.student]
-        heats = [(f"teacher, {p.name}", [heat(x) for x in t]), (f"student, {p.name}", [heat(x) for x in s])]
+        heats = [(f"{who}'s feature map {p.name}", [heat(x) for x in m]) for who, m in (("teacher", t), ("student", s))]
     shown = [r for r in rows if r.facts] if args["task"] in BOXES else []
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 
 
-def _short(rows: Sequence[Contender], device: str) -> str:
+def _short(rows: Sequence[Contender], device: str, imgsz: Any) -> str:
     """Return the table for the screen, and the classes in which teacher and student differ most."""
     scores = [Contender(r.name, r.weights, {k: v for k, v in r.facts.items() if k[:3] != "AP "}) for r in rows]
-    text = table(scores, device)
+    text = table(scores, device, imgsz)
     classes = [k for k in rows[-1].facts if k.startswith("AP ") and all(k in r.facts for r in rows)]
     if len(classes) < 2 or len(rows) < 2:
         return text
@@ -213,17 +224,6 @@ def _short(rows: Sequence[Contender], device: str) -> str:
     lines = [f"{k[3:]:>24} {rows[0].facts[k]:8.3f} {rows[1].facts[k]:8.3f}" for k in gaps]
     more = f", the {len(gaps)} furthest behind of {len(classes)}" if len(gaps) < len(classes) else ""
     return "\n".join([text, "", f"{'AP50-95 by class' + more:>24}  teacher  student", *lines])
-
-
-def _advice(rows: Sequence[Contender]) -> str:
-    """Return a line for a student that has come close to its teacher, or nothing."""
-    scores = [next((v for k, v in r.facts.items() if k.startswith("mAP50-95")), 0.0) for r in rows]
-    if len(scores) < 2 or not scores[0] or scores[1] < CLOSE * scores[0]:
-        return ""
-    return (
-        f"\nThe student has {scores[1] / scores[0]:.0%} of its teacher's mAP50-95 and little more to learn from it; "
-        "a better teacher may give more.\n"
-    )
 
 
 def _save(rows: Sequence[Contender], file: Path) -> None:

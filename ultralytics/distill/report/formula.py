@@ -1,43 +1,67 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""What a distilled run tells its user: the formula in force."""
+"""What a distilled run tells its user at its start, in a few lines."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
     from ultralytics.distill.base import BaseDistiller
     from ultralytics.distill.config import Config
-    from ultralytics.distill.teacher.frozen import Teacher
-    from ultralytics.distill.teacher.online import OnlineTeacher
+    from ultralytics.engine.trainer import BaseTrainer
 
 
-def formula(distiller: BaseDistiller, teacher: Teacher | OnlineTeacher, config: Config, names: str, imgsz: int) -> str:
-    """Describe what is about to be trained.
+def say_opening(trainer: BaseTrainer, found: Sequence[str]) -> None:
+    """Say what a run is about to train, once for all processes; `found` is what `examine` returned."""
+    run = trainer.distill
+    if RANK in {-1, 0}:
+        names = [s.name for s in run.sources]
+        text = opening(run.step.distiller, run.step.teacher, run.configs[0], names, found, trainer.args.imgsz)
+        LOGGER.info(text)
+
+
+def opening(
+    distiller: BaseDistiller, teacher: Any, config: Config, names: Sequence[str], found: Sequence[str], imgsz: Any
+) -> str:
+    """Describe what is about to be trained: the teacher, what is to be won, the loss, and what was skipped.
 
     Args:
         distiller (BaseDistiller): The built terms.
-        teacher (Teacher | OnlineTeacher): The teacher, frozen or learning.
+        teacher (Teacher | OnlineTeacher | SeveralTeachers): The teacher, frozen or learning.
         config (Config): Schedule and stop.
-        names (str): The teacher's file name, or those of several.
-        imgsz (int): Image size in pixels, for the shapes of the maps.
+        names (Sequence[str]): The teachers' file names.
+        found (Sequence[str]): What each teacher reached, as `examine` returns it; nothing of one that was not measured.
+        imgsz (int | tuple[int, int]): Image size in pixels, for the shapes of the maps.
 
     Returns:
-        (str): The teacher, the loss's formula, and the layer pairs with their shapes at that image size.
+        (str): Two lines to four for one teacher.
     """
-    lines = [f"teacher {names}, {teacher.describe()}"]
+    lines = []
+    for i, (name, one) in enumerate(zip(names, getattr(teacher, "teachers", [teacher]))):
+        reached = found[i] if i < len(found) else ""
+        lines += f"teacher {name}, {one.describe()}{',' * bool(reached)}{reached}".splitlines()
+    lines.append(formula(distiller, config, imgsz))
+    if distiller.skipped:
+        lines.append(f"skipped: {'; '.join(distiller.skipped)}")
+    return "\n".join(f"{'Distillation:' if not i else '':>13} {x}" for i, x in enumerate(lines))
+
+
+def formula(distiller: BaseDistiller, config: Config, imgsz: Any) -> str:
+    """Return the loss as a sum, and the layer pairs of its feature terms with their shapes at an image size."""
     schedule = config.schedule.text
     weight = "" if schedule == "constant" else f"{schedule} x "
     stop = f", off in the last {config.stop} epochs" if config.stop else ""
     balance = f"{config.balance.text} x " if config.balance else ""
     own = f" + {config.dline:g} x the teacher's own task loss" if config.online else ""
-    lines.append(f"loss = task + {weight}{balance}({distiller.describe()}){stop}{own}")
+    pairs = []
     for p in distiller.pairs:
         s, t = (shape(*x) for x in zip(p.channels, p.strides, (imgsz, p.imgsz or imgsz)))
-        lines.append(f"{p.name}: student layer {p.student} ({s}) <- teacher layer {p.teacher} ({t})")
-    size = sum(p.numel() for p in distiller.parameters())
-    lines.append(f"{size:,} parameters of the distiller's own are trained along and left out of the checkpoint's model")
-    return "\n".join(f"{'Distillation:' if not i else '':>13} {x}" for i, x in enumerate(lines))
+        pairs.append(f"{p.name} student layer {p.student} ({s}) <- teacher layer {p.teacher} ({t})")
+    maps = f"; feature maps: {', '.join(pairs)}" if pairs else ""
+    return f"loss = task + {weight}{balance}({distiller.describe()}){stop}{own}{maps}"
 
 
 def shape(channels: int, stride: float, size: int | tuple[int, int]) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,12 @@ import torch
 
 from ultralytics.distill.report.likeness import spread
 from ultralytics.utils import LOGGER, plt_settings
-from ultralytics.utils.plotting import Annotator, colors
+from ultralytics.utils.plotting import Annotator
 
 if TYPE_CHECKING:
     from ultralytics.distill.report.comparison import Contender
 
-RIGHT, FALSE, MISSED = (80, 175, 40), (50, 50, 230), (0, 215, 255)  # BGR
+RIGHT, WRONG, MISSED, LABEL = (178, 114, 0), (0, 94, 213), (66, 228, 240), (60, 60, 60)  # BGR
 TILE = 360  # pixels of an image's longer side in the picture
 
 
@@ -66,6 +67,7 @@ def plot_samples(
     labels = [(f, np.zeros((0, 4)), np.zeros(0)) for f in files]
     if models:
         labels, names = read_labels(data, count, files)
+    several = len(names) > 1  # a set of one class needs no names
     width = 1 + len(models) + len(heats)
     images = [np.asarray(cv2.imread(path)) for path, _, _ in labels]
     tall = [3 * x.shape[0] / x.shape[1] + 0.35 for x in images]  # inches of each row, its caption included
@@ -73,16 +75,17 @@ def plot_samples(
     fig, ax = plt.subplots(len(labels), width, figsize=size, gridspec_kw=shares, squeeze=False)
     for i, (image, (path, boxes, classes)) in enumerate(zip(images, labels)):
         truth = [names[int(k)] for k in classes]
-        tiles = [(draw(image, [(b, n, colors(int(k), True)) for b, n, k in zip(boxes, truth, classes)]), path)]
+        tiles = [(draw(image, [(b, n if several else "", LABEL) for b, n in zip(boxes, truth)]), path)]
         for _, model in models:
             found = model.predict(path, imgsz=imgsz, conf=conf, device=device, verbose=False)[0].boxes.cpu()
             guess = [model.names[int(k)] for k in found.cls]
             hits = match(found.xyxy.numpy(), guess, boxes, truth)
             shown = [(b, "", MISSED) for j, b in enumerate(boxes) if j not in hits]
-            shown += [(b, n, FALSE if h < 0 else RIGHT) for b, n, h in zip(found.xyxy.numpy(), guess, hits)]
+            says = guess if several else [""] * len(guess)
+            shown += [(b, n, WRONG if h < 0 else RIGHT) for b, n, h in zip(found.xyxy.numpy(), says, hits)]
             right = sum(h >= 0 for h in hits)
-            says = f"{right} right, {len(hits) - right} false, {len(boxes) - right} missed"
-            tiles.append((draw(image, shown), says))
+            counts = f"{right} right, {len(hits) - right} wrong, {len(boxes) - right} missed"
+            tiles.append((draw(image, shown), counts))
         tiles[0] = (tiles[0][0], Path(path).name + (f": {len(boxes)} objects" if models else ""))
         tiles += [(overlay(image, maps[i]), "") for _, maps in heats]
         for a, (tile, text) in zip(ax[i], tiles):
@@ -90,10 +93,10 @@ def plot_samples(
             a.set_xlabel(text, fontsize=11)
             a.set(xticks=[], yticks=[])
     for a, name in zip(ax[0], ["labels" if models else "image", *(n for n, _ in (*models, *heats))]):
-        a.set_title(name, fontsize=14, fontweight="bold")
-    legend = [f"green: right, red: false, yellow: missed (IoU 0.5, confidence {conf})"] * bool(models)
-    legend += ["bright: where a model's features are active"] * bool(heats)
-    fig.supxlabel("; ".join(legend), fontsize=11)
+        a.set_title(name, fontsize=13, fontweight="bold")
+    legend = [f"blue: right, orange: wrong, yellow: missed (IoU 0.5, confidence {conf})"] * bool(models)
+    legend += ["bright: the feature map is active there"] * bool(heats)
+    fig.supxlabel("\n".join(textwrap.fill(x, 26 * width) for x in legend), fontsize=11)
     fig.tight_layout()
     fig.savefig(file, dpi=110)
     plt.close(fig)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.cfg import get_cfg, merge_equals_args, parse_key_value_pair
 from ultralytics.distill import config as configuration
+from ultralytics.distill.interruption import say_how_to_go_on
 from ultralytics.distill.refusal import is_refusal, leave
 from ultralytics.distill.spelling import accept_old_names
 from ultralytics.distill.upstream import load_yaml
-from ultralytics.utils import LOGGER
+from ultralytics.utils import DEFAULT_CFG_PATH
 from ultralytics.utils.checks import check_yaml
 
 if TYPE_CHECKING:
     from ultralytics import YOLO
+    from ultralytics.engine.trainer import BaseTrainer
+
+
+def usage(script: Path) -> str:
+    """Return what a script is for, its own arguments, and those of the distillation, each with its comment.
+
+    Args:
+        script (Path): A Python file with a docstring and a dictionary `ARGS`, one commented line an argument.
+    """
+    text = script.read_text(encoding="utf-8")
+    table = text.partition("ARGS = {")[2].partition("\n}")[0]
+    own = re.findall(r'"(\w+)": "?(.+?)"?,  # (.+)', table)
+    commented = re.findall(r"^(\w+): *(.*?) *# (.+)$", DEFAULT_CFG_PATH.read_text(encoding="utf-8"), re.M)
+    ours = [x for x in commented if x[0] in configuration.ARGUMENTS]
+    width = max(len(f"{name}={value}") for name, value, _ in (*own, *ours))
+    lists = ["\n".join(f"  {f'{n}={v}':<{width}}  {says}" for n, v, says in x) for x in (own, ours)]
+    says = ast.get_docstring(ast.parse(text)) or ""
+    more = "Any other argument of Ultralytics may be given too: yolo cfg"
+    return f"{says}\n\nArguments:\n{lists[0]}\n\nArguments of the distillation:\n{lists[1]}\n\n{more}"
 
 
 def read_line(line: list[str]) -> dict[str, Any]:
@@ -81,17 +103,16 @@ def use_threads(asked: str | None) -> None:
 @contextmanager
 def interruptible(model: YOLO) -> Iterator[None]:
     """Let a training end the script with a sentence: a refused argument, or after Ctrl-C how to go on."""
+
+    def go_on_here(trainer: BaseTrainer) -> None:
+        if trainer.distill:
+            trainer.go_on = "python distill.py resume="
+
+    model.add_callback("on_pretrain_routine_start", go_on_here)
     try:
         yield
     except KeyboardInterrupt:
-        run = model.trainer
-        if run is None or not run.last.is_file():
-            LOGGER.info("\nInterrupted; no epoch was completed.")
-        elif run.stop:
-            LOGGER.info(f"\nInterrupted after the last epoch; the weights are {run.last}")
-        else:
-            line = "python distill.py resume=" if run.distill else "yolo train resume=True model="
-            LOGGER.info(f"\nInterrupted; go on with: {line}{run.last}")
+        say_how_to_go_on(model.trainer)
         sys.exit(130)
     except (ValueError, RuntimeError, FileNotFoundError) as e:
         if not is_refusal(e):

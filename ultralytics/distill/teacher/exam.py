@@ -34,7 +34,7 @@ LIMIT = 256  # images at most
 SKIP = "'distill_check=False' skips this look"
 
 
-def examine(trainer: BaseTrainer) -> None:
+def examine(trainer: BaseTrainer) -> list[str]:
     """Measure each teacher, and the student where it has learnt something, on a sample of the validation set.
 
     A teacher that is not better than the student's start, or no better than chance, is warned about. A resumed run has
@@ -43,15 +43,20 @@ def examine(trainer: BaseTrainer) -> None:
 
     Args:
         trainer (BaseTrainer): A trainer whose loaders and EMA are built, before the first epoch.
+
+    Returns:
+        (list[str]): What is to be said of each teacher, the rest of a sentence; nothing of one that was not looked at,
+            and in processes but the first.
     """
     run = trainer.distill
+    said = [""] * len(run.sources)
     if not run.configs[0].check or trainer.ema is None:  # 8.3 validates in one process
-        return
+        return said
     student = trainer.ema.ema
     loader, images = sample(trainer.test_loader)
     start: dict[str, float] | None = {} if untrained(student) else None
     with same_random(trainer.device):
-        for source, config in zip(run.sources, run.configs):
+        for i, (source, config) in enumerate(zip(run.sources, run.configs)):
             if source.module is None or isinstance(source.module, Recorded):  # the student's own average, or a file
                 continue
             if told(source.module, student, config):
@@ -65,11 +70,14 @@ def examine(trainer: BaseTrainer) -> None:
                     with Together(alone=not VALIDATES_EVERYWHERE) as together:
                         start = measure(trainer, deepcopy(student), loader, "student's start", together)
             except Exception as e:  # a look must not stop a run that would do without it
-                say(f"Distillation: teacher {source.name} is not measured: {reason(e)}")
+                said[i] = f" is not measured: {reason(e)}"
                 continue
             if RANK in {-1, 0}:
-                report(source.name, found, start, len(student.names), images, trainer.args.task, config.online)
+                said[i] = report(
+                    source.name, found, start, len(student.names), images, trainer.args.task, config.online
+                )
     gc.collect()
+    return said
 
 
 def told(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
@@ -206,8 +214,8 @@ def gather_once_all_are_ready(validator: Any, together: Together) -> None:
 
 def report(
     name: str, found: dict[str, float], start: dict[str, float], classes: int, images: int, task: str, online: bool
-) -> None:
-    """Say what was found, and warn of a teacher that can teach little.
+) -> str:
+    """Return what was found, and warn of a teacher that can teach little.
 
     Args:
         name (str): The teacher's.
@@ -217,20 +225,23 @@ def report(
         images (int): Images that were looked at.
         task (str): The task.
         online (bool): Whether the teacher learns too, and need not know anything yet.
+
+    Returns:
+        (str): The rest of a sentence about the teacher, and in a line of its own what is to be won.
     """
     keys = [k for k in found if any(m in k for m in MAIN)]
     shown = [", ".join(f"{k.rpartition('/')[2]} {x[k]:.3f}" for k in keys) for x in (found, start) if x]
     says = f"; the student starts at {shown[1]}" if start else ""
     if not online and not guesses(found, classes, task) and (key := main_metric(found)):
         learnt = start and not guesses(start, classes, task)  # with a new head a pretrained student knows nothing yet
-        says += f": {outlook(found[key], start[key] if learnt else None)}"
-    LOGGER.info(f"Distillation: teacher {name} has {shown[0]} on {images} validation images{says}")
+        says += f"\nto win: {outlook(found[key], start[key] if learnt else None)}"
     if online:
-        return
-    if guesses(found, classes, task):
+        pass
+    elif guesses(found, classes, task):
         LOGGER.warning(f"teacher {name} looks untrained: {shown[0]} is no better than chance; {SKIP}")
     elif start and found["fitness"] <= start["fitness"]:
         LOGGER.warning(f"teacher {name} is not better than the student's start and may hold it back; {SKIP}")
+    return f" has {shown[0]} on {images} validation images{says}"
 
 
 def guesses(found: dict[str, float], classes: int, task: str) -> bool:
@@ -240,9 +251,3 @@ def guesses(found: dict[str, float], classes: int, task: str) -> bool:
     if task == "semantic":  # the most frequent class everywhere
         return found["metrics/mIoU"] <= 1 / max(classes, 2)
     return found["fitness"] < 0.01
-
-
-def say(text: str) -> None:
-    """Say a line once, however many processes run."""
-    if RANK in {-1, 0}:
-        LOGGER.info(text)

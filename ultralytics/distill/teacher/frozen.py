@@ -10,7 +10,6 @@ from torch import nn
 
 from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
 from ultralytics.distill.losses.base import full_precision
-from ultralytics.distill.teacher.foreign import Foreign
 from ultralytics.distill.teacher.given import copied
 from ultralytics.distill.teacher.packed import pack
 from ultralytics.distill.teacher.source import Source
@@ -83,13 +82,9 @@ class Teacher:
         return seen
 
     def describe(self) -> str:
-        """Return its size, its precision and where its graph ends, in a few words."""
-        cut = "whole graph" if self.head else f"cut after layer {self.layers[-1]}"
-        fused = [] if isinstance(self.model, Foreign) else ["fused"]
-        last = ["channels-last"] if self.format == torch.channels_last else []
-        packed = ["packed by oneDNN"] if self.packed else []
+        """Return its size, its precision and what it sees, in a few words."""
         seen = self.view.describe() if self.view else ""
-        return ", ".join(["frozen", f"{self.size / 1e6:.1f}M parameters", self.why, *fused, *last, *packed, cut]) + seen
+        return f"frozen, {self.size / 1e6:.1f}M parameters, {self.why}{seen}"
 
     def __deepcopy__(self, memo: dict) -> Teacher:
         """Return itself: a frozen teacher needs no second copy."""

@@ -11,6 +11,7 @@ MAIN = ("mAP50-95", "accuracy_top1", "mIoU", "delta1")  # the accuracy that is s
 # ahead: of less than 0.1, a fifth is no more than seeds differ by.
 NOTHING = 0.02
 LITTLE = 0.1
+CLOSE = 0.9  # share of its teacher's accuracy; a student that a weak teacher held back ended at 0.91
 
 
 def main_metric(names: Iterable[str]) -> str | None:
@@ -30,33 +31,37 @@ def outlook(teacher: float, student: float | None) -> str:
         (str): The verdict, the rest of a sentence.
     """
     if student is None:
-        return "what is to be won is what this is above a student trained without it (scripts/compare.py)"
+        return "what the teacher is above a student trained without it (scripts/compare.py measures that)"
     gap = teacher - student
     if gap <= NOTHING:
-        return f"nothing to win ({gap:+.3f}), train without it or take one that is more accurate on these images"
+        return f"nothing ({gap:+.3f}); train without it or take one that is more accurate on these images"
     if gap < LITTLE:
-        return f"little to win (at most {gap:+.3f}), about what two seeds of one training differ by"
-    return f"much to win (at most {gap:+.3f})"
+        return f"little, at most {gap:+.3f}, about what two seeds of one training differ by"
+    return f"much, at most {gap:+.3f}"
 
 
-def left(teacher: Mapping[str, float], student: Mapping[str, float]) -> str:
-    """Return what a distilled student has not reached of its teacher, or nothing where one was not measured.
+def verdict(teacher: Mapping[str, float], student: Mapping[str, float], rising: bool) -> str:
+    """Return which share of its teacher a distilled student has reached and what may help next.
 
     Args:
         teacher (Mapping[str, float]): Its metrics by name.
         student (Mapping[str, float]): The student's, on the same images.
+        rising (bool): Whether the student's accuracy was still rising when the run ended.
 
     Returns:
-        (str): A sentence in a line of its own.
+        (str): A few sentences; nothing where one of the two was not measured.
     """
     key = main_metric(student)
     if key is None or key not in teacher:
         return ""
-    gap = teacher[key] - student[key]
-    return (
-        f"\nLeft to win: teacher {teacher[key]:.3f} - student {student[key]:.3f} = {gap:+.3f} {key}. "
-        "How much was won, only a plain run tells (scripts/compare.py).\n"
-    )
+    best, own = teacher[key], student[key]
+    if best <= NOTHING:
+        return f"The teacher has {key} {best:.3f} on these images and little to teach; train it on this data first."
+    says = f"The student has {own / best:.0%} of its teacher's {key} ({own:.3f} of {best:.3f})."
+    if own >= CLOSE * best:
+        return f"{says} Next: a teacher that is more accurate on these images; this one has little left to give."
+    help_ = "more epochs, the accuracy was still rising" if rising else "more images, or a larger student"
+    return f"{says} Next: {help_}. How much the teacher gave, only a run without it tells (scripts/compare.py)."
 
 
 def sentence(teacher: float, plain: float, won: Mapping[str, float]) -> str:

@@ -83,7 +83,8 @@ class OnlineTeacher(nn.Module):
 
     def describe(self) -> str:
         """Return its size and what it does, in a few words."""
-        return f"trained along, {sum(p.numel() for p in self.net.parameters()) / 1e6:.1f}M parameters"
+        size = sum(p.numel() for p in self.net.parameters())
+        return f"jointly trained (online distillation), {size / 1e6:.1f}M parameters"
 
     def state(self) -> dict[str, Any]:
         """Return what resume needs: weights, average and its count."""
@@ -174,7 +175,7 @@ def finish(trainer: BaseTrainer) -> None:
     with Together():
         if RANK in {-1, 0}:
             _save(trainer, teacher, path)
-    LOGGER.info(f"\nDistillation: validating the teacher trained along, {path}...")
+    LOGGER.info(f"\nDistillation: validating the jointly trained teacher, {path}...")
     try:
         with Together(alone=not VALIDATES_EVERYWHERE) as together:
             load_checkpoint(path)  # a node that does not see the folder fails here, before anyone waits

@@ -123,6 +123,6 @@ class Record:
             count = self.broken[name] = self.broken.get(name, 0) + 1
             if str(count).strip("0") == "1":
                 LOGGER.warning(
-                    f"Distillation: '{name}'{name_pairs(self.distiller, name)} is {value} and left out of this batch, "
+                    f"Distillation: '{name}'{name_pairs(self.distiller, name)} is {value} and skipped in this batch, "
                     f"the task loss goes on; batches so far: {count}"
                 )

@@ -29,6 +29,7 @@ class SeveralDistillers(BaseDistiller):
         self.columns = list(dict.fromkeys(c for d in distillers for c in d.columns))
         self.parts = [f"t{i}/{p}" for i, d in enumerate(distillers, 1) for p in d.parts]
         self.pairs = [replace(p, name=f"t{i}/{p.name}") for i, d in enumerate(distillers, 1) for p in d.pairs]
+        self.skipped = list(dict.fromkeys(x for d in distillers for x in d.skipped))
         self.layers = sorted({i for d in distillers for i in d.layers[0]}), [i for d in distillers for i in d.layers[1]]
         for need in ("needs_head", "needs_features", "needs_targets", "needs_criterion"):
             setattr(self, need, any(getattr(d, need) for d in distillers))

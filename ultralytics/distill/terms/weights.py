@@ -72,6 +72,6 @@ class Weights:
                 lines.setdefault(f"{weight:.2g} of {{}} gain in epoch {epoch}: {why}", []).append(term)
         for line, terms in lines.items():
             several = len(terms) > 1
-            which = f"{', '.join(terms)} {'weigh' if several else 'weighs'}"
+            which = f"{', '.join(terms)} {'are' if several else 'is'} down-weighted to"
             LOGGER.info(f"Distillation: {which} {line.format('their' if several else 'its')}")
         return {f"distill/weight/{k}": v for k, v in weights.items()}

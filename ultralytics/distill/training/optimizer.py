@@ -94,8 +94,8 @@ class OwnOptimizer:
         if RANK in {-1, 0}:
             count = sum(p.numel() for p in params)
             LOGGER.info(
-                f"{colorstr('optimizer:')} {type(own).__name__} for {count:,} weights beside the student's, with its "
-                f"learning rate"
+                f"{colorstr('optimizer:')} {type(own).__name__} for {count:,} weights of the distillation losses, with "
+                f"the student's learning rate; no checkpoint's model holds them"
             )
         return own
 

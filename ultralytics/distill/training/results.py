@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""`results.csv` of a run that goes on in other terms: each row stays under its own names."""
+"""The names of a run's columns: in `results.csv`, where each row stays under its own, and in an epoch's header."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ultralytics.distill.files import write_whole
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
+WIDTH = 11  # characters of a column in upstream's header
 FIRST = ("epoch", "time")  # upstream's columns in front of those that it is given
 
 
@@ -67,3 +68,16 @@ def _write(file: Path, rows: Sequence[Sequence[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_whole(file, text.getvalue().encode("utf-8"))
+
+
+def set_columns_apart(trainer: BaseTrainer) -> None:
+    """Shorten our columns in the header of each epoch where they would fill upstream's 11 characters and touch."""
+    plain, columns = trainer.progress_string, trainer.distill.step.columns
+
+    def apart() -> str:
+        text: str = plain()
+        for name in (c for c in columns if len(c) >= WIDTH):
+            text = text.replace(f"{name:>{WIDTH}}", f"{name.replace('_loss', '')[: WIDTH - 1]:>{WIDTH}}")
+        return text
+
+    trainer.progress_string = apart

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.distill.base import TermError
 from ultralytics.distill.config import Config
+from ultralytics.distill.interruption import say_how_to_go_on
 from ultralytics.distill.schedule import Constant
 from ultralytics.distill.teacher import average
 from ultralytics.distill.teacher.source import Source
@@ -64,10 +65,15 @@ def save_teacher(trainer: BaseTrainer) -> None:
 
 
 def put_back(trainer: BaseTrainer) -> None:
-    """Take back what upstream wrote if an error ends the run at its first batch, or a term does in its first epoch."""
+    """Take back what upstream wrote if an error ends the run at its first batch, or a term does in its first epoch.
+
+    After Ctrl-C say how to go on.
+    """
     run, error = trainer.distill, sys.exc_info()[1]
     if run.step:
         run.step.disarm()  # it may have failed before its loss
+    if isinstance(error, KeyboardInterrupt):
+        say_how_to_go_on(trainer)
     early = run.batch <= 0 or isinstance(error, TermError)
     if RANK in {-1, 0} and isinstance(error, Exception) and early and not run.begun:
         if run.alone:
