@@ -178,8 +178,7 @@ def test_scores_that_the_teacher_does_not_have(teacher, layers, says, make_model
 
 
 def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
-    """What the recipe chose and these heads cannot serve is left out with one line; the rest trains, and two detectors
-    have `pseudo` in its place."""
+    """What the recipe chose and these heads cannot serve is left out with a line; detectors have `pseudo` instead."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
     none = ["relative", "ld", "giou"]
     cases = (dual, ["ld", "cwd"], ["bckd", "giou"]), (classifier, none, ["cwd"]), (detr, none, ["cwd", "pseudo"])
