@@ -180,7 +180,7 @@ def test_scores_that_the_teacher_does_not_have(teacher, layers, says, make_model
 
 
 def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
-    """What the recipe chose and these heads cannot serve is skipped, with the reason; detectors have `pseudo` instead."""
+    """What the recipe chose and these heads cannot serve is skipped, with the reason; detectors have `pseudo`."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
     none = ["relative", "ld", "giou"]
     cases = (dual, ["ld", "cwd"], ["bckd", "giou"]), (classifier, none, ["cwd"]), (detr, none, ["cwd", "pseudo"])
