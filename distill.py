@@ -32,7 +32,7 @@ ARGS = {
     "device": None,  # cpu, 0, or [0, 1]; None takes a GPU if there is one
     "project": "runs/distill",  # folder of the results
     "name": "train",  # folder of this run in it; a number is added if it exists
-    # Any other argument of Ultralytics or of the distillation may stand here: README.md lists the latter.
+    # Any other argument of Ultralytics or of the distillation may stand here: docs/arguments.md lists the latter.
 }
 
 DEMO = {  # small enough for minutes on two CPU cores

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent
 # pytest-xdist 3.8 does not see a pytest 9.2's groups of tests: its issue 1386
 TEST = ["black", "pytest<9.2", "pytest-xdist", "hypothesis", "merge3", "mypy", "patch-ng", "pytest-timeout", "ruff"]
 COMPARE = ["statsmodels>=0.14"]  # scripts/compare.py: how many more seeds, several data sets
-DOCS = ['zensical; python_version >= "3.10"']  # reads mkdocs.yml
+DOCS = [f'{name}; python_version >= "3.10"' for name in ("zensical", "mkdocstrings[python]")]  # read mkdocs.yml
 EXTRA = re.compile(r"""(?P<name>[^;]+?)\s*;\s*(?:(?P<marker>.+)\s+and\s+)?extra\s*==\s*["'](?P<extra>[^"']+)["']""")
 LICENSE_COPY = "LICENSE.upstream"
 

@@ -101,13 +101,13 @@ def report(file: Path, pictures: bool = True) -> str:
     texts, pages = [], []
     sheets: list[list[str]] = []
     found = rows.groups(rows.read(file))
-    for i, (key, some) in enumerate(found.items()):
+    names = table.pictures(file.stem, list(found))
+    for name, (key, some) in zip(names, found.items()):
         cells, notes = table.cells(some), [*verdict.sentences(some), *table.remarks(some)]
         head = table.title(key)
         texts.append("\n".join([head, "", table.as_text(cells), *notes]))
         commands = "".join(f"{c}\n" for c in dict.fromkeys(r["command"] for r in some))
         listed = "".join(f"\n- {n}" for n in notes) + "\n" * bool(notes)
-        name = f"{file.stem}{f'-{i + 1}' if i else ''}.png"
         picture = f"![Seeds, means and intervals]({name})\n\n" if pictures else ""
         pages.append(f"## {head}\n\n{table.as_markdown(cells)}\n{listed}\n{picture}```bash\n{commands}```\n")
         sheets += [["comparison", *cells[0]]] * (not sheets) + [[head, *row] for row in cells[1:]]

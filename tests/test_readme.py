@@ -1,53 +1,80 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""The README names what is there: its arguments and defaults, the older spellings, files."""
+"""The READMEs and the pages that are made from other files say what is there: arguments, results, links."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import arguments
+import forest
 from ultralytics.distill.spelling import OLD_NAMES
-from ultralytics.utils import DEFAULT_CFG_PATH
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+ARGUMENTS = {a.name: a.default for a in arguments.read()}
 
 
-def test_every_argument_stands_in_the_table_with_its_default():
-    """From `model_t` to `distill_precision`, in the order of `default.yaml`, and no other."""
-    rows = [x.split("|")[1:3] for x in TEXT.splitlines() if x.startswith("| `")]
-    shown = [(name, default.strip()) for names, default in rows for name in re.findall(r"`(\w+)`", names)]
-    lines = DEFAULT_CFG_PATH.read_text(encoding="utf-8").splitlines()
-    pairs = [re.match(r"(\w+):\s*([^#]*)", x).groups() for x in lines if re.match(r"\w+:", x)]
-    names = [k for k, _ in pairs]
-    first, last = names.index("model_t"), names.index("distill_check")
-    assert shown == [(k, v.strip() or "none") for k, v in pairs[first : last + 1]]
+def table(text):
+    """Return the names and defaults of a README's table."""
+    rows = [x.split("|")[1:3] for x in text.splitlines() if x.startswith("| `")]
+    return [(name, default.strip()) for names, default in rows for name in re.findall(r"`(\w+)`", names)]
 
 
-def test_older_spellings_are_named():
-    """All that the code accepts."""
-    assert all(f"`{name}=" in TEXT for name in OLD_NAMES)
+def code(text):
+    """Return the fenced blocks of a README."""
+    return re.findall(r"^```\w+\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_readme_is_short_and_its_arguments_have_their_defaults():
+    """Under 200 lines, install and export on the first 40; each argument of the table has its default."""
+    lines = TEXT.splitlines()
+    assert len(lines) < 200 and any("yolo export" in x for x in lines[:40])
+    assert len(table(TEXT)) == 5 and all(ARGUMENTS[name] == default for name, default in table(TEXT))
+
+
+def test_page_of_arguments_is_made_from_default_yaml():
+    """It is what the script writes, and names the older spellings that the code accepts."""
+    text = arguments.PAGE.read_text(encoding="utf-8")
+    assert text == arguments.page(), "run: python scripts/arguments.py"
+    assert all(f"`{name}=" in text for name in OLD_NAMES)
+
+
+def test_results_are_those_of_the_rows():
+    """The table of the results is the script's, and README's figures stand in it or beside it."""
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    assert forest.table(forest.read(ROOT / "docs/results/accuracy.csv")) in page
+    told = page + (ROOT / "docs/teacher.md").read_text(encoding="utf-8")
+    assert [x for x in re.findall(r"[+-]0\.\d{3}", TEXT) if x not in told] == []
+
+
+def test_figure_has_no_interval_for_two_seeds(tmp_path):
+    """Two seeds give a mean alone; a comparison without plain runs is refused by a sentence."""
+    two = forest.Difference([0.01, 0.03])
+    assert forest._text(two) == "+0.020" and "[" in forest._text(forest.Difference([0.01, 0.03, 0.02]))
+    entries = forest.read(ROOT / "docs/results/accuracy.csv")
+    forest.draw(entries[:2], tmp_path / "forest.png")
+    assert (tmp_path / "forest.png").stat().st_size > 5000
 
 
 def test_files_exist():
-    """Links lead somewhere, and the tree at the end is the tree."""
-    links = re.findall(r"\]\((?!http)([^)]+)\)", TEXT)
-    tree = re.findall(r"^([\w./]+) {2,}", TEXT.split("## Where things are")[1], flags=re.MULTILINE)
-    assert len(links) > 3 and len(tree) > 5
+    """Links lead somewhere, and the tree of the contributors' page is the tree."""
+    page = (ROOT / "docs/contributing/index.md").read_text(encoding="utf-8")
+    tree = re.findall(r"^([\w./]+) {2,}", page, flags=re.MULTILINE)
+    links = [x for text in (TEXT, CHINESE) for x in re.findall(r"\]\((?!http)([^)]+)\)", text)]
+    assert len(links) > 6 and len(tree) > 5
     assert [x for x in (*links, *tree) if not (ROOT / x).exists()] == []
 
 
-def test_chinese_readme_has_the_same_arguments_and_commands():
-    """Its table has the same arguments and defaults, its code blocks are the English ones."""
-    other = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+def test_chinese_readme_is_in_step():
+    """It has the English one's headings, code, table, links and figures, and full-width punctuation in its text."""
 
-    def table(text):
-        rows = [x.split("|")[1:3] for x in text.splitlines() if x.startswith("| `")]
-        return [(name, default.strip()) for names, default in rows for name in re.findall(r"`(\w+)`", names)]
+    def shape(text):
+        heads = re.findall(r"^(#+) ", text, re.MULTILINE)
+        links = [x for x in re.findall(r"\]\(([^)]+)\)", text) if "README" not in x]
+        return heads, code(text), table(text), sorted(set(links)), sorted(set(re.findall(r"[+-]?\d+\.\d+", text)))
 
-    def code(text):
-        return [x.strip() for x in re.findall(r"^```\w+\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
-
-    assert table(other) == table(TEXT)
-    assert [x for x in code(other) if x not in code(TEXT) and "compare.py" not in x] == []
-    assert [x for x in re.findall(r"\]\((?!http)([^)]+)\)", other) if not (ROOT / x).exists()] == []
+    assert shape(CHINESE) == shape(TEXT)
+    prose = re.sub(r"^```.*?^```|`[^`]*`", "", CHINESE, flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"[\u4e00-\u9fff][,;:?!()]|[,;:?!][\u4e00-\u9fff]", re.sub(r"\]\([^)]*\)", "]", prose)) == []

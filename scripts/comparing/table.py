@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
@@ -145,6 +147,26 @@ def title(key: Sequence[str]) -> str:
     data, student, teacher, sha, split, arguments, labels = key
     who = f"{student} <- {teacher}" + f" ({sha})" * bool(sha) if teacher else student
     return f"{data}, {split} split: {who}, {arguments}" + f", labels of {float(labels):.0%}" * (labels != "1")
+
+
+def pictures(stem: str, keys: Sequence[Sequence[str]]) -> list[str]:
+    """Return the name of each comparison's picture: what it compares, with a number where that does not tell.
+
+    Args:
+        stem (str): Name of the rows' file.
+        keys (Sequence[Sequence[str]]): What `title` takes, one for each comparison.
+
+    Returns:
+        (list[str]): As many names, all different.
+    """
+    names: list[str] = []
+    for data, student, teacher, _, split, *_ in keys:
+        place = Path(data).parent.name or Path(data).stem
+        parts = [stem, place, Path(student).stem, Path(teacher).stem, split * (split != "val")]
+        name = re.sub(r"[^\w.-]+", "_", "-".join(x for x in parts if x))
+        count = sum(re.fullmatch(rf"{re.escape(name)}(-\d+)?\.png", x) is not None for x in names)
+        names.append(f"{name}-{count + 1}.png" if count else f"{name}.png")
+    return names
 
 
 def as_text(found: list[list[str]]) -> str:

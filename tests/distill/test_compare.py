@@ -90,7 +90,15 @@ def test_report_writes_all_forms(tmp_path):
     assert "python scripts/compare.py\n```" in (tmp_path / "a.md").read_text()
     sheet = list(csv.reader((tmp_path / "a-table.csv").open()))
     assert len(sheet) == 7 and sheet[3][2:5] == ["ours", "3", "0.3800"]
-    assert cv2.imread(str(tmp_path / "a.png")).std() > 10
+    (picture,) = tmp_path.glob("*.png")
+    assert f"({picture.name})" in (tmp_path / "a.md").read_text() and cv2.imread(str(picture)).std() > 10
+
+
+def test_pictures_are_named_by_what_they_show():
+    """By data, student and teacher, by the split where it is not the usual one; what is still alike gets a number."""
+    key = ("bccd/data.yaml", "yolov8p.yaml", "{labels}/n.pt", "", "val", "epochs=1", "1")
+    names = table.pictures("a", [key, (*key[:4], "test", *key[5:]), (*key[:5], "epochs=2", "1")])
+    assert names == ["a-bccd-yolov8p-n.png", "a-bccd-yolov8p-n-test.png", "a-bccd-yolov8p-n-2.png"]
 
 
 def test_other_columns_are_refused(tmp_path):

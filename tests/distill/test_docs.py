@@ -18,7 +18,7 @@ from ultralytics.distill.upstream import LINE
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 LOSSES = {**FEATURE, **RESPONSE, **FINAL, **RELATION}
-PAGES = ("losses.md", "own.md", "pairs.md", "guide.md", "moving.md")
+PAGES = ("losses.md", "own.md", "own_distiller.md", "compatibility.md", "other_libraries.md", "guide.md", "moving.md")
 RUNS = [b for page in PAGES for b in blocks(page, "python") if not b.title]
 COMMANDS = [b for page in PAGES for b in blocks(page, "bash")]
 
@@ -100,7 +100,8 @@ def test_resume_block(desk, monkeypatch):
 
 def test_length():
     """A loss is 15 lines and a distiller 30, as the page says."""
-    sizes = {b.title: len(b.text.splitlines()) for b in blocks("own.md", "python") if b.title}
+    pages = ("own.md", "own_distiller.md")
+    sizes = {b.title: len(b.text.splitlines()) for p in pages for b in blocks(p, "python") if b.title}
     assert sizes["myloss.py"] <= 15 and sizes["mydistiller.py"] <= 30
 
 
@@ -113,15 +114,16 @@ def rows(page):
 def test_every_loss_has_its_row():
     """The tables have each loss once, with today's parameters and defaults, its statistics and its paper."""
     seen = []
-    for cell, _, value, _, source in rows("losses.md"):
+    for cell, _, value, measured, source in (*rows("losses.md"), *rows("older_losses.md")):
         spelled = parse("distill_feat", cell.strip("`"), LOSSES)
         signature = inspect.signature(spelled.cls.__init__).parameters.values()
         defaults = {p.name: p.default for p in signature if p.name not in {"self", "channels_s", "channels_t"}}
         assert spelled.params == defaults, cell
         assert value.startswith("images") == ("Per-image mean" in spelled.cls.__doc__), cell
+        assert re.match("gain|none|less than|not measured|as `distill_model`", measured), cell
         assert all(x in spelled.cls.__doc__ for x in re.findall(r"arxiv.org/abs/([\d.]+)", source)), cell
         seen.append(spelled.name)
-    assert seen == list(LOSSES)
+    assert sorted(seen) == sorted(LOSSES)
 
 
 def prose(page):
@@ -163,12 +165,40 @@ def test_printed_formula(make_model, make_distiller):
     assert f"{p.name} student {shapes[0]} <- teacher {shapes[1]}" in text
 
 
-@pytest.mark.parametrize("page", (*PAGES, "index.md"))
+def anchors(page):
+    """Return the anchors of a page's headings, as the site makes them."""
+    heads = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S), re.M)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", re.sub(r"<[^>]*>", "", h)).strip().lower()) for h in heads}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda p: str(p.relative_to(DOCS)))
 def test_links(page):
-    """A link to another page leads somewhere."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
-        assert (DOCS / target).is_file(), target
+    """A link or a picture leads somewhere inside docs/, its anchor to a heading."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", text):
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.is_file() and DOCS in file.parents, target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_every_page_has_its_place():
+    """The site's navigation has each page of docs/ once, what was tried (research/) is left out of it."""
+    text = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r": ([\w/]+\.md)$", text, re.MULTILINE)
+    there = {str(p.relative_to(DOCS).as_posix()) for p in DOCS.rglob("*.md")}
+    assert sorted(named) == sorted(x for x in there if not x.startswith("research/"))
+    assert all(p.name in {"index.md", "log.md", "recipe.md"} for p in (DOCS / "research").glob("*.md"))
+
+
+def test_every_example_of_an_argument_is_accepted(desk, monkeypatch, make_args):
+    """What stands on the page of the arguments can be given as it stands."""
+    at(desk, monkeypatch)
+    examples = [b.text for b in blocks("arguments.md", "text")]
+    assert len(examples) > 20
+    for text in examples:
+        given = eval(f"dict({text.strip()})")
+        read(make_args(**given))
 
 
 def test_guide_answers_every_pain():

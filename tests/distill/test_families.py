@@ -81,7 +81,7 @@ def test_each_family_learns_and_teaches(student, teacher, make_model, make_step,
 @pytest.mark.slow
 @pytest.mark.parametrize("student", pairs.FAMILIES)
 def test_every_pair(student, tmp_path):
-    """The table of docs/pairs.md: a short real run of every pair."""
+    """The table of docs/results/pairs.md: a short real run of every pair."""
     cells = pairs.cells(tmp_path, [student], list(pairs.FAMILIES), more=False)
     assert [c for c in cells if c.outcome != "works"] == []
 

@@ -1,4 +1,4 @@
-"""A user's own loss and distiller, those of docs/own.md: trained, saved, resumed, rebuilt elsewhere, and refused."""
+"""A user's own loss and distiller, as in docs/own.md and own_distiller.md: trained, saved, resumed and refused."""
 
 import json
 import subprocess
@@ -24,7 +24,8 @@ class Stop(Exception):
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory, data_yaml, student_pt, teacher_pt, make_model):
     """A folder with the files of the page."""
-    return lay_out(tmp_path_factory.mktemp("desk"), ["own.md"], data_yaml, student_pt, teacher_pt, make_model)
+    pages = ["own.md", "own_distiller.md", "moving.md"]
+    return lay_out(tmp_path_factory.mktemp("desk"), pages, data_yaml, student_pt, teacher_pt, make_model)
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
     more |= {"unlabeled": str(data_yaml.parent / "images/val"), "batch": 8, "nbs": 16}
     arguments = options(data_yaml, tmp_path, epochs=3, model_t=str(teacher_pt), **more)
     del arguments["exist_ok"]  # so that a rank of its own would count up to another name
-    done = torchrun("world_run.py", str(student_yaml), arguments, str(notes), "spoil", timeout=120)
+    done = torchrun("world_run.py", str(student_yaml), arguments, str(notes), "spoil")
     assert done.returncode == 0, done.stderr[-3000:]
     for sentence in (
         "teacher teacher.pt is not measured: spoiled for a test (in process 0 of 2)",
