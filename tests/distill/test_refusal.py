@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from ultralytics.distill import refusal
 from ultralytics.distill.base import TermError
+from ultralytics.distill.training.run import put_back
 from ultralytics.distill.values import number, plain
 
 YOLO = [sys.executable, "-c", "from ultralytics.cfg import entrypoint; entrypoint()", "train"]
@@ -76,6 +78,28 @@ def test_yolo_says_how_to_go_on(student_yaml, data_yaml, teacher_pt, tmp_path):
     said = done.stdout + done.stderr
     assert done.returncode == 130 and "Traceback" not in said, said[-800:]
     assert said.count("Interrupted; no epoch was completed.") == 1
+
+
+@pytest.mark.parametrize(
+    "there, stop, says",
+    [
+        (False, False, "Interrupted; no epoch was completed."),
+        (True, False, "Interrupted; go on with: yolo train resume=True model={}"),
+        (True, True, "Interrupted after the last epoch; the weights are {}"),
+    ],
+)
+def test_a_program_is_told_how_to_go_on(there, stop, says, tmp_path, log):
+    """In anybody's program Ctrl-C leaves its traceback, and before it one sentence, once."""
+    last = tmp_path / "last.pt"
+    last.write_bytes(b"") if there else None
+    run = SimpleNamespace(step=None, batch=3, begun=True)
+    trainer = SimpleNamespace(distill=run, last=last, stop=stop)
+    for _ in range(2):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            put_back(trainer)
+    assert [x.strip() for x in log()] == [says.format(last)]
 
 
 @pytest.mark.parametrize(
