@@ -180,15 +180,15 @@ def test_scores_that_the_teacher_does_not_have(teacher, layers, says, make_model
 
 
 def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
-    """What the recipe chose and these heads cannot serve is skipped, with the reason; the rest trains."""
+    """What the recipe chose and these heads cannot serve is skipped, with the reason; detectors have `pseudo`."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
     none = ["relative", "ld", "giou"]
-    cases = (dual, ["ld", "cwd"], ["bckd", "giou"]), (classifier, none, ["cwd"]), (detr, none, ["cwd"])
+    cases = (dual, ["ld", "cwd"], ["bckd", "giou"]), (classifier, none, ["cwd"]), (detr, none, ["cwd", "pseudo"])
     for model, left, kept in cases:
         d = make_distiller(model, model, distill_feat="auto", distill_logit="auto")
         assert [x.partition(" (")[0] for x in d.skipped] == left and not any("skipping" in x for x in log())
         assert list(dict.fromkeys(p.split("/")[0] for p in d.parts)) == kept
-        assert d.columns == (["dlogit_loss"] if model is dual else ["dfea_loss"])
+        assert d.columns == ["dfea_loss"] * (model is not dual) + ["dlogit_loss"] * (model is not classifier)
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov10n.yaml"])
@@ -202,9 +202,9 @@ def test_the_recipes_class_term_goes_by_the_students_bins(name, make_model, make
 
 def test_nothing_fits(make_model, make_distiller):
     """A recipe of which nothing is left is refused, with the arguments that would help."""
-    detr = make_model("yolov8n-rtdetr.yaml")
+    student, teacher = make_model(), make_model("yolov8n-cls.yaml")
     with pytest.raises(ValueError, match="model_t.*'distill_feat', 'distill_logit' or 'distill_rel'"):
-        make_distiller(detr, detr, distill_logit="auto")
+        make_distiller(student, teacher, distill_logit="auto")
 
 
 def test_classes_are_mapped_by_name(make_model, make_step, make_batch, log):
