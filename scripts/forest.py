@@ -1,6 +1,6 @@
 """Draws what teachers brought: native and ours minus plain, each comparison a line with its 95 percent intervals.
 
-    python scripts/forest.py docs/results/accuracy.csv --without yolo11p slight.pt --out docs/results/forest.png
+    python scripts/forest.py docs/results/accuracy.csv --without yolo11p.yaml slight.pt --out docs/results/forest.png
 
 The rows are those of `scripts/compare.py`, with the teacher's accuracy. Comparisons are grouped by the student's start
 and by how far the teacher is above the plain students. The table that is printed has all of them, those too that
