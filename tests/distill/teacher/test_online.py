@@ -7,6 +7,7 @@ from short_run import columns, options, rows
 
 from ultralytics import YOLO
 from ultralytics.distill import losses
+from ultralytics.distill.report import finale
 from ultralytics.distill.teacher.online import OnlineTeacher, share_class_weights
 from ultralytics.distill.upstream import LINE, unwrap_model
 
@@ -20,8 +21,11 @@ def run(student_yaml, arguments, **callbacks):
     return model
 
 
-def test_recipe_alone(data_yaml, student_yaml, teacher_pt, tmp_path):
-    """`distill_online=True` alone: the teacher's own loss falls, its average is a plain checkpoint with its metrics."""
+def test_recipe_alone(data_yaml, student_yaml, teacher_pt, tmp_path, log):
+    """`distill_online=True` alone: the teacher's own loss falls, its average is a plain checkpoint with its metrics.
+
+    The report is on that teacher, not on what it was at the start.
+    """
     more = {"distill_online": True, "nbs": 4, "optimizer": "SGD", "lr0": 0.01, "warmup_epochs": 0}
     model = run(student_yaml, options(data_yaml, tmp_path, epochs=6, model_t="yolov8n.yaml", **more))
     losses_of_teacher = [r["train/dline_loss"] for r in rows(tmp_path)]
@@ -32,6 +36,8 @@ def test_recipe_alone(data_yaml, student_yaml, teacher_pt, tmp_path):
     assert len(YOLO(last).predict(torch.rand(1, 3, 64, 64), verbose=False)) == 1
     assert "metrics/mAP50-95(B)" in model.trainer.distill.step.teacher.metrics
     assert "val/dline_loss" not in columns(tmp_path)
+    finale.write(tmp_path / "run")
+    assert any(f"validating the teacher for the report, {last}" in x for x in log())
 
 
 def test_gradients_stay_apart(data_yaml, student_yaml, teacher_pt, tmp_path):

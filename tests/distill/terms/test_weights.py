@@ -61,6 +61,7 @@ def test_epochs_that_taught():
         "Losses at work in 4 epochs: ld in epochs 1-2, 4 (mean weight 0.5); cwd, giou in epochs 1-4 (mean weight 1)."
     )
     assert taught({"epoch": [1]}) == ""
+    assert "ld in no epoch (mean weight 0)" in taught({"epoch": [1, 2], "distill/weight/ld": [0.0, 0.0]})
 
 
 @pytest.mark.parametrize("rule", [Ratio(share=0.5, clamp=1e6), Grad(share=0.5, clamp=1e6, every=1)])

@@ -53,8 +53,8 @@ def test_a_run_and_its_resume(train, field, tmp_path, log):
     before = sorted(p.name for p in field.parent.rglob("*"))
     trainer = train(epochs=2, save_period=1, fraction=0.5, multi_scale=0.5 if LINE == "8.4" else True, close_mosaic=1)
     said = "\n".join(log())
-    assert "1 of 9 unlabelled images cannot be read and are left out" in said and "broken.jpg" in said
-    assert "1 of 9 unlabelled images are copies of others and are left out" in said and "copy.png" in said
+    assert "1 of 9 unlabelled images cannot be read and are skipped" in said and "broken.jpg" in said
+    assert "1 of 9 unlabelled images are copies of others and are skipped" in said and "copy.png" in said
     assert "1 of 7 unlabelled images are in the validation set too" in said and "seen.png" in said
     assert "7 unlabelled images beside 4 labelled ones, 2 + 2 in a batch; an epoch is 2 batches" in said
     table, unlabeled = rows(tmp_path), trainer.distill.unlabeled

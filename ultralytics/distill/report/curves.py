@@ -56,11 +56,12 @@ def taught(columns: Mapping[str, list[float]]) -> str:
     for name, values in weights(columns).items():
         on = [e for e, v in zip(epochs, values) if v >= LEAST]
         edges = [e for e in on if e - 1 not in on], [e for e in on if e + 1 not in on]
-        spans = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(*edges)) or "none"
+        spans = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(*edges))
+        spans = f"in epochs {spans}" if spans else "in no epoch"
         known = [v for v in values if v == v]
         if known:
             found.setdefault((spans, f"{sum(known) / len(known):.2g}"), []).append(name)
-    each = (f"{', '.join(n)} in epochs {spans} (mean weight {w})" for (spans, w), n in found.items())
+    each = (f"{', '.join(n)} {spans} (mean weight {w})" for (spans, w), n in found.items())
     return f"Losses at work in {epochs[-1]} epochs: {'; '.join(each)}." if found else ""
 
 

@@ -107,10 +107,12 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
     student = load_checkpoint(weights)[0].float().eval()
     teachers = teachers_of(args["model_t"])
     config = read_each(get_cfg(overrides={**args, "save_dir": None}), len(teachers))[0]
-    if is_answers(teachers[0]):  # no model runs
-        source = Source(None, Path(teachers[0]))
+    learnt = folder / "weights" / "teacher_last.pt"  # a jointly trained one is not what it was given as
+    teacher = learnt if config.online and learnt.is_file() else teachers[0]
+    if is_answers(teacher):  # no model runs
+        source = Source(None, Path(teacher))
     else:
-        source = resolve(teachers[0], folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
+        source = resolve(str(teacher), folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
     found = measure(student, source, config, args)
     if found:
         save_similarity(folder, {**{k: v for k, v in read_similarity(folder).items() if k == "before"}, "after": found})

@@ -46,7 +46,7 @@ class Unlabeled:
         self.files, broken, copies = look_through(files)
         for wrong, what in ((broken, "cannot be read"), (copies, "are copies of others")):
             if wrong:
-                warn(f"{len(wrong)} of {len(files)} unlabelled images {what} and are left out: {named(wrong)}")
+                warn(f"{len(wrong)} of {len(files)} unlabelled images {what} and are skipped: {named(wrong)}")
         if not self.files:
             raise ValueError(f"'unlabeled' holds {len(files)} images, and none of them can be read; give others.")
 
@@ -111,7 +111,7 @@ class Unlabeled:
         """Return how many images there are of each kind, in a sentence."""
         images, labelled = len(self.files), len(trainer.train_loader.dataset)
         if self.alone:
-            return f"{images} unlabelled images and no labelled one: they are the epoch, and the task loss is left out"
+            return f"{images} unlabelled images and no labelled one: they are the epoch, and the task loss is skipped"
         processes = dist.get_world_size() if several() else 1
         steps = images / (self.counts[1] * processes)
         return (
