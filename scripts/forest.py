@@ -1,6 +1,6 @@
 """Draws what teachers brought: native and ours minus plain, each comparison a line with its 95 percent intervals.
 
-    python scripts/forest.py docs/results/accuracy.csv --without yolo11p slight.pt --out docs/results/forest.png
+    python scripts/forest.py docs/results/accuracy.csv --without yolo11p.yaml slight.pt --out docs/results/forest.png
 
 The rows are those of `scripts/compare.py`, with the teacher's accuracy. Comparisons are grouped by the student's start
 and by how far the teacher is above the plain students. The table that is printed has all of them, those too that
@@ -21,12 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from comparing import rows
 from comparing.table import Difference, half_width
+from ultralytics.distill.report.style import MODELS
 from ultralytics.distill.teacher.headroom import LITTLE, NOTHING
 
 if TYPE_CHECKING:
     from comparing.rows import Row
 
-SHOWN = {"ours": ("o", "#d95f02", "#d95f02", "-"), "native": ("s", "#1f4e79", "white", (0, (4, 2)))}
+SHOWN = {  # apart in grey too, by sign and line
+    "ours": ("o", MODELS["ours"], MODELS["ours"], "-"),
+    "native": ("s", MODELS["native"], "white", (0, (4, 2))),
+}
 
 
 @dataclass
@@ -176,13 +180,14 @@ def _mark(axis: Any, method: str, gain: Difference, y: float) -> None:
         marker, color, inside, line = SHOWN[method]
         half = half_width(gain.values) if len(gain.values) > 2 else 0
         axis.plot([gain.mean - half, gain.mean + half], [y, y], color=color, linewidth=1.8, linestyle=line)
-        axis.plot([gain.mean], [y], marker, color=color, markerfacecolor=inside, markersize=7, markeredgewidth=1.6)
+        axis.plot([gain.mean], [y], marker, color="#222222", markerfacecolor=inside, markersize=7, markeredgewidth=1.3)
 
 
 def _handle(plt: Any, method: str) -> Any:
     """Return a method's sign in the legend."""
     marker, color, inside, line = SHOWN[method]
-    return plt.Line2D([], [], color=color, marker=marker, markerfacecolor=inside, linestyle=line, markersize=7)
+    edge = {"markeredgecolor": "#222222", "markerfacecolor": inside, "markersize": 7}
+    return plt.Line2D([], [], color=color, marker=marker, linestyle=line, **edge)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -177,7 +177,7 @@ class Distiller(BaseDistiller):
     def _choose_maps(self, config: Config, teacher: nn.Module, whole: bool) -> list[Term]:
         """Return the feature and relation terms; the recipe's is skipped where it is not needed or has no map.
 
-        It mostly slows the first epochs and gives no more in the end where predictions teach: docs/results/recipe.md.
+        It mostly slows the first epochs and gives no more in the end where predictions teach: docs/research/recipe.md.
         """
         maps = [t for t in config.terms if t.kind != "logit"]
         for term in (t for t in maps if t.auto):
@@ -279,6 +279,6 @@ def _require_assigner(term: Term, student: nn.Module, branches: Sequence[str]) -
 
 
 def _suit(term: Term, student: nn.Module) -> Term:
-    """Return the recipe's term for a student: docs/results/recipe.md has what YOLO26 learns better from."""
+    """Return the recipe's term for a student: docs/research/recipe.md has what YOLO26 learns better from."""
     name = WITHOUT_BINS.get(term.spelled.name) if term.auto and getattr(student.model[-1], "reg_max", 2) == 1 else None
     return replace(term, spelled=parse("distill_logit", name, RESPONSE)) if name else term

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 MAIN = ("mAP50-95", "accuracy_top1", "mIoU", "delta1")  # the accuracy that is said, of upstream's metrics
 # Differences in that accuracy. Two seeds of one plain training differ by 0.02 (standard deviation, the median of nine
-# plain settings in docs/results/accuracy.csv), and students there won a twentieth to a half of what their teacher was
+# plain settings in the CSV files of docs/), and students there won a twentieth to a half of what their teacher was
 # ahead: of less than 0.1, a fifth is no more than seeds differ by.
 NOTHING = 0.02
 LITTLE = 0.1
