@@ -202,7 +202,8 @@ def test_what_there_is_to_win(start, says):
 
 def test_resumed_runs_are_not_looked_at_again(monkeypatch):
     """A run that goes on has been through this; a new one is looked at."""
-    looked, run = [], SimpleNamespace(step=SimpleNamespace(online=False), optimizer=None)
+    looked, step = [], SimpleNamespace(online=False)
+    run = SimpleNamespace(step=step, optimizer=None, sources=[], unlabeled=None)
     for name in ("examine", "OwnOptimizer", "restore", "say_opening"):
         monkeypatch.setattr(seams, name, lambda *args, name=name: looked.append(name))
     monkeypatch.setattr(seams.finale, "note_start", lambda trainer: None)
