@@ -126,6 +126,7 @@ def test_our_package_reads_no_file_by_itself():
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
                 plain = "YAML" in name or name.startswith("json.")  # upstream's own, or nothing but values
+                plain = plain or name == "image.load"  # pixels of a picture that Pillow has opened
                 if name.split(".")[-1] in {"load", "loads", "torch_load"} and not plain:
                     calls.append((path.name, name))
     assert calls == [("foreign.py", "torch_load")]

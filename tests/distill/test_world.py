@@ -105,7 +105,7 @@ def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
     done = torchrun("world_run.py", str(student_yaml), arguments, str(notes), "spoil")
     assert done.returncode == 0, done.stderr[-3000:]
     for sentence in (
-        "teacher teacher.pt is not measured: spoiled for a test (in process 0 of 2)",
+        " is not measured: spoiled for a test (in process 0 of 2)",
         "teacher_last.pt is saved, but not validated: spoiled for a test (in process 1 of 2)",
         "the report is not whole: spoiled for a test",
     ):
