@@ -1,0 +1,143 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Builds the terms that fit a student and a teacher; what the recipe chose and they cannot serve is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from ultralytics.distill.config import RECIPE, WITHOUT_BINS, Config, Term, without_doubles
+from ultralytics.distill.graph import Pair, head_inputs, probe
+from ultralytics.distill.heads.common import (
+    NoSharedClass,
+    fit_features,
+    fit_response,
+    head_strides,
+    outputs,
+    report_classes,
+)
+from ultralytics.distill.heads.comparable import require_comparable
+from ultralytics.distill.heads.predictions import assigners
+from ultralytics.distill.losses import RESPONSE
+from ultralytics.distill.spelling import parse
+from ultralytics.distill.terms.term import NO_ASSIGNER, ResponseTerm
+from ultralytics.utils import LOGGER
+
+
+def choose_maps(config: Config, teacher: nn.Module, whole: bool, skipped: list[str]) -> list[Term]:
+    """Return the feature and relation terms; the recipe's is skipped where it is not needed or has no map.
+
+    It mostly slows the first epochs and gives no more in the end where predictions teach: docs/research/recipe.md.
+
+    Args:
+        config (Config): What to distil.
+        teacher (nn.Module): The teacher, unwrapped.
+        whole (bool): Whether the response terms teach all of the student's classes.
+        skipped (list[str]): What is skipped, and why, is added here.
+    """
+    maps = [t for t in config.terms if t.kind != "logit"]
+    for term in (t for t in maps if t.auto):
+        if whole and config.layers == "auto":
+            why = "the logit distillation losses teach all classes; name it in 'distill_feat' to add it"
+        elif not probe(teacher, head_inputs(teacher)):
+            why = "the teacher has no feature map"
+        else:
+            continue
+        if term.gain == RECIPE["feat"][term.spelled.name]:
+            skipped.append(f"{term.spelled.name} ({why})")
+        else:  # 'dfea' was given
+            LOGGER.warning(f"Distillation: skipping {term.spelled.name}: {why}.")
+        maps = [t for t in maps if t is not term]
+    return maps
+
+
+def build_responses(
+    config: Config, student: nn.Module, teacher: nn.Module, skipped: list[str]
+) -> tuple[list[ResponseTerm], bool]:
+    """Build the response terms that fit both heads; complain about those the user named, skip the recipe's.
+
+    Args:
+        config (Config): What to distil.
+        student (nn.Module): The student, unwrapped.
+        teacher (nn.Module): The teacher, unwrapped.
+        skipped (list[str]): What is skipped, and why, is added here.
+
+    Returns:
+        terms (list[ResponseTerm]): The terms.
+        whole (bool): Whether they teach all of the student's classes, so that the recipe needs no feature term.
+    """
+    built, fits = [], []
+    strange: dict[str, list[str]] = {}  # what is said of terms that share no class: once, whatever their number
+    asked = [t for t in config.terms if t.kind == "logit" and not t.spelled.needs("final")]
+    for term in without_doubles([_suit(t, student) for t in asked]):
+        try:
+            require_comparable(term, config, student, teacher)
+            fit = fit_response(term, config, student, teacher)
+            widths = fit_features(student, teacher) if term.spelled.needs("needs_head") else ()
+        except ValueError as e:
+            if not term.auto:
+                raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
+            if isinstance(e, NoSharedClass):
+                strange.setdefault(str(e), []).append(term.spelled.name)
+                continue
+            skipped.append(f"{term.spelled.name} ({str(e).rstrip('.')})")
+            continue
+        fits.append(fit)
+        response = ResponseTerm(term, config, replace(fit, classes=None) if widths else fit, len(student.names), widths)
+        if response.needs_targets:
+            _require_assigner(term, student, fit.branches)
+        if widths and fit.classes and response.needs_targets:
+            raise ValueError(
+                f"'distill_logit={term.spelled.text}' mixes labels with the teacher's scores, whose classes are in "
+                f"another order; leave 'distill_alpha' at 1, or train a teacher with the student's classes."
+            )
+        built.append(response)
+    for why, names in strange.items():
+        LOGGER.warning(f"Distillation: skipping {', '.join(names)}: {why}")
+    if found := next((f.classes for f in fits if f.classes), None):
+        report_classes(found, student.names, teacher.names)
+    return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))
+
+
+def fit_scores(built: Sequence[nn.Module], pairs: Sequence[Pair], teacher: nn.Module) -> None:
+    """Raise unless the teacher's head has class scores at every pair's stride, where a term weighs by them."""
+    head = teacher.model[-1]
+    strides = head_strides(teacher) if hasattr(head, "cv2") else []
+    missing = [p for p in pairs if p.strides[1] not in strides]
+    if missing and (names := [t.name for t in built if getattr(t, "needs_scores", False)]):
+        raise ValueError(
+            f"'distill_feat={names[0]}' weighs by the teacher's class scores; {type(head).__name__} has them at "
+            f"strides {strides}, layer {missing[0].teacher} has stride {missing[0].strides[1]:g}."
+        )
+
+
+def name_parts(built: Sequence[nn.Module]) -> list[str]:
+    """Name each unweighted value; no name contains "loss", which upstream's plot would take for a loss column."""
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for term in built:
+        name = term.name.replace("loss", "term")
+        seen[name] = seen.get(name, 0) + 1
+        label = name if seen[name] == 1 else f"{name}{seen[name]}"
+        names += [f"{label}/{p}" if p else label for p in term.parts]
+    return names
+
+
+def _require_assigner(term: Term, student: nn.Module, branches: Sequence[str]) -> None:
+    """Raise a ValueError where a detector's criterion is seen to lack what says which anchors are labelled."""
+    if "boxes" not in outputs(student.model[-1]):
+        return
+    try:
+        criterion = getattr(student, "criterion", None) or student.init_criterion()
+    except Exception:  # one that cannot be built yet; the first batch will show
+        return
+    if not set(branches) <= set(assigners(criterion)):
+        raise ValueError(f"'distill_logit={term.spelled.text}' {NO_ASSIGNER}")
+
+
+def _suit(term: Term, student: nn.Module) -> Term:
+    """Return the recipe's term for a student: docs/research/recipe.md has what YOLO26 learns better from."""
+    name = WITHOUT_BINS.get(term.spelled.name) if term.auto and getattr(student.model[-1], "reg_max", 2) == 1 else None
+    return replace(term, spelled=parse("distill_logit", name, RESPONSE)) if name else term
