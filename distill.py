@@ -92,7 +92,7 @@ def main(line: list[str]) -> None:
         plain = command.without_teacher(args)
         command.check(args, {**plain, **teacher})
         if drawn:
-            args["data"] = demo.prepare("runs/demo", args["imgsz"])
+            args["data"] = plain["data"] = demo.prepare("runs/demo", args["imgsz"])
         folder = increment_path(Path(args["project"]).resolve() / args["name"])
 
         def train(name: str, given: dict[str, Any]) -> YOLO:

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
 
+from ultralytics.distill.report import comparison
 from ultralytics.distill.script import demo
 
 SCRIPT = Path(__file__).resolve().parent.parent / "distill.py"
@@ -65,6 +68,34 @@ def test_compares_what_it_trained(trained):
     assert "distilled - plain" in said
     for name in ("comparison.png", "samples.png"):
         assert cv2.imread(str(folder / name)).std() > 10, f"{name} is empty"
+
+
+def test_the_demo_trains_all_three_on_what_it_drew(monkeypatch, tmp_path):
+    """Nothing edited and nothing given: teacher, student and the student alone get the drawn set, and compare it."""
+    spec = importlib.util.spec_from_file_location("script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    runs = []
+
+    class Model:
+        def train(self, **run):
+            runs.append(run)
+            args = SimpleNamespace(model_t=run.get("model_t"), data=run["data"], imgsz=run["imgsz"], device=None)
+            best = tmp_path / f"{run['name']}.pt"
+            self.trainer = SimpleNamespace(args=args, best=best, last=best, save_dir=tmp_path / run["name"])
+
+        def add_callback(self, *_):
+            pass
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "prepare", lambda folder, imgsz: f"{folder}/data.yaml")
+    monkeypatch.setattr("ultralytics.distill.opening.open_model", lambda file: Model())
+    monkeypatch.setattr(comparison, "compare", lambda models, data, *_: runs.append((list(models), data)))
+    script.main([])
+    assert [r["name"] for r in runs[:3]] == ["teacher", "distilled", "plain"]
+    assert {r["data"] for r in runs[:3]} == {"runs/demo/data.yaml"} and runs[0]["epochs"] == 10
+    assert runs[1]["model_t"] == str(tmp_path / "teacher.pt") and "model_t" not in runs[2]
+    assert {"plain", "distilled"} <= set(runs[3][0]) and runs[3][1] == "runs/demo/data.yaml"
 
 
 @TOGETHER
