@@ -17,7 +17,7 @@ from ultralytics.distill.heads.predictions import branches, watch_assigner
 from ultralytics.distill.report.curves import margins, term_parts
 from ultralytics.distill.terms.margin import MOST, BoxMargin, ClassMargin, precision
 from ultralytics.distill.terms.several import SeveralDistillers
-from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.distill.upstream import LINE, load_checkpoint
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.tal import make_anchors
 
@@ -335,6 +335,9 @@ def mirrored(found: dict) -> dict:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the official yolov8n.pt and photographs")
+@pytest.mark.skipif(
+    LINE == "8.3", reason="raw predictions of 8.3 have another form; the swapped roles are tested there"
+)
 @pytest.mark.parametrize("topk", [{"tal_topk": 10}, {"tal_topk": 7, "tal_topk2": 1}])
 def test_a_model_is_not_ahead_of_its_mirror_image(topk, photographs):
     """Equal by construction: neither boxes nor classes say that one of the two is better, with either assigner.
