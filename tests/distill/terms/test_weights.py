@@ -11,14 +11,12 @@ from ultralytics.distill.terms.balance import Balance, Grad, Ratio
 from ultralytics.distill.terms.several import SeveralDistillers
 from ultralytics.distill.terms.weights import Weights
 
-CPU = torch.device("cpu")
-
 
 def epoch(weights, number, *margins, schedule=1.0):
     """Show an epoch's steps, in each of which `ld` has a margin and `cwd` nothing of its own; return its columns."""
     for margin in margins:
         factors = {"ld": {"branch": 0.5, "teacher margin": torch.tensor(margin)}, "cwd": {}}
-        weights.add(factors, {"schedule": schedule, "balance": 2.0}, CPU)
+        weights.add(factors, {"schedule": schedule, "balance": 2.0})
     return weights.take(number, 9)
 
 
@@ -47,7 +45,7 @@ def test_a_fall_of_all_is_one_line(log):
     """A schedule that ends takes all terms along: one line; what was never in force has not fallen."""
     weights = Weights()
     for number, schedule in enumerate((0.1, 1.0, 0.0), 1):  # a warm-up first
-        weights.add({"ld": {}, "cwd": {}}, {"schedule": schedule}, CPU)
+        weights.add({"ld": {}, "cwd": {}}, {"schedule": schedule})
         weights.take(number, 9)
     (said,) = [x for x in log() if "down-weighted" in x]
     assert said == "Distillation: ld, cwd are down-weighted to 0 of their gain in epoch 3: schedule 0"

@@ -6,6 +6,7 @@ from lines import listed, named, needs_84
 from torch import nn
 
 from ultralytics.distill.losses.base import Loss
+from ultralytics.distill.terms.balance import Balance, Ratio
 from ultralytics.distill.unlabeled.rows import filled, rows
 
 FAMILIES = {
@@ -109,6 +110,18 @@ def test_one_image_more_counts_as_one_labelled(beside):
     assert step.compute(both)[2]["dfea_loss"].item() == pytest.approx(apart.item(), rel=1e-6)
     step.join(batch, more)
     assert step(batch)[0].sum().item() == pytest.approx((task.sum() + 5 * apart).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("logit", ["none", "giou(margin=0)"])
+def test_a_balance_goes_by_all_images(logit, beside):
+    """The terms of all images are half of the task loss, on steps that also look at each kind apart and on others."""
+    step, batch, more = beside(distill_feat="mimic", distill_logit=logit)
+    step.balance = Balance(Ratio(share=0.5, clamp=1e6), step.distiller.columns)
+    for _ in range(2):  # the first of them looks at each kind
+        step.join(batch, more)
+        task, _, columns = step.compute(batch)
+        assert (5 * sum(columns.values()) / task.sum()).item() == pytest.approx(0.5, rel=1e-4)
+        step.joint = None
 
 
 def test_hard_targets_are_of_labelled_images(beside):

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
-
-import torch
 
 from ultralytics.utils import LOGGER
 
@@ -25,27 +24,25 @@ class Weights:
         """Start without a step."""
         self.reached: dict[str, float] = {}
         self.told: dict[str, float] = {}
-        self.names: list[tuple[str, str]] = []
-        self.sums: torch.Tensor | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Forget the steps since the last call of `take`."""
+        self.sums: dict[tuple[str, str], Any] = {}  # by term and factor, "" for their product
         self.steps = 0
 
-    def add(self, factors: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any], device: torch.device) -> None:
-        """Take in a step; nothing is read from the device.
+    def add(self, factors: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any]) -> None:
+        """Take in a step; nothing is read from the device, or written to it.
 
         Args:
-            factors (Mapping): For each term what weighs it alone, by a name, e.g. `{"teacher margin": 0.4}`.
+            factors (Mapping): For each term what weighs it alone, by a name, e.g. `{"teacher margin": 0.4}`; numbers or
+                scalar tensors.
             common (Mapping): What weighs all terms, e.g. `{"schedule": 1.0}`.
-            device (torch.device): Where the numbers are kept.
         """
-        values, names = [], []
         for term, own in factors.items():
             each = {**own, **common}
-            numbers = [torch.as_tensor(v, dtype=torch.float32, device=device) for v in each.values()]
-            values += [torch.stack(numbers).prod(), *numbers]
-            names += [(term, ""), *((term, k) for k in each)]
-        if self.sums is None or names != self.names:
-            self.names, self.sums, self.steps = names, torch.zeros(len(names), device=device), 0
-        self.sums += torch.stack(values)
+            for name, value in {"": prod(each.values()), **each}.items():
+                self.sums[term, name] = self.sums.get((term, name), 0.0) + value
         self.steps += 1
 
     def take(self, epoch: int, epochs: int) -> dict[str, float]:
@@ -58,8 +55,8 @@ class Weights:
         Returns:
             (dict[str, float]): By `distill/weight/<term>`.
         """
-        means = {} if self.sums is None else dict(zip(self.names, (self.sums / self.steps).tolist()))
-        self.sums = None
+        means = {k: float(v) / self.steps for k, v in self.sums.items()}
+        self.start()
         weights = {term: v for (term, factor), v in means.items() if not factor}
         lines: dict[str, list[str]] = {}
         for term, weight in weights.items():

@@ -92,7 +92,7 @@ def begin_batch(trainer: BaseTrainer, batch: dict[str, Any]) -> None:
         agree_on_epochs(trainer)
         run.batch = -1
         step.take_means()  # of an epoch that began and had not memory enough
-        step.weights.sums = None
+        step.weights.start()
         if step.online:
             step.teacher.begin_epoch(trainer.epoch)
     run.batch += 1

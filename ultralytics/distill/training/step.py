@@ -162,7 +162,7 @@ class Step:
         if self.weight:
             columns, scale = self._terms(whole, task.sum(), seen, shown, assigned)
         common = {"schedule": self.weight, **({"balance": scale} if self.balance.rule else {})}
-        self.weights.add(distiller.term_weights(), common, task.device)
+        self.weights.add(distiller.term_weights(), common)
         if self.online:
             columns["dline_loss"] = own / batch_factor(self.teacher.net, whole)
         return task, items, columns
@@ -201,7 +201,6 @@ class Step:
         shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
         seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}  # the distiller is shown what it asked for
         columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
-        self.kinds.look(seen, shown, batch, assigned)
         if not self.checked:
             one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
             check_terms(distiller, parts, zero_is_normal=one)
@@ -209,6 +208,7 @@ class Step:
         columns = self.record.add(columns, parts)
         whole = distiller.unweighted_sum(columns) * factor
         scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared, whole)
+        self.kinds.look(seen, shown, batch, assigned)  # last: it asks the distiller again, which remembers its last sum
         return {k: v * self.weight * scale for k, v in columns.items()}, scale
 
 
