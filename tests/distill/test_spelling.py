@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ultralytics.cfg import get_cfg, parse_key_value_pair
-from ultralytics.distill.losses import CWD, FEATURE, MGD
+from ultralytics.distill.losses import CWD, FEATURE, MGD, RESPONSE
 from ultralytics.distill.schedule import SCHEDULES, Constant
 from ultralytics.distill.spelling import OLD_NAMES, accept_old_names, build_spelled, parse, split_list
 from ultralytics.utils import DEFAULT_CFG, SETTINGS
@@ -273,3 +273,12 @@ def test_other_dictionaries_stay():
     """Settings and arguments without an older name pass through unchanged, in silence."""
     settings_, plain = dict(SETTINGS), {"epochs": 3, "model_t": "a.pt", "dis": 6.0}
     assert accept_old_names(dict(settings_)) == settings_ and accept_old_names(dict(plain)) == plain
+
+
+def test_a_parameters_older_name(log):
+    """`lead=` of the first version is `margin=` now: taken, said in one line, and kept under the new name."""
+    found = parse("distill_logit", "giou(lead=0.1)", RESPONSE)
+    assert found.params == {"margin": 0.1} and found.text == "giou(margin=0.1)"
+    assert len([x for x in log() if "'lead' is deprecated" in x and "'margin'" in x]) == 1
+    with pytest.raises(ValueError, match="bce has no parameter 'lead'"):
+        parse("distill_logit", "bce(lead=0.1)", RESPONSE)

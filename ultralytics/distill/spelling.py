@@ -133,6 +133,9 @@ def parse(argument: str, item: Any, names: Mapping[str, type], base: type = nn.M
         head = head.lower()
         text = f"{head}{bracket}{tail}"
         if "lead" in params and "margin" in (parameters_of(names[head]) or []):  # what the first version called it
+            from ultralytics.utils import deprecation_warn
+
+            deprecation_warn("lead", "margin")
             params["margin"] = params.pop("lead")
             text = re.sub(r"\blead\b", "margin", text)
         spelled = Spelled(head, names[head], params, text=text)

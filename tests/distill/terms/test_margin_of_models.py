@@ -117,6 +117,17 @@ def test_no_term_asks(terms, make_model, make_step, make_batch):
     assert d.add_up(parts)["dlogit_loss"] == 2
 
 
+def test_an_older_attribute_is_said(make_model, make_distiller, monkeypatch, log):
+    """A loss of one's own that still says `lead` is told what it is called now; of others nothing is said."""
+    student = make_model("yolov8n.yaml")
+    make_distiller(student, make_model("yolov8n.yaml", seed=1), distill_logit="bce")
+    assert not [x for x in log() if "'lead'" in x]
+    monkeypatch.setattr("ultralytics.distill.losses.bce.BCE.lead", 0.03, raising=False)
+    distiller = make_distiller(student, make_model("yolov8n.yaml", seed=1), distill_logit="bce")
+    assert [x for x in log() if "'distill_logit=bce': its 'lead' has no effect; call it 'margin'." in x]
+    assert not distiller.margins
+
+
 def test_several_teachers(make_model, make_distiller):
     """Each has a margin of its own, which no reader of the columns takes for a term."""
     student, other = make_model("yolov8n.yaml"), make_model("yolov8n.yaml", seed=1)

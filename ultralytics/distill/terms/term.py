@@ -21,6 +21,7 @@ from ultralytics.distill.losses.response import ClassLoss
 from ultralytics.distill.spelling import build_spelled, parameters_of
 from ultralytics.distill.terms.settle import settle
 from ultralytics.distill.unlabeled.rows import filled, labelled
+from ultralytics.utils import LOGGER
 
 NO_ASSIGNER = (
     "reads which anchors are labelled, and the student's criterion has no label assigner that is called and answers as "
@@ -126,6 +127,8 @@ class ResponseTerm(nn.Module):
         mixes = isinstance(self.losses[0], ClassLoss)  # takes the teacher's word where there is no label
         self.labelled_only = getattr(self.losses[0], "needs_labels", False) or (self.needs_targets and not mixes)
         self.margin = float(getattr(self.losses[0], "margin", 0))
+        if hasattr(self.losses[0], "lead"):  # what the first version called it
+            LOGGER.warning(f"'distill_logit={term.spelled.text}': its 'lead' has no effect; call it 'margin'.")
         self.margin_of = getattr(self.losses[0], "margin_of", "boxes")
         self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.branches if widths})
         for side in ("student", "teacher"):
