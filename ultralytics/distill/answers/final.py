@@ -14,7 +14,7 @@ from ultralytics.distill.answers.boxes import Boxes, corners
 from ultralytics.distill.answers.foreign import Detections, is_detections, read_detections
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.predictions import branches
-from ultralytics.distill.losses.response import anchor_points, distances
+from ultralytics.distill.losses.response import anchor_points, decode, distances
 
 MOST = 1000  # boxes of an image that may stand, those with the highest scores
 NMS = 0.7  # overlap of two boxes of one class from which the less sure falls, as in upstream's predictions
@@ -47,7 +47,7 @@ def final_boxes(output: Any, strides: Sequence[float], classes: Classes, count: 
     found = branches(output, strides)
     if found:
         branch = found.get("one2many") or found["one2one"]
-        boxes, scores = decode(branch), branch["scores"].detach().float().sigmoid().transpose(1, 2)
+        boxes, scores = shares(branch), branch["scores"].detach().float().sigmoid().transpose(1, 2)
     else:  # (dec_bboxes, dec_scores, ...) of RT-DETR, layer by layer; in eval mode behind the finished predictions
         raw = output[-1] if len(output) == 2 else output
         boxes, scores = raw[0][-1].detach().float(), raw[1][-1].detach().float().sigmoid()
@@ -63,14 +63,11 @@ def final_boxes(output: Any, strides: Sequence[float], classes: Classes, count: 
     return objects[keep.sort().values]
 
 
-def decode(branch: dict[str, Any]) -> torch.Tensor:
+def shares(branch: dict[str, Any]) -> torch.Tensor:
     """Return the boxes (N, A, 4) of a head's branch, centre, width and height as shares of the image."""
     boxes = branch["boxes"].detach().float()
     points, strides, (height, width) = anchor_points(branch["shapes"], branch["strides"], boxes)
-    sides = distances(boxes) * strides
-    first, last = points - sides[:, :2], points + sides[:, 2:]  # (N, 2, A)
-    size = boxes.new_tensor([width, height]).view(2, 1)
-    return torch.cat([(first + last) / 2 / size, (last - first) / size], 1).transpose(1, 2)
+    return decode(distances(boxes), points, strides) / boxes.new_tensor([width, height, width, height])
 
 
 def student_scores(scores: torch.Tensor, classes: Classes, count: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ultralytics.utils.tal import make_anchors
+from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
 from .base import Loss, number
 
@@ -51,6 +51,31 @@ def distances(boxes: torch.Tensor) -> torch.Tensor:
         return boxes
     bins = torch.arange(c // 4, device=boxes.device, dtype=boxes.dtype)
     return torch.einsum("nsra,r->nsa", boxes.view(n, 4, c // 4, a).softmax(2), bins)
+
+
+def decode(
+    sides: torch.Tensor,
+    points: torch.Tensor,
+    strides: torch.Tensor,
+    angle: torch.Tensor | None = None,
+    xywh: bool = True,
+) -> torch.Tensor:
+    """Return boxes as upstream decodes them.
+
+    Args:
+        sides (torch.Tensor): Left, top, right, bottom (N, 4, A), in cells.
+        points (torch.Tensor): The anchors (2, A) or (1, 2, A), in pixels.
+        strides (torch.Tensor): Pixels a cell of each anchor, (A,) or (1, 1, A).
+        angle (torch.Tensor, optional): Of rotated boxes (N, 1, A).
+        xywh (bool): Centre, width and height, as rotated boxes always are; else from corner to corner.
+
+    Returns:
+        (torch.Tensor): In pixels (N, A, 4), of rotated boxes with their angle (N, A, 5).
+    """
+    at = points / strides
+    if angle is None:
+        return (dist2bbox(sides, at, xywh=xywh, dim=1) * strides).transpose(1, 2)
+    return torch.cat([dist2rbox(sides, angle, at, dim=1) * strides, angle], 1).transpose(1, 2)
 
 
 def sides(box: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,11 +13,10 @@ from ultralytics.distill.heads.classes import select_classes
 from ultralytics.distill.heads.common import outputs
 from ultralytics.distill.heads.predictions import match_levels
 from ultralytics.distill.losses.base import choice
-from ultralytics.distill.losses.response import distances
+from ultralytics.distill.losses.response import decode, distances
 from ultralytics.distill.terms.term import ResponseTerm
 from ultralytics.distill.world import mean_over_processes
 from ultralytics.utils.metrics import bbox_iou
-from ultralytics.utils.tal import dist2rbox
 
 KEPT = 0.95  # share of the running averages that a new batch leaves: they look back over some 20 batches
 MOST = 512  # anchors of a ranking that are looked at: those with the highest scores
@@ -89,7 +88,7 @@ class Margin(nn.Module):
         """Return the student's branch as `fit` reads it."""
         s = {**s, "cells": cells(s), "boxes": distances(s["boxes"]).float()}
         if not s["by_boxes"]:
-            s |= s["assign"](s["scores"].float().sigmoid().transpose(1, 2), decode(s), s["points"][0].T)
+            s |= s["assign"](s["scores"].float().sigmoid().transpose(1, 2), corners(s), s["points"][0].T)
         return select_classes(s, self.index_s)
 
     def _teacher(self, s: dict[str, Any], t: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +98,7 @@ class Margin(nn.Module):
         scores = t["scores"].float().sigmoid()
         if self.index_s is not None:  # classes that it does not know have no score
             scores = scores.new_zeros(s["scores"].shape).index_copy(1, self.index_s, scores)
-        found = s["assign"](scores.transpose(1, 2), decode(t), s["points"][0].T)
+        found = s["assign"](scores.transpose(1, 2), corners(t), s["points"][0].T)
         return {**t, **select_classes({**s, **found}, self.index_s), **{k: t[k] for k in ("scores", "boxes")}}
 
 
@@ -109,7 +108,7 @@ class BoxMargin(Margin):
     def fit(self, branch: dict[str, Any]) -> torch.Tensor:
         """Return the mean overlap."""
         weight = branch["target_scores"].sum(1)  # (N, A), zero where no label is assigned
-        overlap = bbox_iou(decode(branch), branch["target_boxes"].transpose(1, 2), xywh=False).squeeze(2)
+        overlap = bbox_iou(corners(branch), branch["target_boxes"].transpose(1, 2), xywh=False).squeeze(2)
         return (overlap.clamp(0, 1) * weight).sum() / weight.sum()
 
 
@@ -154,13 +153,10 @@ def cells(branch: dict[str, Any]) -> torch.Tensor:
     return torch.cat([like.new_full((1, 1, n), v) for n, v in zip(sizes, branch["strides"])], 2)
 
 
-def decode(branch: dict[str, Any]) -> torch.Tensor:
-    """Return boxes (N, A, 4) from corner to corner, or (N, A, 5) as centre, size and angle, in pixels."""
-    boxes, points, cell = branch["boxes"], branch["points"], branch["cells"]
-    if "angle" in branch:
-        angle = branch["angle"].float()
-        return torch.cat([dist2rbox(boxes, angle, points / cell, dim=1) * cell, angle], 1).transpose(1, 2)
-    return torch.cat([points - boxes[:, :2] * cell, points + boxes[:, 2:] * cell], 1).transpose(1, 2)
+def corners(branch: dict[str, Any]) -> torch.Tensor:
+    """Return boxes (N, A, 4) from corner to corner, or rotated ones (N, A, 5), in pixels."""
+    angle = branch["angle"].float() if "angle" in branch else None
+    return decode(branch["boxes"], branch["points"], branch["cells"], angle, xywh=False)
 
 
 def precision(scores: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

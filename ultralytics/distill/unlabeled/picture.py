@@ -10,10 +10,11 @@ from torchvision.ops import batched_nms
 
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
-from ultralytics.distill.losses.response import anchor_points, distances
+from ultralytics.distill.losses.response import anchor_points, decode, distances
 from ultralytics.distill.upstream import plot_images
 from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils.ops import xywh2xyxy
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -78,19 +79,15 @@ def read_output(teacher: Any, output: Any) -> dict[str, torch.Tensor]:
 
 def _boxes(branch: dict[str, Any], nms: bool) -> dict[str, torch.Tensor]:
     """Return the boxes that a branch is sure of."""
-    points, strides, (height, width) = anchor_points(branch["shapes"], branch["strides"], branch["boxes"].float())
-    left, top, right, bottom = (distances(branch["boxes"].float()) * strides).unbind(1)
-    x, y = (right - left) / 2, (bottom - top) / 2  # of the centre, seen from the point
-    angle = [branch["angle"][:, 0].float()] if "angle" in branch else []
-    for a in angle:
-        x, y = x * a.cos() - y * a.sin(), x * a.sin() + y * a.cos()
-    boxes = torch.stack([points[0] + x, points[1] + y, left + right, top + bottom, *angle], 2)  # (N, A, 4 or 5)
+    raw = branch["boxes"].float()
+    points, strides, (height, width) = anchor_points(branch["shapes"], branch["strides"], raw)
+    angle = branch["angle"].float() if "angle" in branch else None
+    boxes = decode(distances(raw), points, strides, angle)  # (N, A, 4 or 5)
     conf, cls = branch["scores"].float().sigmoid().max(1)
     image, anchor = torch.nonzero(conf > SURE, as_tuple=True)
     boxes, conf, cls = boxes[image, anchor], conf[image, anchor], cls[image, anchor]
     if nms:  # of turned boxes by the upright ones of the same sides, which is enough for a picture
-        corners = torch.cat([boxes[:, :2] - boxes[:, 2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2], 1)
-        keep = batched_nms(corners, conf, image, OVERLAP)
+        keep = batched_nms(xywh2xyxy(boxes[:, :4]), conf, image, OVERLAP)
         image, boxes, conf, cls = image[keep], boxes[keep], conf[keep], cls[keep]
     boxes[:, :4] /= boxes.new_tensor([width, height, width, height])
     return {"batch_idx": image, "cls": cls, "conf": conf, "bboxes": boxes}
