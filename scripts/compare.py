@@ -35,7 +35,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from comparing import figure, rows, shares, table, verdict
-from comparing.plan import Plan, Run
+from comparing.plan import Plan
+from comparing.run import Run
 from comparing.subsets import PSEUDO, uses_rest
 from ultralytics.distill.files import write_whole
 from ultralytics.distill.script import command

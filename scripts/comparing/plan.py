@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from comparing import rows
+from comparing.run import Run
 from comparing.subsets import Subsets, is_pseudo, names_unlabeled, needed, uses_rest
 from comparing.verdict import LAST
 from ultralytics.distill.script import command
@@ -27,23 +27,6 @@ JOB = Path(__file__).resolve().parent / "job.py"
 OURS = {"model", "data", "seed", "split", "project", "name", "exist_ok", "resume", "val", "plots", "save", "save_dir"}
 OURS |= {"patience"}  # all runs take as many steps
 TEACHERS = {"model_t", "distill_model"}
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training.
-
-    Attributes:
-        method (str): `plain`, `native`, or `ours` with its arguments.
-        seed (int): Its seed.
-        terms (dict[str, Any]): What the method adds to the training arguments.
-        labels (float): Share of the training images whose labels it sees.
-    """
-
-    method: str
-    seed: int
-    terms: dict[str, Any] = field(hash=False)
-    labels: float = 1.0
 
 
 class Plan:

@@ -27,7 +27,7 @@ from ultralytics.distill.files import write_whole
 from ultralytics.distill.upstream import load_yaml, save_yaml
 
 if TYPE_CHECKING:
-    from comparing.plan import Run
+    from comparing.run import Run
 
 REST = "rest"  # in `unlabeled=rest`: the images whose labels a run does not see
 PSEUDO = "pseudo"  # the method: the teacher's confident boxes as labels of the rest

@@ -16,7 +16,8 @@ from small_models import build_model, save_model
 
 import compare
 from comparing import job, shares, subsets, teacher
-from comparing.plan import Plan, Run
+from comparing.plan import Plan
+from comparing.run import Run
 from comparing.subsets import Subsets, draw, lengthen, read
 from ultralytics.distill.upstream import load_yaml, save_yaml
 
