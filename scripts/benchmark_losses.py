@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import tables
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 
 STRIDES = 8, 16, 32
@@ -163,15 +164,11 @@ def measure(batch: int, imgsz: int, device: torch.device, repeats: int, names: l
 
 def table(rows: list[dict[str, Any]], markdown: bool) -> str:
     """Return the rows as text, for a terminal or as Markdown."""
-    head = ["loss", "kind", "ms", "cpu ms", "kept, MiB", "inputs, MiB"]
-    body = [
-        [r["loss"], r["kind"]] + [f"{x:.1f}" for x in (r["ms"], r["cpu_ms"], r["kept"] / MIB, r["inputs"] / MIB)]
-        for r in rows
-    ]
-    if markdown:
-        rule = ["---", "---", "---:", "---:", "---:", "---:"]
-        return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body])
-    return "\n".join("{:<9}{:<10}{:>9}{:>9}{:>12}{:>13}".format(*line) for line in [head, *body])
+    lines = [["loss", "kind", "ms", "cpu ms", "kept, MiB", "inputs, MiB"]]
+    for r in rows:
+        sizes = (r["ms"], r["cpu_ms"], r["kept"] / MIB, r["inputs"] / MIB)
+        lines.append([r["loss"], r["kind"], *(f"{x:.1f}" for x in sizes)])
+    return (tables.markdown if markdown else tables.text)(lines, left={0, 1})
 
 
 def main(args: list[str] | None = None) -> list[dict[str, Any]]:
