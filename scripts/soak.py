@@ -28,12 +28,12 @@ from scipy.stats import linregress, t
 from torch import nn
 
 import tables
+from matrices.cell import write_teacher
 from ultralytics import YOLO
 from ultralytics.distill.script.demo import prepare
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 
 WAYS = ("plain", "distilled")
@@ -111,10 +111,7 @@ def run(folder: Path, name: str, epochs: int, every: int, **arguments: Any) -> l
 def make_teacher(folder: Path) -> Path:
     """Write a checkpoint of the drawn set's wider model."""
     names = load_yaml(prepare(folder, 64, train=8, val=4))["names"]
-    model, file = DetectionModel(str(folder / "teacher.yaml"), nc=len(names), verbose=False), folder / "teacher.pt"
-    model.names = names
-    torch.save({"epoch": -1, "model": model.half(), "train_args": {"task": "detect", "imgsz": 64}, "ema": None}, file)
-    return file
+    return write_teacher(str(folder / "teacher.yaml"), names, folder / "teacher.pt", 64)
 
 
 def trend(values: list[float], every: int) -> tuple[float, float]:
