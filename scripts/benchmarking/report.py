@@ -37,8 +37,8 @@ def table(found: list[dict[str, Any]], markdown: bool = False) -> str:
     """Return the rows as text of less than 90 columns, or as Markdown."""
     lines = [["a step", "ms", "/ native", "quartiles", "/ floor", "/ plain", "MiB", "/ native"]]
     for r in found:
-        low, high = r.get("by_native_quartiles", (float("nan"),) * 2)
-        ratios = [_ratio(r, "by_native"), f"{low:.2f}-{high:.2f}", _ratio(r, "by_floor"), _ratio(r, "by_plain")]
+        between = "-".join(f"{x:.2f}" for x in r.get("by_native_quartiles", ()))
+        ratios = [_ratio(r, "by_native"), between, _ratio(r, "by_floor"), _ratio(r, "by_plain")]
         mib = "" if r["mib"] is None else f"{r['mib']:.0f}"
         lines.append([LABELS[r["way"]], f"{r['ms']:.0f}", *ratios, mib, _ratio(r, "mib_by_native")])
     return tables.markdown(lines) if markdown else tables.text(lines)
