@@ -15,7 +15,7 @@ from torch import nn
 from ultralytics.distill.config import read
 from ultralytics.distill.losses import CWD
 from ultralytics.distill.teacher.several import read_each
-from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
+from ultralytics.distill.unused_arguments import warn_beside_teacher, warn_without_teacher
 
 
 class Plain(nn.Module):

@@ -177,13 +177,13 @@ def test_supergradients_loss(seated):
     """The page's conversion of KDLogitsLoss is right, for its own distiller and for `distill_logit=kl(tau=1)`."""
     from kd import KD
 
-    from ultralytics.distill.graph import Tapped
+    from ultralytics.distill.graph import Capture
 
     torch.manual_seed(0)
     s, t, task, c = torch.randn(4, 3), torch.randn(4, 3), torch.tensor(0.7), 0.3
     divergence = nn.KLDivLoss(reduction="none")(s.log_softmax(1), t.softmax(1)).mean()  # torch's and their default
     theirs = task * (1 - c) + divergence * c
-    column = KD(None, None, None, coeff=c)(Tapped(output=s), Tapped(output=t), {}, {})[0]["dlogit_loss"]
+    column = KD(None, None, None, coeff=c)(Capture(output=s), Capture(output=t), {}, {})[0]["dlogit_loss"]
     assert (1 - c) * (task + column) == pytest.approx(theirs)
     dlogit = c / (1 - c) / 3
     assert (1 - c) * (task + dlogit * KL(tau=1)({"scores": s}, {"scores": t}, {})) == pytest.approx(theirs)

@@ -12,10 +12,10 @@ from short_run import options, rows
 
 from ultralytics import YOLO
 from ultralytics.distill.config import KINDS, read
-from ultralytics.distill.graph import tap
+from ultralytics.distill.graph import capture
 from ultralytics.distill.heads.predictions import match_levels
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE, GIoU, Pose
-from ultralytics.distill.teacher.view import make_view
+from ultralytics.distill.teacher.preprocessing import build_preprocessing
 from ultralytics.distill.upstream import LINE
 
 TERMS = [(kind, name) for kind, names in zip(KINDS, (FEATURE, RESPONSE, RELATION)) for name in names]
@@ -52,9 +52,9 @@ def test_every_term(kind, name, models, make_distiller, make_args, make_batch):
     distiller, batch = make_distiller(student, teacher, **overrides), make_batch(n=3)
     batch["img"] = torch.rand(3, 3, 96, 64)
     frozen = make_teacher(teacher, distiller.layers[1], distiller.needs_head, distiller.needs_features)
-    frozen.view = make_view(read(make_args(**overrides)), student, teacher, CPU)
+    frozen.view = build_preprocessing(read(make_args(**overrides)), student, teacher, CPU)
     learner = deepcopy(student).train()
-    with tap(learner, distiller.layers[0], distiller.needs_features) as seen:
+    with capture(learner, distiller.layers[0], distiller.needs_features) as seen:
         learner(batch["img"])
     _, parts = distiller(seen, frozen(batch["img"]), batch, {})
     sum(parts).backward()

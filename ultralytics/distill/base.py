@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ultralytics.distill.config import Config
-from ultralytics.distill.graph import Pair, Tapped
+from ultralytics.distill.graph import Capture, Pair
 
 
 class TermError(RuntimeError):
@@ -61,7 +61,7 @@ class BaseDistiller(nn.Module):
         return images
 
     def forward(
-        self, student: Tapped, teacher: Tapped, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
+        self, student: Capture, teacher: Capture, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
     ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         """Return the value of each column and the unweighted parts; a subclass writes this."""
         raise NotImplementedError

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from ultralytics.distill import losses
+from ultralytics.distill.balance import BALANCES, Ratio
 from ultralytics.distill.schedule import SCHEDULES, Constant
 from ultralytics.distill.spelling import Spelled, build_spelled, parse, require_forward, split_list
-from ultralytics.distill.terms.balance import BALANCES, Ratio
 from ultralytics.distill.values import (
     choice,
     gains_of,

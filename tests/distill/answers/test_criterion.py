@@ -9,7 +9,7 @@ from lines import listed
 
 from ultralytics.distill.answers.boxes import read_labels
 from ultralytics.distill.answers.criterion import branch_criteria, watch_criterion
-from ultralytics.distill.graph import tap
+from ultralytics.distill.graph import capture
 from ultralytics.distill.training.step import batch_factor
 
 DETECTORS = ["yolov3-tiny.yaml", "yolov5n.yaml", "yolov8n.yaml", "yolov10n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
@@ -61,7 +61,7 @@ def test_hard_labels_give_rtdetr_its_task_loss(make_model, crowd):
 def test_the_heads_own_output_says_the_same(make_model, crowd, name):
     """What was seen of the head, in one form for all releases, is what the criterion was given."""
     model = make_model(name, trained=True).train()
-    with tap(model) as seen, watch_criterion(model) as criterion:
+    with capture(model) as seen, watch_criterion(model) as criterion:
         model.loss(crowd)
     first = criterion.ask(read_labels(crowd, 3), 3)
     criterion.see(seen.output)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ultralytics.distill.balance import Balance, Grad, Ratio
 from ultralytics.distill.report.curves import taught
-from ultralytics.distill.terms.balance import Balance, Grad, Ratio
 from ultralytics.distill.terms.several import SeveralDistillers
 from ultralytics.distill.terms.weights import Weights
 

@@ -47,7 +47,7 @@ class Criterion:
         return getattr(self.inner, name)
 
     def see(self, output: Any) -> bool:
-        """Be asked about another raw output of the student's head, as `Tapped.output` holds it.
+        """Be asked about another raw output of the student's head, as `Capture.output` holds it.
 
         Returns:
             (bool): Whether it is whole. The layers of RT-DETR's decoder stand in front of the images, so some rows of

@@ -12,11 +12,11 @@ from torch import nn
 
 from ultralytics.distill.answers.boxes import Boxes
 from ultralytics.distill.answers.criterion import matches
+from ultralytics.distill.answers.dataset import KEY, read_batch
 from ultralytics.distill.answers.final import final_boxes, is_detector
 from ultralytics.distill.answers.recorded import Recorded
-from ultralytics.distill.answers.ride import KEY, read_batch
 from ultralytics.distill.config import Config, Term
-from ultralytics.distill.graph import Tapped
+from ultralytics.distill.graph import Capture
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import NoSharedClass, head_strides, pair_classes
 from ultralytics.distill.heads.comparable import require_comparable
@@ -84,13 +84,13 @@ class FinalTerm(nn.Module):
         self.losses = nn.ModuleList([build_loss(term, config)])
         self.parts, self.branches, self.margin, self.formula = [""], [""], 0.0, describe(term, self.losses[0])
 
-    def forward(self, student: Tapped, teacher: Tapped, batch: dict[str, Any]) -> list[torch.Tensor]:
+    def forward(self, student: Capture, teacher: Capture, batch: dict[str, Any]) -> list[torch.Tensor]:
         """Return the loss, unweighted."""
         if "labeled" in batch and not student.criterion.see(student.output):  # it was given the labelled images alone
             return [batch["img"].new_tensor(float("nan"))]
         return [self.losses[0](student.criterion, self.answers(teacher, batch), batch)]
 
-    def answers(self, teacher: Tapped, batch: dict[str, Any]) -> Boxes:
+    def answers(self, teacher: Capture, batch: dict[str, Any]) -> Boxes:
         """Return what the teacher says of the batch."""
         if not self.recorded:
             return final_boxes(teacher.output, self.strides, self.classes, self.count, self.losses[0].conf)

@@ -17,18 +17,18 @@ from ultralytics.distill.answers.boxes import Boxes, corners, join, overlaps
 from ultralytics.distill.answers.file import FLOOR, footer, header, line, read_begun
 from ultralytics.distill.answers.final import NMS, final_boxes, is_detector
 from ultralytics.distill.answers.images import Images
-from ultralytics.distill.blank import input_channels
+from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.teacher.frozen import Teacher
+from ultralytics.distill.teacher.preprocessing import Preprocessing
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
-from ultralytics.distill.teacher.view import View
 from ultralytics.utils import LOGGER, TQDM
 from ultralytics.utils.ops import scale_boxes
 from ultralytics.utils.torch_utils import select_device
 
 
-class Speaker:
+class TeacherPredictor:
     """A teacher that says of images what it sees at one or several sizes, and in their mirror images.
 
     Args:
@@ -55,7 +55,7 @@ class Speaker:
         self.classes, self.count = class_map(names, source.module.names), len(names)
         self.flips, self.conf, self.strides = (False, True) if flip else (False,), conf, head_strides(source.module)
         channels, multiple = input_channels(source.module), int(max(source.module.stride))
-        self.views = [View(given, channels, size, multiple) for size in sizes]
+        self.views = [Preprocessing(given, channels, size, multiple) for size in sizes]
         self.teacher = Teacher(source, [], True, False, device, torch.float32)  # what is written stays
 
     def __call__(self, images: torch.Tensor) -> list[Boxes]:
@@ -155,7 +155,7 @@ def write_answers(
     where, root, channels = _images(str(data), split)
     images = Images(where, root, max(sizes), done, channels)
     place = select_device("" if device is None else device, verbose=False)
-    speakers = [Speaker(s, names, sizes, flip, conf, place, channels) for s in sources]
+    speakers = [TeacherPredictor(s, names, sizes, flip, conf, place, channels) for s in sources]
     with open(save, "a", encoding="utf-8") as f:
         for text in TQDM(_lines(images, speakers, conf, batch, workers, place), total=len(images), desc=f"{save.name}"):
             f.write(text)
@@ -164,7 +164,7 @@ def write_answers(
 
 
 def _lines(
-    images: Images, speakers: Sequence[Speaker], conf: float, batch: int, workers: int, device: torch.device
+    images: Images, speakers: Sequence[TeacherPredictor], conf: float, batch: int, workers: int, device: torch.device
 ) -> Iterator[str]:
     """Yield each image's line."""
     for some in DataLoader(images, batch, num_workers=workers, collate_fn=images.collate_fn):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.cfg import get_cfg, merge_equals_args, parse_key_value_pair
 from ultralytics.distill import config as configuration
-from ultralytics.distill.interruption import say_how_to_go_on
-from ultralytics.distill.refusal import is_refusal, leave
+from ultralytics.distill.runtime.errors import is_user_error, leave
+from ultralytics.distill.runtime.interruption import log_resume_command
 from ultralytics.distill.spelling import accept_old_names
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.utils import DEFAULT_CFG_PATH
@@ -104,18 +104,18 @@ def use_threads(asked: str | None) -> None:
 def interruptible(model: YOLO) -> Iterator[None]:
     """Let a training end the script with a sentence: a refused argument, or after Ctrl-C how to go on."""
 
-    def go_on_here(trainer: BaseTrainer) -> None:
+    def set_resume_command(trainer: BaseTrainer) -> None:
         if trainer.distill:
-            trainer.go_on = "python distill.py resume="
+            trainer.resume_command = "python distill.py resume="
 
-    model.add_callback("on_pretrain_routine_start", go_on_here)
+    model.add_callback("on_pretrain_routine_start", set_resume_command)
     try:
         yield
     except KeyboardInterrupt:
-        say_how_to_go_on(model.trainer)
+        log_resume_command(model.trainer)
         sys.exit(130)
     except (ValueError, RuntimeError, FileNotFoundError) as e:
-        if not is_refusal(e):
+        if not is_user_error(e):
             raise
         leave(e)
 

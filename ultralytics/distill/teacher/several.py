@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ultralytics.distill.config import ARGUMENTS, KINDS, Config, read
-from ultralytics.distill.graph import Tapped
+from ultralytics.distill.graph import Capture
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.values import is_auto, plain
@@ -27,7 +27,7 @@ class SeveralTeachers:
         """Keep them."""
         self.teachers = list(teachers)
 
-    def __call__(self, images: Sequence[torch.Tensor]) -> list[Tapped]:
+    def __call__(self, images: Sequence[torch.Tensor]) -> list[Capture]:
         """Return what each teacher sees of its own images."""
         return [t(x) for t, x in zip(self.teachers, images)]
 

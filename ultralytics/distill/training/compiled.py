@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ultralytics.distill.graph import Tapped, head_inputs
-from ultralytics.distill.terms.balance import Grad, Ratio
+from ultralytics.distill.balance import Grad, Ratio
+from ultralytics.distill.graph import Capture, head_inputs
 from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER, RANK
 
@@ -58,7 +58,7 @@ def _hindrance(student: nn.Module, distiller: BaseDistiller, rule: Ratio | None)
     return ""
 
 
-def read(student: nn.Module, output: Any) -> Tapped:
+def read(student: nn.Module, output: Any) -> Capture:
     """Return what a head's raw output shows of a forward.
 
     Args:
@@ -67,9 +67,9 @@ def read(student: nn.Module, output: Any) -> Tapped:
             one-to-many branch's with their gradient.
 
     Returns:
-        (Tapped): The output and, where it carries them, the head's inputs.
+        (Capture): The output and, where it carries them, the head's inputs.
     """
     branch = output[1] if isinstance(output, tuple) and len(output) == 2 else output
     branch = branch.get("one2many", branch) if isinstance(branch, dict) else {}
     maps = list(branch.get("feats", ()))
-    return Tapped(maps=dict(zip(head_inputs(student), maps)), inputs=maps, output=output)
+    return Capture(maps=dict(zip(head_inputs(student), maps)), inputs=maps, output=output)
