@@ -11,10 +11,7 @@ from torch import nn
 
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Capture, Pair
-
-
-class TermError(RuntimeError):
-    """A term returns what cannot be trained with."""
+from ultralytics.distill.runtime.errors import TermError
 
 
 class BaseDistiller(nn.Module):

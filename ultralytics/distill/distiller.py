@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.term import FinalTerm, build_finals
 from ultralytics.distill.base import BaseDistiller, require_scalar
 from ultralytics.distill.config import KINDS, Config
 from ultralytics.distill.graph import Capture, pair
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches, scores_at
+from ultralytics.distill.joint import labelled
 from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.terms.building import build_responses, choose_maps, fit_scores, name_parts
+from ultralytics.distill.terms.final import FinalTerm, build_finals
 from ultralytics.distill.terms.margin import build_margins
 from ultralytics.distill.terms.term import UNMEASURED, MapTerm, ResponseTerm
-from ultralytics.distill.unlabeled.joint import labelled
 from ultralytics.utils import LOGGER
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ultralytics.distill.inference import eval_mode
-from ultralytics.distill.values import reason
+from ultralytics.distill.runtime.errors import reason
 
 PROBE = 256  # (pixels) side of a blank image: at this size upstream builds models and finds their heads' strides
 

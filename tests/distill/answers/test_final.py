@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from ultralytics.distill.answers.boxes import corners
 from ultralytics.distill.answers.final import final_boxes, student_scores
+from ultralytics.distill.boxes import corners
 from ultralytics.distill.graph import class_heads, run_layers
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import head_strides

@@ -10,9 +10,9 @@ from small_models import build_model, save_model
 
 from ultralytics import YOLO
 from ultralytics.distill.answers.final import final_boxes
-from ultralytics.distill.answers.write import write_answers
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads.common import head_strides
+from ultralytics.distill.teacher.write_answers import write_answers
 
 
 def sure(**more):

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ultralytics.distill.base import TermError
 from ultralytics.distill.runtime import errors
+from ultralytics.distill.runtime.errors import TermError
 from ultralytics.distill.training.run import put_back
 from ultralytics.distill.values import number, plain
 

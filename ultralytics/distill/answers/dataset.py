@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics.distill.answers.boxes import Boxes
 from ultralytics.distill.answers.table import Table
+from ultralytics.distill.boxes import Boxes
 from ultralytics.utils.instance import Instances
 from ultralytics.utils.ops import resample_segments
 

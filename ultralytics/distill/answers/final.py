@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torchvision.ops import batched_nms
 
-from ultralytics.distill.answers.boxes import Boxes, corners
 from ultralytics.distill.answers.foreign import Detections, is_detections, read_detections
+from ultralytics.distill.boxes import Boxes, corners
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.predictions import branches
 from ultralytics.distill.losses.response import anchor_points, decode, distances

@@ -12,10 +12,10 @@ from ultralytics.data.utils import exif_size
 from ultralytics.distill.answers.dataset import DatasetAnswers
 from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.answers.table import find_images
-from ultralytics.distill.answers.term import FinalTerm
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
+    from ultralytics.distill.terms.final import FinalTerm
     from ultralytics.engine.trainer import BaseTrainer
 
 
@@ -60,7 +60,7 @@ def recorded_of(trainer: BaseTrainer) -> Recorded | None:
 
 def _term_of(trainer: BaseTrainer) -> FinalTerm:
     """Return the term that reads a file's answers."""
-    return next(m for m in trainer.distill.step.distiller.modules() if isinstance(m, FinalTerm) and m.recorded)
+    return next(m for m in trainer.distill.step.distiller.modules() if getattr(m, "recorded", False))
 
 
 def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any, kind: str = "training") -> DatasetAnswers:

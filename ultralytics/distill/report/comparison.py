@@ -15,9 +15,9 @@ from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.own_process import run_in_subprocess
 from ultralytics.distill.report.style import DASHES, MODELS, below, by_epoch, line, to_one
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, sentence
 from ultralytics.distill.upstream import load_checkpoint
-from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
 FILES = {"comparison.csv": "this table", "comparison.png": "every epoch", "samples.png": "images"}

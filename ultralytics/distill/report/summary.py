@@ -39,13 +39,14 @@ from ultralytics.distill.report.similarity import (
     read_images,
     validation_images,
 )
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, verdict
 from ultralytics.distill.teacher.preprocessing import Preprocessing, build_preprocessing
 from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.training.folder import SIMILARITY
 from ultralytics.distill.upstream import load_checkpoint, load_yaml, score_unfound
-from ultralytics.distill.values import longer_side, reason
+from ultralytics.distill.values import longer_side
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import select_device
 

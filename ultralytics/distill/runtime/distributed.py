@@ -13,7 +13,7 @@ import torch
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from ultralytics.distill.values import reason
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.utils import LOCAL_RANK, RANK
 
 if TYPE_CHECKING:

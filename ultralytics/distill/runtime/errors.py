@@ -24,6 +24,15 @@ NOT_THEIRS = (str(Path(__file__).parents[2]) + os.sep, sysconfig.get_paths()["st
 ARGUMENT = re.compile(r"'\w+[=']")  # how a sentence about an argument begins
 
 
+class TermError(RuntimeError):
+    """A term returns what cannot be trained with."""
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says, or its kind where it says nothing, as part of a sentence."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def explain(error: BaseException) -> str:
     """Return what an error in a user's file says, with its kind and its place, as the end of a sentence."""
     text = (
@@ -44,8 +53,6 @@ def place(error: BaseException) -> str:
 
 def is_user_error(error: BaseException | None) -> bool:
     """Whether an error is a sentence of ours about an argument or a term, and no fault in anybody's code."""
-    from ultralytics.distill.base import TermError
-
     if isinstance(error, TermError):
         return True
     frames = traceback.extract_tb(error.__traceback__) if isinstance(error, (ValueError, FileNotFoundError)) else []

@@ -20,11 +20,11 @@ from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import outputs
 from ultralytics.distill.inference import preserve_random
 from ultralytics.distill.runtime.distributed import CollectiveStep
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import MAIN, main_metric, outlook
 from ultralytics.distill.teacher.preprocessing import Preprocessing, build_preprocessing
 from ultralytics.distill.teacher.source import Source, untrained
 from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, no_items
-from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from ultralytics.distill.dummy_input import PROBE
 from ultralytics.distill.graph import run_layers
 from ultralytics.distill.inference import eval_mode
 from ultralytics.distill.runtime.checkpoints import save_whole
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.live import name_of
 from ultralytics.distill.upstream import SAFE_LOAD, torch_load
-from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
 

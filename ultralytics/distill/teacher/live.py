@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from ultralytics.distill.answers.foreign import Called
-from ultralytics.distill.values import reason
+from ultralytics.distill.runtime.errors import reason
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 

@@ -15,16 +15,16 @@ from torch import nn
 from ultralytics import __version__
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Capture, capture, frozen_tails
+from ultralytics.distill.joint import Joint, joined
 from ultralytics.distill.losses.base import detach
 from ultralytics.distill.runtime.checkpoints import save_whole
 from ultralytics.distill.runtime.distributed import CollectiveStep
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.evaluation import gather_once_all_are_ready
 from ultralytics.distill.teacher.foreign import Foreign
 from ultralytics.distill.teacher.live import deepcopy_teacher, name_of
 from ultralytics.distill.teacher.source import Source
-from ultralytics.distill.unlabeled.joint import Joint, joined
 from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, load_checkpoint, unwrap_model
-from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA
 

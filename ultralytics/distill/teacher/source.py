@@ -13,12 +13,12 @@ from torch import nn
 from ultralytics.distill.answers.file import is_answers
 from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.dummy_input import PROBE
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.runtime.open_model import open_model
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.teacher.foreign import Foreign, is_ultralytics, read_module, save_module
 from ultralytics.distill.teacher.live import deepcopy_teacher, unpack
 from ultralytics.distill.upstream import load_checkpoint, model_file
-from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
-from ultralytics.distill.answers.criterion import watch_criterion
 from ultralytics.distill.balance import Grad
 from ultralytics.distill.graph import Capture, capture
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
+from ultralytics.distill.terms.criterion import watch_criterion
 from ultralytics.distill.upstream import for_profile
 
 if TYPE_CHECKING:

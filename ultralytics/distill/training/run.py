@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ultralytics.distill.base import TermError
 from ultralytics.distill.config import Config
 from ultralytics.distill.runtime.distributed import agree_on_epochs
+from ultralytics.distill.runtime.errors import TermError
 from ultralytics.distill.runtime.interruption import log_resume_command
 from ultralytics.distill.schedule import Constant
 from ultralytics.distill.teacher import average

@@ -10,16 +10,16 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from ultralytics.distill.answers.criterion import watch_criterion
 from ultralytics.distill.balance import Balance, Ratio
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Capture, capture, trunk
 from ultralytics.distill.heads.predictions import watch_assigner
+from ultralytics.distill.joint import Joint, joined, labelled_rows
 from ultralytics.distill.teacher.online import OnlineTeacher
+from ultralytics.distill.terms.criterion import watch_criterion
 from ultralytics.distill.terms.guard import Record, check_terms, require_form
 from ultralytics.distill.terms.weights import Weights
 from ultralytics.distill.training import compiled
-from ultralytics.distill.unlabeled.joint import Joint, joined, labelled_rows
 from ultralytics.distill.unlabeled.split_means import SplitMeans
 from ultralytics.distill.upstream import branch_shares, join_items, unwrap_model
 

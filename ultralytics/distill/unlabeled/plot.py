@@ -11,8 +11,8 @@ from torchvision.ops import batched_nms
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
 from ultralytics.distill.losses.response import anchor_points, decode, distances
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.upstream import plot_images
-from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.ops import xywh2xyxy
 

@@ -10,7 +10,7 @@ import torch
 
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Capture
-from ultralytics.distill.unlabeled.joint import rows
+from ultralytics.distill.joint import rows
 
 EVERY = 10  # steps from one look to the next; an epoch's first is always looked at
 NAMES = ("labeled", "unlabeled")

@@ -10,11 +10,11 @@ import torch
 from small_models import NAMES, build_model, save_model
 
 from ultralytics import YOLO
-from ultralytics.distill.answers.boxes import Boxes
 from ultralytics.distill.answers.file import read_answers
-from ultralytics.distill.answers.write import merge_views, write_answers
+from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.script.answers import answer
+from ultralytics.distill.teacher.write_answers import merge_views, write_answers
 
 QUICK = {"imgsz": 64, "workers": 0, "batch": 4, "device": "cpu"}
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from lines import listed
 
-from ultralytics.distill.answers.boxes import read_labels
-from ultralytics.distill.answers.criterion import branch_criteria, watch_criterion
+from ultralytics.distill.boxes import read_labels
 from ultralytics.distill.graph import capture
+from ultralytics.distill.terms.criterion import branch_criteria, watch_criterion
 from ultralytics.distill.training.step import batch_factor
 
 DETECTORS = ["yolov3-tiny.yaml", "yolov5n.yaml", "yolov8n.yaml", "yolov10n.yaml", "yolo11n.yaml", "yolo26n.yaml"]

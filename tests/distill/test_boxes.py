@@ -4,7 +4,7 @@
 import torch
 from torchvision.ops import box_convert, box_iou
 
-from ultralytics.distill.answers.boxes import Boxes, corners, merge, overlaps, read_labels
+from ultralytics.distill.boxes import Boxes, corners, merge, overlaps, read_labels
 
 A, B = [0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]
 NEAR = [0.31, 0.3, 0.2, 0.2]  # of A; they overlap by 0.9

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 from torchvision.ops import batched_nms
 
 from ultralytics.data.utils import check_det_dataset
-from ultralytics.distill.answers.boxes import Boxes, corners, join, overlaps
 from ultralytics.distill.answers.file import FLOOR, footer, header, line, read_begun
 from ultralytics.distill.answers.final import NMS, final_boxes, is_detector
 from ultralytics.distill.answers.images import Images
+from ultralytics.distill.boxes import Boxes, corners, join, overlaps
 from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import head_strides

@@ -6,8 +6,8 @@ from lines import listed, named, needs_84
 from torch import nn
 
 from ultralytics.distill.balance import Balance, Ratio
+from ultralytics.distill.joint import filled, rows
 from ultralytics.distill.losses.base import Loss
-from ultralytics.distill.unlabeled.joint import filled, rows
 
 FAMILIES = {
     "yolov8n.yaml": "detect",

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.boxes import Boxes
-from ultralytics.distill.answers.criterion import matches
 from ultralytics.distill.answers.dataset import KEY, read_batch
 from ultralytics.distill.answers.final import final_boxes, is_detector
 from ultralytics.distill.answers.recorded import Recorded
+from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import Capture
 from ultralytics.distill.heads.classes import Classes
@@ -23,6 +22,7 @@ from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses import FINAL
 from ultralytics.distill.spelling import parse
+from ultralytics.distill.terms.criterion import matches
 from ultralytics.distill.terms.term import build_loss, describe
 from ultralytics.utils import LOGGER
 

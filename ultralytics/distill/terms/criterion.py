@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.boxes import Boxes
-from ultralytics.distill.base import TermError
+from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses.base import widen
+from ultralytics.distill.runtime.errors import TermError
 from ultralytics.distill.upstream import detection_loss, write_output
 from ultralytics.utils.loss import v8PoseLoss, v8SegmentationLoss
 from ultralytics.utils.tal import TaskAlignedAssigner
