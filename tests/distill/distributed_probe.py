@@ -11,7 +11,7 @@ from torch import distributed as dist
 from torch import nn
 
 from ultralytics.cfg import get_cfg
-from ultralytics.distill import config as configuration
+from ultralytics.distill import arguments as configuration
 from ultralytics.distill.balance import Balance, Ratio
 from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.runtime.distributed import CollectiveError, CollectiveStep

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lines import needs_84
 from torch import nn
 
-from ultralytics.distill.config import read
+from ultralytics.distill.arguments import read
 from ultralytics.distill.losses import CWD
 from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.unused_arguments import warn_beside_teacher, warn_without_teacher

@@ -90,14 +90,14 @@ REBUILD = """
 import json, sys
 import torch
 from ultralytics.cfg import get_cfg
-from ultralytics.distill import config
+from ultralytics.distill.arguments import read
 from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.upstream import load_checkpoint, load_yaml
 folder, student = sys.argv[1:]
 args = load_yaml(f"{folder}/args.yaml")
 args.pop("save_dir")
 args = get_cfg(overrides=args)
-own = Distiller(config.read(args), load_checkpoint(student)[0], load_checkpoint(args.model_t)[0])
+own = Distiller(read(args), load_checkpoint(student)[0], load_checkpoint(args.model_t)[0])
 saved = torch.load(f"{folder}/weights/last.pt", weights_only=False)["distill"]["state"]
 own.load_state_dict(saved)
 print(json.dumps([own.describe(), {k: float(v.sum()) for k, v in own.state_dict().items()}]))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ultralytics.cfg import parse_key_value_pair
 from ultralytics.distill.align import Align
-from ultralytics.distill.config import PRECISIONS, read
+from ultralytics.distill.arguments import PRECISIONS, read
 from ultralytics.distill.graph import capture, head_inputs, pair, run_layers
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE

@@ -18,7 +18,7 @@ ROOMS = (
     ("losses", "dummy_input", "schedule", "balance"),
     ("align", "graph"),
     ("joint", "config"),
-    ("base",),
+    ("base", "arguments"),
     ("heads",),
     ("answers",),
     ("terms", "teacher"),
@@ -70,6 +70,11 @@ def test_no_module_imports_one_that_imports_it(graph):
     while free := [name for name, others in left.items() if not others & left.keys()]:
         left = {name: others for name, others in left.items() if name not in free}
     assert not left
+
+
+def test_the_configuration_is_data(graph):
+    """Whoever needs to know what a run distils does not load every loss for it."""
+    assert not {x for x in graph["config"] if x.startswith(("losses", "terms", "balance"))}
 
 
 def test_a_room_imports_only_rooms_below(graph):

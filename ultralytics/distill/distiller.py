@@ -71,7 +71,7 @@ class Distiller(BaseDistiller):
         self.terms = nn.ModuleList(built).to(device)
         self.margins = build_margins(responses, student, teacher).to(device)
         used = {t.kind for t in built}
-        self.columns = [c for c in config.columns if c in {f"{KINDS[k][2]}_loss" for k in used}]
+        self.columns = [c for c in config.columns if c in {f"{KINDS[k].gain}_loss" for k in used}]
         self.parts = name_parts(built)
         self.layers = sorted({p.student for p in self.pairs}), sorted({p.teacher for p in self.pairs})
         self.needs_head = "logit" in used or any(getattr(t, "needs_scores", False) for t in built)
@@ -129,7 +129,7 @@ class Distiller(BaseDistiller):
         for part, (term, branch) in zip(parts, self._places()):
             value = term.gain * part
             self.total = self.total + value.detach()
-            sums[f"{KINDS[term.kind][2]}_loss"] += prod(self._factors(term, branch).values()) * value
+            sums[f"{KINDS[term.kind].gain}_loss"] += prod(self._factors(term, branch).values()) * value
         return sums
 
     def _places(self) -> list[tuple[Any, str]]:

@@ -57,7 +57,7 @@ def warn_beside_teacher(args: SimpleNamespace, configs: Sequence[Config]) -> Non
 def _without_term(args: SimpleNamespace, terms: Sequence) -> list[str]:
     """Return what is given for terms that none is there for."""
     said = []
-    for kind, (argument, _, gain) in KINDS.items():
+    for kind, (argument, gain) in KINDS.items():
         if not any(t.kind == kind for t in terms) and getattr(args, gain) != 0:
             said += [f"{x} has no term in '{argument}={getattr(args, argument)}'" for x in _given(args, (gain,))]
     if all(t.kind == "logit" for t in terms):

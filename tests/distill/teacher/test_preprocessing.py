@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.transforms.functional import normalize
 
 from ultralytics import YOLO
-from ultralytics.distill.config import read
+from ultralytics.distill.arguments import read
 from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.script.demo import draw_dataset
 from ultralytics.distill.teacher.preprocessing import Preprocessing, check_preprocessing

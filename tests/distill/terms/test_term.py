@@ -8,7 +8,8 @@ import torch
 from lines import learners
 from torch import nn
 
-from ultralytics.distill.config import Config, Term, read
+from ultralytics.distill.arguments import read
+from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import Pair
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import Fit

@@ -147,6 +147,6 @@ def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
     other = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]
     if other and len(sources) == 1:
         raise ValueError(
-            f"'{KINDS[other[0].kind][0]}={other[0].spelled.text}' compares what a model shows on the way, "
+            f"'{KINDS[other[0].kind].argument}={other[0].spelled.text}' compares what a model shows on the way, "
             f"'model_t={files[0]}' holds final boxes; leave it at auto, or give the model."
         )

@@ -48,7 +48,7 @@ def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = No
     Raises:
         ValueError: If the constructor refuses its parameters; the message names the argument.
     """
-    spelled, argument = term.spelled, KINDS[term.kind][0]
+    spelled, argument = term.spelled, KINDS[term.kind].argument
     if spelled.instance is not None:
         return deepcopy(spelled.instance)
     defaults: dict[str, Any] = {"alpha": config.alpha}
