@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.distill.graph import Pair, capture, head_inputs, pair, probe, run_layers, trunk
+from ultralytics.distill.graph import Pair, capture, head_inputs, pair, probe, run_layers
 from ultralytics.distill.upstream import LINE
 
 FAMILIES = (
@@ -71,12 +71,6 @@ def test_head_inputs_are_what_the_head_sees(family):
     with torch.no_grad(), capture(family, head_inputs(family)) as seen:
         family(torch.rand(1, 3, 64, 64))
     assert equal([seen.maps[i] for i in head_inputs(family)], seen.inputs)
-
-
-@pytest.mark.parametrize("name, layer", [("yolov8n.yaml", 15), ("yolov3-tiny.yaml", 14), ("yolov8n-cls.yaml", 8)])
-def test_trunk_is_where_all_levels_come_from(name, layer, make_model):
-    """P3 of YOLOv8; of YOLOv3, whose levels part earlier, a layer before all of them; the input of a single level."""
-    assert trunk(make_model(name)) == layer
 
 
 def test_replay_stops_after_the_last_layer(make_model):

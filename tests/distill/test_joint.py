@@ -116,7 +116,7 @@ def test_one_image_more_counts_as_one_labelled(beside):
 def test_a_balance_goes_by_all_images(logit, beside):
     """The terms of all images are half of the task loss, on steps that also look at each kind apart and on others."""
     step, batch, more = beside(distill_feat="mimic", distill_logit=logit)
-    step.balance = Balance(Ratio(share=0.5, clamp=1e6), step.distiller.columns)
+    step.balance = Balance(Ratio(share=0.5, clamp=1e6))
     for _ in range(2):  # the first of them looks at each kind
         step.join(batch, more)
         task, _, columns = step.compute(batch)

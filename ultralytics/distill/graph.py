@@ -136,15 +136,6 @@ def head_inputs(model: nn.Module) -> list[int]:
     return [head.i + j if j < 0 else j for j in sources]
 
 
-def trunk(model: nn.Module) -> int:
-    """Return the index of the last layer from which all of the head's inputs come."""
-    above: dict[int, set[int]] = {-1: set()}  # each layer's own index and those of all layers that it draws on
-    for m in model.model:
-        sources = [m.f] if isinstance(m.f, int) else m.f
-        above[m.i] = {m.i}.union(*(above[m.i + j if j < 0 else j] for j in sources))
-    return max(set.intersection(*(above[i] for i in head_inputs(model))))
-
-
 def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float]]:
     """Find the width and stride of layers' outputs with a blank image; leaves no trace in the model.
 

@@ -220,7 +220,7 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     row = order_columns(metrics, step.columns)
     notes = {f"distill/{k}": v for k, v in step.distiller.notes().items()}
     weights = step.weights.take(trainer.epoch + 1, trainer.epochs)
-    ours = {**step.take_means(), **notes, **step.balance.take(step.weight), **weights}
+    ours = {**step.take_means(), **notes, **weights}
     row = {**{k: v for k, v in row.items() if k not in never}, **ours}
     fit_table(trainer, row)
     return row

@@ -31,7 +31,7 @@ CASES = {
     "online": ({"distill_online": True, "distill_rel": "sp"}, False, 1),
     "accumulated": ({"distill_feat": "mimic", "distill_logit": "[bckd,ld,giou]"}, False, 2),
     "joined": ({"distill_feat": "[mimic(norm=none),cosine]", "distill_logit": None}, False, 1, True),
-    "balanced": ({"distill_balance": "grad(share=0.3)"}, True, 1),
+    "balanced": ({"distill_balance": "ratio(share=0.3)"}, True, 1),
     "without objects": ({"distill_online": True, "distill_alpha": 0.5}, True, 1),
 }
 

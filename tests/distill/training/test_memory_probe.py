@@ -14,7 +14,6 @@ from short_run import options, rows
 from torch.autograd.graph import saved_tensors_hooks
 
 from ultralytics import YOLO
-from ultralytics.distill.balance import Balance, Grad, Ratio
 from ultralytics.distill.teacher.online import OnlineTeacher
 from ultralytics.distill.training.memory_probe import probing_memory
 from ultralytics.distill.training.step import Step
@@ -110,17 +109,6 @@ def test_terms_that_ask_for_labels(terms, make_model, make_step):
     sum(columns.values()).backward()
     assert learning is None and {"boxes", "scores"} <= output.keys()
     assert twin.model[0].conv.weight.grad.abs().sum() > 0 and not step.student._forward_hooks
-
-
-@pytest.mark.parametrize("rule", [None, Ratio(), Grad(clamp=1)])
-def test_a_look_at_the_gradients_counts(rule, make_model, make_step):
-    """What `distill_balance=grad` needs for its look is needed in the rehearsal too, and by no other rule."""
-    step = make_step(make_model(), make_model(seed=1, trained=True), distill_feat="cwd", distill_logit="auto")
-    step.balance = Balance(rule, step.distiller.columns)
-    with probing_memory(step):
-        output, _, columns = step.student(torch.rand(2, 3, 64, 64))
-    assert (step.balance.place is not None) == isinstance(rule, Grad)
-    (output["scores"].sum() + sum(columns.values())).backward()  # the graph is still there
 
 
 def test_auto_batch_of_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, log):

@@ -54,7 +54,7 @@ def build_step(trainer: BaseTrainer, configs: list[Config], sources: list[Source
         teacher = SeveralTeachers(teachers)
     balance = configs[0].balance
     rule = balance.cls(**balance.params) if balance else None
-    trainer.model = keep_or_undo(trainer, distiller, rule)
+    trainer.model = keep_or_undo(trainer, distiller)
     return Step(trainer.model, distiller, teacher, rule)
 
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_flatten
 
-from ultralytics.distill.balance import Grad
 from ultralytics.distill.graph import Capture, capture
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
@@ -51,8 +49,7 @@ def probing_memory(step: Step) -> Iterator[None]:
 
     def before(student: nn.Module, args: tuple) -> None:
         stack, distiller = ExitStack(), step.distiller
-        layers = sorted({*distiller.layers[0], step.trunk})
-        opened.append((stack, stack.enter_context(capture(student, layers, distiller.needs_features))))
+        opened.append((stack, stack.enter_context(capture(student, distiller.layers[0], distiller.needs_features))))
 
     def after(student: nn.Module, args: tuple, output: Any) -> Any:
         stack, seen = opened.pop()
@@ -81,12 +78,7 @@ def _rehearse(
     if distiller.needs_criterion:
         with watch_criterion(student) as seen.criterion:
             student.loss(batch, output)
-    shared = {k: v for k, v in seen.maps.items() if k <= step.trunk}
-    seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}
     columns = distiller(seen, shown, batch, targets)[0]
-    if isinstance(step.balance.rule, Grad):  # its look goes through a part of the graph once more
-        tensors = [x for x in tree_flatten(output)[0] if isinstance(x, torch.Tensor) and x.requires_grad]
-        step.balance.look(torch.stack([x.float().sum() for x in tensors]).sum(), columns, shared)
     return output, learning, columns
 
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from ultralytics.distill.balance import Balance, Ratio
 from ultralytics.distill.base import BaseDistiller
-from ultralytics.distill.graph import Capture, capture, trunk
+from ultralytics.distill.graph import Capture, capture
 from ultralytics.distill.heads.predictions import watch_assigner
 from ultralytics.distill.joint import Joint, joined, labelled_rows
 from ultralytics.distill.teacher.online import OnlineTeacher
@@ -52,10 +52,9 @@ class Step:
         self.weight, self.checked = 1.0, False
         self.record, self.watch = Record(distiller), ExitStack()
         self.kept: dict[str, Any] = {}  # a loss that the student holds itself, beside that of its class
-        self.trunk = trunk(self.student)
         self.joint: Any = None  # a `Joint`: unlabelled images that the next loss sees beside its batch
         self.kinds = SplitMeans(distiller)
-        self.balance, self.weights = Balance(rule, distiller.columns), Weights()
+        self.balance, self.weights = Balance(rule), Weights()
 
     @property
     def compiled(self) -> bool:
@@ -81,8 +80,7 @@ class Step:
         self.kept = {k: v for k, v in vars(self.student).items() if k == "loss"}
         vars(self.student)["loss"] = self.loss
         if not self.compiled:
-            layers = sorted({*self.distiller.layers[0], self.trunk})
-            self.seen = self.watch.enter_context(capture(self.student, layers, self.distiller.needs_features))
+            self.seen = self.watch.enter_context(self._capture())
             self.watch.enter_context(self._joined())
 
     def join(self, batch: dict[str, Any], more: dict[str, Any]) -> None:
@@ -180,13 +178,16 @@ class Step:
                 preds = labelled_rows(self.student.model[-1], preds, self.joint.count, len(self.joint.images))
                 args, kwargs = ((preds, *args[1:]), kwargs) if args else ((), {**kwargs, "preds": preds})
             return *self.student.loss(batch, *args, **kwargs), seen
-        layers = {*self.distiller.layers[0], self.trunk}
-        with capture(self.student, sorted(layers), self.distiller.needs_features) as seen, self._joined():
+        with self._capture() as seen, self._joined():
             return *self.student.loss(batch, *args, **kwargs), seen
 
     def _whole(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch with its unlabelled images, where there are any."""
         return self.joint.batch(batch) if self.joint else batch
+
+    def _capture(self) -> AbstractContextManager[Capture]:
+        """Return a context in which the student's forward shows what the distiller asks for."""
+        return capture(self.student, self.distiller.layers[0], self.distiller.needs_features)
 
     def _joined(self) -> AbstractContextManager[None]:
         """Return a context in which the student sees the unlabelled images too, where there are any."""
@@ -198,16 +199,13 @@ class Step:
         """Return the columns, each kind's terms, checked, balanced and weighted, and the balance's factor."""
         distiller, factor = self.distiller, batch_factor(self.student, batch)
         seen.shares = branch_shares(self.student.criterion)
-        shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
-        seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}  # the distiller is shown what it asked for
         columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
         if not self.checked:
             one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
             check_terms(distiller, parts, zero_is_normal=one)
             self.checked = not one
         columns = self.record.add(columns, parts)
-        whole = distiller.unweighted_sum(columns) * factor
-        scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared, whole)
+        scale = self.balance(task, distiller.unweighted_sum(columns) * factor)
         self.kinds.look(seen, shown, batch, assigned)  # last: it asks the distiller again, which remembers its last sum
         return {k: v * self.weight * scale for k, v in columns.items()}, scale
 
