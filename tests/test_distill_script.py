@@ -90,7 +90,7 @@ def played(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "prepare", lambda folder, imgsz: f"{folder}/data.yaml")
-    monkeypatch.setattr("ultralytics.distill.opening.open_model", lambda file: Model())
+    monkeypatch.setattr("ultralytics.distill.runtime.open_model.open_model", lambda file: Model())
     monkeypatch.setattr(comparison, "compare", lambda models, data, *_: runs.append((list(models), data)))
 
     def play(*line):
