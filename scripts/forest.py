@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -138,7 +138,7 @@ def draw(entries: Sequence[Entry], file: Path) -> None:
     groups = list(dict.fromkeys(e.group for e in entries))
     fig, axis = plt.subplots(figsize=(9, 0.36 * (len(entries) + len(groups)) + 1.1), layout="constrained")
     axis.axvline(0, color="#444444", linewidth=1)
-    beside = {"transform": axis.get_yaxis_transform(), "va": "center"}
+    beside: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}
     y, labels = 0, {}
     places: dict[str, list[tuple[float, Difference]]] = {method: [] for method in SHOWN}
     for group in groups:
@@ -153,11 +153,10 @@ def draw(entries: Sequence[Entry], file: Path) -> None:
     for method, found in places.items():
         marker, color, inside, line, name = SHOWN[method]
         halves = [half_width(gain.values) if len(gain.values) > 2 else 0 for _, gain in found]
-        edge = {"markeredgecolor": "#222222", "markerfacecolor": inside, "markersize": 7, "markeredgewidth": 1.3}
-        heights, means = [h for h, _ in found], [gain.mean for _, gain in found]
-        *_, bars = axis.errorbar(
-            means, heights, xerr=halves, fmt=marker, ecolor=color, elinewidth=1.8, label=name, **edge
-        )
+        look: dict[str, Any] = {"fmt": marker, "ecolor": color, "elinewidth": 1.8, "label": name, "markersize": 7}
+        look.update(markeredgecolor="#222222", markerfacecolor=inside, markeredgewidth=1.3)
+        means, heights = [gain.mean for _, gain in found], [height for height, _ in found]
+        *_, bars = axis.errorbar(means, heights, xerr=halves, **look)
         bars[0].set_linestyle(line)
     axis.set_yticks(list(labels), list(labels.values()))
     axis.set_ylim(y - 0.4, -0.6)

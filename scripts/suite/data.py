@@ -29,10 +29,10 @@ def draw_datasets(folder: Path) -> None:
     for part in (folder / name / kind for name in ("coco128", "coco128-seg") for kind in ("images", "labels")):
         (part / "train").rename(part / "train2017")
     for file in (folder / "cityscapes8/masks").rglob("*.png"):
-        mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        mask = np.asarray(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
         cv2.imwrite(str(file), np.where(mask > 0, 26, 7).astype(np.uint8))  # raw ids of Cityscapes: car and road
     for file in (folder / "coco8-multispectral/images").rglob("*.png"):
-        image = cv2.imread(str(file))
+        image = np.asarray(cv2.imread(str(file)))
         cv2.imwritemulti(str(file.with_suffix(".tiff")), [image[..., c % 3] for c in range(10)])
         file.unlink()
 
@@ -45,7 +45,8 @@ def draw_videos(folder: Path, names: Sequence[str]) -> None:
         names (Sequence[str]): The files' names.
     """
     draw_set("detect", folder / "frames", train=6)
-    frames = [cv2.resize(cv2.imread(str(x)), (640, 360)) for x in sorted((folder / "frames/images/train").iterdir())]
+    drawn = sorted((folder / "frames/images/train").iterdir())
+    frames = [cv2.resize(np.asarray(cv2.imread(str(x))), (640, 360)) for x in drawn]
     for name in names:
         path = folder / name
         if path.suffix in {".mp4", ".mov"}:
