@@ -199,6 +199,9 @@ def test_an_online_teacher_learns_from_labels_alone(beside, make_model, make_arg
         m.train(not isinstance(m, nn.BatchNorm2d))
     own = teacher(batch, step.joint)[1]
     assert torch.equal(own, teacher(batch)[1]) and own != loss
+    teacher.gain = 3.0
+    assert teacher(batch)[1].item() == pytest.approx(3 * own.item())
+    teacher.gain = 1.0
     step.teacher, step.online, step.weight = teacher, True, 0.0
     total, task = step(batch)[0].sum(), step.student.loss(batch)[0].sum()
     assert total.item() == pytest.approx((task + own).item(), rel=1e-5)

@@ -123,6 +123,13 @@ def test_unlike_grids_are_resampled(sizes):
     assert torch.equal(t["boxes"], s["boxes"])
 
 
+def test_lengths_of_unlike_grids_have_a_scale_for_each_side():
+    """A cell of a teacher's wide image is 6/18 of the student's in width and 4/8 in height: left, top, right, bottom."""
+    s, t = ({"scores": torch.zeros(1, 1, h * w), "shapes": [(h, w)], "strides": [8.0]} for h, w in ((4, 6), (8, 18)))
+    scale = match_levels(s, t)[1]["scale"]
+    assert torch.allclose(scale, torch.tensor([1 / 3, 1 / 2, 1 / 3, 1 / 2])[:, None].expand(4, 24))
+
+
 def test_matching_keeps_gradient_and_targets():
     """The student's side keeps its gradient, and its targets follow the levels."""
     s, t = ramp(P2345), ramp(P345)
