@@ -124,7 +124,7 @@ def test_unlike_grids_are_resampled(sizes):
 
 
 def test_lengths_of_unlike_grids_have_a_scale_for_each_side():
-    """A cell of a teacher's wide image is 6/18 of the student's in width and 4/8 in height: left, top, right, bottom."""
+    """A cell of a wide teacher image is 6/18 of the student's in width, 4/8 in height: left, top, right, bottom."""
     s, t = ({"scores": torch.zeros(1, 1, h * w), "shapes": [(h, w)], "strides": [8.0]} for h, w in ((4, 6), (8, 18)))
     scale = match_levels(s, t)[1]["scale"]
     assert torch.allclose(scale, torch.tensor([1 / 3, 1 / 2, 1 / 3, 1 / 2])[:, None].expand(4, 24))

@@ -59,7 +59,7 @@ def follow(model):
 
 @pytest.mark.parametrize("optimizer", ["SGD", pytest.param("AdamW", marks=pytest.mark.slow)])
 def test_resume_needs_no_argument(optimizer, data_yaml, teacher_pt, student_yaml, tmp_path):
-    """`resume=True` alone: epoch, schedules, distiller, its optimizer, balance and the average are those at the stop."""
+    """`resume=True` alone: epoch, schedules, distiller, optimizer, balance and average are those at the stop."""
     more = {"model_t": str(teacher_pt), "distill_feat": "[cwd,mgd]", "distill_schedule": "linear", "nbs": 4}
     more |= {"optimizer": optimizer, "epochs": 5, "warmup_epochs": 2, "val": True, "distill_balance": "ratio"}
     whole = YOLO(student_yaml)
