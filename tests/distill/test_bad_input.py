@@ -59,7 +59,7 @@ BEFORE = [  # found before the results folder is made
     ({"distill_logit": "cwd"}, r"'distill_logit=cwd' is a feature term; give it in 'distill_feat'"),
     ({"distill_rel": "cwd"}, r"'distill_rel=cwd' is a feature term; give it in 'distill_feat'"),
     ({"distill_feat": "mgd(lamda=1)"}, r"'distill_feat=mgd\(lamda=1\)': mgd has no parameter 'lamda'; valid ones: "),
-    ({"distill_feat": "cwd(tau=-1)"}, r"'distill_feat=cwd\(tau=-1\)' cannot be built: tau=-1 is out of range"),
+    ({"distill_feat": "cwd(tau=-1)"}, r"'distill_feat=cwd\(tau=-1\)' cannot be built: 'tau=-1' must be a finite"),
     ({"distill_feat": "cwd(tau"}, r"'distill_feat=cwd\(tau' cannot be read; write parameters as"),
     ({"distill_feat": "no.such:Loss"}, r"'distill_feat=no.such:Loss' cannot be imported .*; give 'package"),
     ({"distill_feat": None, "distill_logit": None}, r"'model_t=.*' is given, but 'distill_feat', .*; leave one of"),

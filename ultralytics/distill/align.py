@@ -11,6 +11,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from ultralytics.distill.losses.base import NORMS
+from ultralytics.distill.values import choice
 
 
 class Align(nn.Module):
@@ -31,12 +32,10 @@ class Align(nn.Module):
     def __init__(self, channels_s: int, channels_t: int, project: bool = True, norm: str = "none"):
         """Initialize the projection and check the norm."""
         super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"'norm={norm}' is unknown; choose from {', '.join(NORMS)}.")
         self.project = (
             nn.Conv2d(channels_s, channels_t, 1, bias=False) if project and channels_s != channels_t else None
         )
-        self.norm = norm
+        self.norm = choice("norm", norm, NORMS)
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return both maps in fp32, ready to compare.

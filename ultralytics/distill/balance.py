@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ultralytics.distill.runtime.distributed import mean_over_processes
-from ultralytics.distill.values import require_parameter
+from ultralytics.distill.values import number
 
 KEPT = 0.98  # share of the running averages that a new value leaves
 
@@ -30,8 +30,8 @@ class Ratio:
 
     def __post_init__(self) -> None:
         """Check the parameters before the first batch asks."""
-        require_parameter("distill_balance", self, "share", above=0)
-        require_parameter("distill_balance", self, "clamp", least=1)
+        self.share = number("share", self.share, above=0)
+        self.clamp = number("clamp", self.clamp, least=1)
 
 
 BALANCES = {"ratio": Ratio}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -138,41 +137,3 @@ class Loss(nn.Module):
         if source is None or key not in source:
             raise ValueError(f"{self.label} needs '{key}' in the {where}, which has {sorted(source or ())}")
         return source[key]
-
-
-def number(name: str, value: Any, low: float, high: float = math.inf, open_low: bool = False) -> float:
-    """Return `value` as a float, or raise with a sentence that names the parameter and its range.
-
-    Args:
-        name (str): The parameter.
-        value (Any): What was given for it.
-        low (float): Smallest value allowed.
-        high (float): Largest value allowed.
-        open_low (bool): `low` itself is not allowed.
-
-    Returns:
-        (float): The value.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r} is not a number")
-    inside = math.isfinite(value) and (value > low if open_low else value >= low) and value <= high
-    if not inside:
-        span = (f"above {low:g}" if open_low else f"of at least {low:g}") + f" and at most {high:g}" * (high < math.inf)
-        raise ValueError(f"{name}={value} is out of range, use a number {span}")
-    return float(value)
-
-
-def choice(name: str, value: Any, valid: tuple) -> Any:
-    """Return `value` if it is one of `valid`, or raise with a sentence that lists them."""
-    if value not in valid:
-        raise ValueError(f"{name}={value!r} is unknown, valid are {', '.join(map(str, valid))}")
-    return value
-
-
-def whole(name: str, value: Any) -> int:
-    """Return `value` if it is a whole number of at least 1, or raise."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r} is not a whole number, use at least 1")
-    if value < 1:
-        raise ValueError(f"{name}={value} is out of range, use at least 1")
-    return value

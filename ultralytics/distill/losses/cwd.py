@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from ultralytics.distill.values import choice, number
+
 from .analytic import softmax_kl
-from .base import NORMS, Loss, choice, number
+from .base import NORMS, Loss
 
 
 class CWD(Loss):
@@ -32,7 +34,7 @@ class CWD(Loss):
     def __init__(self, tau: float = 1.0, norm: str = "batch"):
         """Check and keep the parameters."""
         super().__init__()
-        self.tau = number("tau", tau, 0, open_low=True)
+        self.tau = number("tau", tau, above=0)
         self.norm = choice("norm", norm, NORMS)
 
     def loss(self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any] | None) -> torch.Tensor:

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from ultralytics.distill.values import number
+
 from .analytic import softmax_kl
-from .base import Loss, number
+from .base import Loss
 
 
 class CWDMap(Loss):
@@ -31,7 +33,7 @@ class CWDMap(Loss):
     def __init__(self, tau: float = 4.0):
         """Check and keep the temperature."""
         super().__init__()
-        self.tau = number("tau", tau, 0, open_low=True)
+        self.tau = number("tau", tau, above=0)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc, H, W)."""

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .base import number
+from ultralytics.distill.values import number
+
 from .response import ClassLoss
 
 
@@ -33,7 +34,7 @@ class KL(ClassLoss):
     def __init__(self, tau: float = 4.0, alpha: float = 1.0):
         """Check and keep the parameters."""
         super().__init__(alpha)
-        self.tau = number("tau", tau, 0, open_low=True)
+        self.tau = number("tau", tau, above=0)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc) or (N, nc, H, W)."""

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from ultralytics.distill.boxes import merge, read_labels
+from ultralytics.distill.values import number
 
-from .base import Loss, number
+from .base import Loss
 
 
 class Pseudo(Loss):
@@ -41,7 +42,7 @@ class Pseudo(Loss):
     def __init__(self, conf: float = 0.1, alpha: float = 1.0):
         """Check and keep the parameters."""
         super().__init__()
-        self.conf, self.alpha = number("conf", conf, 0, 1, open_low=True), number("alpha", alpha, 0, 1)
+        self.conf, self.alpha = number("conf", conf, above=0, most=1), number("alpha", alpha, least=0, most=1)
 
     def loss(self, student: Any, teacher: Any, batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the student's own loss for the teacher's objects.

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from ultralytics.distill.values import number
+
 from .analytic import softmax_kl
-from .base import number
 from .response import ClassLoss, confidence, total
 
 TINY = 1e-30  # a probability of which nothing is left
@@ -44,7 +45,7 @@ class Relative(ClassLoss):
     def __init__(self, tau: float = 1.0, alpha: float = 1.0, margin: float = 0.03):
         """Check and keep the parameters."""
         super().__init__(alpha)
-        self.tau, self.margin = number("tau", tau, 0, open_low=True), number("margin", margin, 0, 1)
+        self.tau, self.margin = number("tau", tau, above=0), number("margin", margin, least=0, most=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc, A)."""
