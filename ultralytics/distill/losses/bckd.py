@@ -61,3 +61,18 @@ class BCKD(ClassLoss):
         if self.norm == "npos":
             return total(self.need(student, "fg_mask", "student's dict"))
         return total(confidence(scores))
+
+
+class BCE(BCKD):
+    """`bckd(beta=0)` under the name of its first version, with its whole weight while the teacher is behind.
+
+    Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531, for classes that do
+    not exclude each other. Z is a statistic of the (local) batch, so a batch's value is not the mean of its images'.
+
+    Args:
+        alpha (float): Share of the teacher in the target; the rest are the labels.
+    """
+
+    def __init__(self, alpha: float = 1.0):
+        """Fix the exponent and the margin."""
+        super().__init__(beta=0, alpha=alpha, margin=0)
