@@ -60,7 +60,7 @@ class CWDMap(CWD):
         """Take logits as they are."""
         super().__init__(tau, norm="none")
 
-    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+    def loss(self, student: Any, teacher: Any, batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc, H, W)."""
         s, t = self.need(student, "scores", "student's dict"), self.need(teacher, "scores", "teacher's dict")
         return super().loss(s, t, batch)
