@@ -174,16 +174,7 @@ def branch_shares(criterion: Any) -> dict[str, float]:
 
 
 def detection_loss(criterion: Any, preds: Any, batch: dict[str, Any]) -> torch.Tensor:
-    """Return what a criterion of masks or keypoints says of boxes and classes alone.
-
-    Args:
-        criterion (Any): One that is derived from upstream's for detection.
-        preds (Any): One branch's raw predictions as they are given to it.
-        batch (dict): Upstream's batch.
-
-    Returns:
-        (torch.Tensor): Scalar, a mean over the batch.
-    """
+    """Return what a criterion of masks or keypoints says of boxes and classes alone, as a mean over the batch."""
     from ultralytics.utils.loss import v8DetectionLoss
 
     if hasattr(v8DetectionLoss, "get_assigned_targets_and_loss"):
@@ -198,15 +189,7 @@ def no_items(device: torch.device) -> Any:
 
 
 def join_items(items: Any, columns: dict[str, torch.Tensor]) -> Any:
-    """Return what is logged of a step.
-
-    Args:
-        items (dict | torch.Tensor): The task's losses; in 8.3 a tensor.
-        columns (dict[str, torch.Tensor]): The weighted terms, scalars.
-
-    Returns:
-        (dict | torch.Tensor): With one entry more for each column.
-    """
+    """Return what is logged of a step, the task's losses (in 8.3 a tensor) and the weighted terms."""
     terms = {k: v.detach() for k, v in columns.items()}
     if isinstance(items, dict):
         return {**items, **terms}

@@ -17,12 +17,7 @@ from ultralytics.distill.spelling import split_list
 def plain(value: Any) -> Any:
     """Return a value as `args.yaml`, a checkpoint and a worker's script can hold it.
 
-    Args:
-        value (Any): Numbers and texts of numpy or torch, arrays, tensors, ranges and paths become Python's own, also
-            inside lists; anything else stays what it is.
-
-    Returns:
-        (Any): The value.
+    Numbers and texts of numpy or torch, arrays, tensors, ranges and paths become Python's own, also inside lists.
     """
     if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
         return plain(value.tolist())
@@ -39,21 +34,7 @@ def is_auto(value: Any) -> bool:
 def number(
     name: str, value: Any, above: float | None = None, least: float | None = None, most: float | None = None
 ) -> float:
-    """Return a float in range.
-
-    Args:
-        name (str): The argument, for the message.
-        value (Any): Its value.
-        above (float, optional): Bound that the number must exceed.
-        least (float, optional): Least number allowed.
-        most (float, optional): Greatest number allowed.
-
-    Returns:
-        (float): A finite number.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """Return a finite float in range, or raise a ValueError that names the argument."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):

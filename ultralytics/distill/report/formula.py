@@ -26,19 +26,7 @@ def log_start(trainer: BaseTrainer, found: Sequence[str]) -> None:
 def opening(
     distiller: BaseDistiller, teacher: Any, config: Config, names: Sequence[str], found: Sequence[str], imgsz: Any
 ) -> str:
-    """Describe what is about to be trained: the teacher, what is to be won, the loss, and what was skipped.
-
-    Args:
-        distiller (BaseDistiller): The built terms.
-        teacher (Teacher | OnlineTeacher | SeveralTeachers): The teacher, frozen or learning.
-        config (Config): Schedule and stop.
-        names (Sequence[str]): The teachers' file names.
-        found (Sequence[str]): What each teacher reached, as `evaluate_teachers` returns it; nothing where not measured.
-        imgsz (int | tuple[int, int]): Image size in pixels, for the shapes of the maps.
-
-    Returns:
-        (str): Two lines to four for one teacher.
-    """
+    """Describe what is about to be trained: the teacher, what is to be won, the loss, and what was skipped."""
     lines = []
     for i, (name, one) in enumerate(zip(names, getattr(teacher, "teachers", [teacher]))):
         reached = found[i] if i < len(found) else ""

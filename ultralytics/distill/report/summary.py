@@ -28,7 +28,6 @@ from ultralytics.distill.report.curves import (
     taught,
 )
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
-from ultralytics.distill.report.own_process import run_in_subprocess
 from ultralytics.distill.report.samples import plot_samples
 from ultralytics.distill.report.similarity import (
     COUNT,
@@ -39,6 +38,7 @@ from ultralytics.distill.report.similarity import (
     read_images,
     validation_images,
 )
+from ultralytics.distill.runtime.distributed import run_in_subprocess
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, verdict
 from ultralytics.distill.teacher.preprocessing import Preprocessing, build_preprocessing

@@ -90,14 +90,6 @@ def told(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
 def candidate(source: Source, student: nn.Module, config: Config) -> nn.Module:
     """Return a copy of a teacher that the student's validator can judge.
 
-    Args:
-        source (Source): The teacher.
-        student (nn.Module): The student, unwrapped.
-        config (Config): The teacher's image size, and whether the student has one class for everything.
-
-    Returns:
-        (nn.Module): The teacher, its classes in the student's order.
-
     Raises:
         ValueError: If its outputs or classes are others than the student's; the rest of a sentence.
     """
@@ -115,10 +107,6 @@ def candidate(source: Source, student: nn.Module, config: Config) -> nn.Module:
 
 def narrow(module: Any, names: dict[int, str]) -> None:
     """Reduce a model's head to some classes, in their order.
-
-    Args:
-        module (nn.Module): Changed in place.
-        names (dict[int, str]): Index to name of the classes wanted.
 
     Raises:
         ValueError: If it does not know them all, or its class layers are not known; the rest of a sentence.
@@ -146,9 +134,6 @@ def sample(loader: Any) -> tuple[DataLoader, int]:
 
     Whole batches are taken, since with `rect` the images of one have one size.
 
-    Args:
-        loader (DataLoader): The validation set's.
-
     Returns:
         chosen (DataLoader): The sample's; its `dataset` is the same.
         images (int): Images of all processes.
@@ -173,14 +158,6 @@ def validate_model(
     view: Preprocessing | None = None,
 ) -> dict[str, float]:
     """Validate a model as the trainer validates its student.
-
-    Args:
-        trainer (BaseTrainer): Gives the validator, the device and the precision.
-        module (nn.Module): The model; it may be changed.
-        loader (DataLoader): The images.
-        who (str): What the progress line says.
-        collective (CollectiveStep): The step of all processes that this is part of.
-        view (View, optional): What the model sees of the images, if not these.
 
     Returns:
         (dict[str, float]): Upstream's metrics; nothing in processes but the first.
@@ -221,15 +198,6 @@ def report(
     name: str, found: dict[str, float], start: dict[str, float], classes: int, images: int, task: str, online: bool
 ) -> str:
     """Return what was found, and warn of a teacher that can teach little.
-
-    Args:
-        name (str): The teacher's.
-        found (dict[str, float]): Its metrics.
-        start (dict[str, float]): The student's; empty for one that has learnt nothing yet.
-        classes (int): Classes of the student.
-        images (int): Images that were looked at.
-        task (str): The task.
-        online (bool): Whether the teacher learns too, and need not know anything yet.
 
     Returns:
         (str): The rest of a sentence about the teacher, and in a line of its own what is to be won.

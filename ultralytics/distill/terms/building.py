@@ -17,8 +17,8 @@ from ultralytics.distill.heads.common import (
     head_strides,
     outputs,
     report_classes,
+    require_comparable,
 )
-from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses import RESPONSE
 from ultralytics.distill.spelling import parse
@@ -30,12 +30,6 @@ def choose_maps(config: Config, teacher: nn.Module, whole: bool, skipped: list[s
     """Return the feature and relation terms; the recipe's is skipped where it is not needed or has no map.
 
     It mostly slows the first epochs and gives no more in the end where predictions teach: docs/research/recipe.md.
-
-    Args:
-        config (Config): What to distil.
-        teacher (nn.Module): The teacher, unwrapped.
-        whole (bool): Whether the response terms teach all of the student's classes.
-        skipped (list[str]): What is skipped, and why, is added here.
     """
     maps = [t for t in config.terms if t.kind != "logit"]
     for term in (t for t in maps if t.auto):
@@ -57,12 +51,6 @@ def build_responses(
     config: Config, student: nn.Module, teacher: nn.Module, skipped: list[str]
 ) -> tuple[list[ResponseTerm], bool]:
     """Build the response terms that fit both heads; complain about those the user named, skip the recipe's.
-
-    Args:
-        config (Config): What to distil.
-        student (nn.Module): The student, unwrapped.
-        teacher (nn.Module): The teacher, unwrapped.
-        skipped (list[str]): What is skipped, and why, is added here.
 
     Returns:
         terms (list[ResponseTerm]): The terms.

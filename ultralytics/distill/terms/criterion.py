@@ -149,14 +149,7 @@ def boxes_alone(criterion: Any) -> Iterator[Callable[[Any, dict[str, Any]], torc
 
 @contextmanager
 def watch_criterion(student: nn.Module) -> Iterator[Criterion]:
-    """Let a student's criterion remember what it is asked inside the block.
-
-    Args:
-        student (nn.Module): The student, unwrapped.
-
-    Yields:
-        (Criterion): The criterion.
-    """
+    """Let a student's criterion remember what it is asked inside the block."""
     if getattr(student, "criterion", None) is None:
         student.criterion = student.init_criterion()
     kept = {k: v for k, v in vars(student).items() if k == "criterion"}  # one that is a module stands elsewhere
@@ -196,10 +189,6 @@ def soft_matches(criterion: Any, scores: torch.Tensor) -> Iterator[None]:
     """Let a criterion that matches queries give soft targets: a query's overlap times the scores of its object.
 
     Its box losses are means over the objects, so an object's confidence weighs the gradient of its box.
-
-    Args:
-        criterion (nn.Module): RT-DETR's criterion.
-        scores (torch.Tensor): Scores (n, classes) of all objects.
     """
     last: list[Any] = []
     index_of, box_loss = criterion._get_index, criterion._get_loss_bbox

@@ -17,8 +17,7 @@ from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import Capture
 from ultralytics.distill.heads.classes import Classes
-from ultralytics.distill.heads.common import NoSharedClass, head_strides, pair_classes
-from ultralytics.distill.heads.comparable import require_comparable
+from ultralytics.distill.heads.common import NoSharedClass, head_strides, pair_classes, require_comparable
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses import FINAL
 from ultralytics.distill.spelling import parse

@@ -34,17 +34,7 @@ if TYPE_CHECKING:
 
 
 def build_step(trainer: BaseTrainer, configs: list[Config], sources: list[Source]) -> Step:
-    """Build distillers and teachers for the trainer's student.
-
-    Args:
-        trainer (BaseTrainer): Holds the student on its device, not yet under DDP; where a compiled student cannot
-            teach it is put back as it was before.
-        configs (list[Config]): One for each teacher.
-        sources (list[Source]): The teachers.
-
-    Returns:
-        (Step): What is added to a training step.
-    """
+    """Build distillers and teachers for the trainer's student."""
     with preserve_random(trainer.device):  # new layers draw from the generator, the student's run must not
         made = [_build_one(trainer, c, s) for c, s in zip(configs, sources)]
     distillers, teachers = zip(*made)
