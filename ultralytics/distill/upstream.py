@@ -42,9 +42,6 @@ unwrap_model = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_para
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the model of a checkpoint in fp32 and eval mode, and the checkpoint.
 
-    Args:
-        path (str | Path): A file, or the name of one that upstream publishes.
-
     Raises:
         FileNotFoundError: If there is none; 8.3 would ask the network for any name.
     """

@@ -121,15 +121,6 @@ def switch(name: str, value: Any) -> bool:
 def gains_of(argument: str, terms: Any, name: str, value: Any) -> list[float]:
     """Return the gain of each term as its user wrote them.
 
-    Args:
-        argument (str): The argument that names the terms.
-        terms (Any): Its value.
-        name (str): The argument that gives the gains.
-        value (Any): One number for all, or one for each item of `terms`.
-
-    Returns:
-        (list[float]): As many as there are items.
-
     Raises:
         ValueError: If there are more or fewer, or one is no number of at least 0.
     """

@@ -218,14 +218,9 @@ def _draw_samples(
     files, images = _images(student, args, count)
     if source.module is not None and pairs:
         p = pairs[len(pairs) // 2]
-        t, s = (
-            layer_maps(teacher, [p.teacher], images, view)[p.teacher],
-            layer_maps(student, [p.student], images)[p.student],
-        )
-        heats = [
-            (f"{who}'s feature map {p.name}", [activation_map(x) for x in m])
-            for who, m in (("teacher", t), ("student", s))
-        ]
+        maps = {"teacher": layer_maps(teacher, [p.teacher], images, view)[p.teacher]}
+        maps["student"] = layer_maps(student, [p.student], images)[p.student]
+        heats = [(f"{who}'s feature map {p.name}", [activation_map(x) for x in m]) for who, m in maps.items()]
     shown = [r for r in rows if r.facts] if args["task"] in BOXES else []
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 

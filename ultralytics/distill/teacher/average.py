@@ -45,11 +45,10 @@ class AverageTeacher:
         """Return what the average sees of images (N, C, H, W), without gradient, in fp32."""
         ema = self.trainer.ema
         model = unwrap_model(self.trainer.model) if ema is None else ema.ema
-        aside: Any = (
-            eval_mode(model, images.device) if ema is None else nullcontext()
-        )  # in auto-batch there is none yet
+        # in auto-batch there is no average yet, and the student stands in for it
+        kept: Any = eval_mode(model, images.device) if ema is None else nullcontext()
         head = model.model[-1]
-        with aside, torch.no_grad(), full_precision(images.device.type):
+        with kept, torch.no_grad(), full_precision(images.device.type):
             mode, head.training = head.training, True  # raw predictions of every branch
             try:
                 with capture(model, features=self.features) as inner:

@@ -41,9 +41,6 @@ def evaluate_teachers(trainer: BaseTrainer) -> list[str]:
     been through this. The look leaves no trace in the run: models, random state and validator are as before. Where it
     fails in one of several processes, all leave it and go on.
 
-    Args:
-        trainer (BaseTrainer): A trainer whose loaders and EMA are built, before the first epoch.
-
     Returns:
         (list[str]): What is to be said of each teacher, the rest of a sentence; nothing of one that was not looked at,
             and in processes but the first.
@@ -197,11 +194,7 @@ def gather_once_all_are_ready(validator: Any, collective: CollectiveStep) -> Non
 def report(
     name: str, found: dict[str, float], start: dict[str, float], classes: int, images: int, task: str, online: bool
 ) -> str:
-    """Return what was found, and warn of a teacher that can teach little.
-
-    Returns:
-        (str): The rest of a sentence about the teacher, and in a line of its own what is to be won.
-    """
+    """Return what was found, and warn of a teacher that can teach little."""
     keys = [k for k in found if any(m in k for m in MAIN)]
     shown = [", ".join(f"{k.rpartition('/')[2]} {x[k]:.3f}" for k in keys) for x in (found, start) if x]
     says = f"; the student starts at {shown[1]}" if start else ""

@@ -30,7 +30,7 @@ class Teacher:
         device (torch.device): Where it runs.
         dtype (torch.dtype): Precision of its weights and maps.
         why (str): The precision and its reason, for the printed formula.
-        view (View, optional): What it sees of the images; by default the images as they are.
+        view (Preprocessing, optional): What it sees of the images; by default the images as they are.
         student (nn.Module, optional): Whose weights' order in memory it follows.
     """
 
@@ -60,14 +60,7 @@ class Teacher:
         self.packed = use_onednn(self.model) if device.type == "cpu" and dtype != torch.float16 else 0
 
     def __call__(self, images: torch.Tensor) -> Capture:
-        """Look at a batch.
-
-        Args:
-            images (torch.Tensor): Images (N, C, H, W), 0 to 1.
-
-        Returns:
-            (Capture): Maps, head inputs and raw predictions, without gradient.
-        """
+        """Look at a batch."""
         with torch.no_grad(), full_precision(images.device.type):
             return self._look(self.view(images) if self.view else images)
 

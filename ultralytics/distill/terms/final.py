@@ -29,12 +29,6 @@ from ultralytics.utils import LOGGER
 def build_finals(config: Config, student: nn.Module, teacher: nn.Module, compared: bool) -> list[FinalTerm]:
     """Build the terms on final boxes: those the user named, and the recipe's where nothing else of it compares.
 
-    Args:
-        config (Config): The run's configuration.
-        student (nn.Module): The student, unwrapped.
-        teacher (nn.Module): The teacher, unwrapped.
-        compared (bool): Whether a response term compares the two heads as they are.
-
     Returns:
         (list[FinalTerm]): The terms.
 

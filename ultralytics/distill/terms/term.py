@@ -37,11 +37,6 @@ UNMEASURED = (
 def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = None) -> nn.Module:
     """Build one loss of a term.
 
-    Args:
-        term (Term): What to build.
-        config (Config): The run's temperature and share of soft targets, for losses that have them.
-        channels (tuple[int, int], optional): Widths of the layer pair, for losses that want them.
-
     Returns:
         (nn.Module): The loss, with `forward(student, teacher, batch)`.
 
