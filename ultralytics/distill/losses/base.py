@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_map
 
 from ultralytics.distill.upstream import autocast
 
@@ -16,28 +17,19 @@ NORMS = ("none", "batch", "instance")
 
 def widen(x: Any) -> Any:
     """Return tensors of 16 bits as float32, also inside lists, tuples and dicts; everything else as it is."""
-    if isinstance(x, torch.Tensor):
-        return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
-    if isinstance(x, (list, tuple)):
-        return type(x)(widen(v) for v in x)
-    return {k: widen(v) for k, v in x.items()} if isinstance(x, dict) else x
+    return tree_map(
+        lambda v: v.float() if isinstance(v, torch.Tensor) and v.dtype in {torch.float16, torch.bfloat16} else v, x
+    )
 
 
 def detach(x: Any) -> Any:
     """Cut tensors from their graph, also inside lists, tuples and dicts."""
-    if isinstance(x, torch.Tensor):
-        return x.detach()
-    if isinstance(x, (list, tuple)):
-        return type(x)(detach(v) for v in x)
-    return {k: detach(v) for k, v in x.items()} if isinstance(x, dict) else x
+    return tree_map(lambda v: v.detach() if isinstance(v, torch.Tensor) else v, x)
 
 
 def device_type(x: Any) -> str:
     """Return the kind of device of the first tensor in a list, tuple or dict, '' where there is none."""
-    if isinstance(x, torch.Tensor):
-        return x.device.type
-    inner = map(device_type, x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ())
-    return next(filter(None, inner), "")
+    return next((v.device.type for v in tree_flatten(x)[0] if isinstance(v, torch.Tensor)), "")
 
 
 def full_precision(kind: str) -> AbstractContextManager:
