@@ -19,11 +19,11 @@ def log_start(trainer: BaseTrainer, found: Sequence[str]) -> None:
     run = trainer.distill
     if RANK in {-1, 0}:
         names = [s.name for s in run.sources]
-        text = opening(run.step.distiller, run.step.teacher, run.configs[0], names, found, trainer.args.imgsz)
+        text = start_lines(run.step.distiller, run.step.teacher, run.configs[0], names, found, trainer.args.imgsz)
         LOGGER.info(text)
 
 
-def opening(
+def start_lines(
     distiller: BaseDistiller, teacher: Any, config: Config, names: Sequence[str], found: Sequence[str], imgsz: Any
 ) -> str:
     """Describe what is about to be trained: the teacher, what is to be won, the loss, and what was skipped."""

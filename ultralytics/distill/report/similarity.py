@@ -45,13 +45,13 @@ def read_images(files: Sequence[str | Path], size: int, channels: int = 3) -> to
 
 
 def layer_maps(
-    model: Any, layers: Sequence[int], images: torch.Tensor, view: Preprocessing | None = None
+    model: Any, layers: Sequence[int], images: torch.Tensor, preprocess: Preprocessing | None = None
 ) -> dict[int, torch.Tensor]:
     """Return a model's maps (N, C, H, W) at some layers in eval mode, on a CPU in fp32."""
     device = next(model.parameters(), torch.zeros(1)).device
     model.eval()
     with torch.no_grad():
-        shown = images.to(device) if view is None else view(images.to(device))
+        shown = images.to(device) if preprocess is None else preprocess(images.to(device))
         return {i: m.float().cpu() for i, m in run_layers(model, shown, sorted(set(layers))).maps.items()}
 
 
@@ -60,11 +60,11 @@ def compare(
     teacher: nn.Module | Foreign,
     pairs: Sequence[Pair],
     images: torch.Tensor,
-    view: Preprocessing | None = None,
+    preprocess: Preprocessing | None = None,
 ) -> dict[str, float]:
     """Return the linear CKA of two models at each layer pair; positions of all images are the things compared."""
     s = layer_maps(student, [p.student for p in pairs], images)
-    t = layer_maps(teacher, [p.teacher for p in pairs], images, view)
+    t = layer_maps(teacher, [p.teacher for p in pairs], images, preprocess)
     found = {}
     for p in pairs:
         a, b = s[p.student], t[p.teacher]

@@ -56,13 +56,13 @@ def evaluate_teachers(trainer: BaseTrainer) -> list[str]:
         for i, (source, config) in enumerate(zip(run.sources, run.configs)):
             if source.module is None or isinstance(source.module, Recorded):  # the student's own average, or a file
                 continue
-            if told(source.module, student, config):
+            if already_warned(source.module, student, config):
                 continue
             try:
                 with CollectiveStep(alone=not VALIDATES_EVERYWHERE) as collective:
                     module = candidate(source, student, config)
-                    view = build_preprocessing(config, student, module, trainer.device)
-                    found = validate_model(trainer, module, loader, f"teacher {source.name}", collective, view)
+                    preprocess = build_preprocessing(config, student, module, trainer.device)
+                    found = validate_model(trainer, module, loader, f"teacher {source.name}", collective, preprocess)
                 if start is None:
                     with CollectiveStep(alone=not VALIDATES_EVERYWHERE) as collective:
                         start = validate_model(trainer, deepcopy(student), loader, "student's start", collective)
@@ -77,7 +77,7 @@ def evaluate_teachers(trainer: BaseTrainer) -> list[str]:
     return said
 
 
-def told(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
+def already_warned(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
     """Whether the distiller has already said that a teacher knows none of the student's classes."""
     if config.module or not any(t.kind == "logit" for t in config.terms) or not outputs(teacher.model[-1]):
         return False
@@ -152,7 +152,7 @@ def validate_model(
     loader: DataLoader,
     who: str,
     collective: CollectiveStep,
-    view: Preprocessing | None = None,
+    preprocess: Preprocessing | None = None,
 ) -> dict[str, float]:
     """Validate a model as the trainer validates its student.
 
@@ -161,7 +161,7 @@ def validate_model(
     """
     module = module.to(trainer.device)
     predict = module.forward
-    module.forward = lambda x, augment=False: predict(x if view is None else view(x))
+    module.forward = lambda x, augment=False: predict(x if preprocess is None else preprocess(x))
     items = no_items(trainer.device)
     module.loss = lambda batch, preds=None: (None, items)  # its value would not be used
     validator = trainer.get_validator()
