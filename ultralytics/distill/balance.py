@@ -56,7 +56,7 @@ class Balance:
         Args:
             task (torch.Tensor): The task loss, a scalar.
             terms (torch.Tensor): The sum of the terms on its scale, as it were without the teacher's margin and the
-                branches' shares: the terms are balanced as if these did not weigh, so that they stay in force.
+                branches' weights: the terms are balanced as if these did not weigh, so that they stay in force.
 
         Returns:
             (torch.Tensor | float): The factor, without gradient; 1 where nothing is balanced.

@@ -162,7 +162,7 @@ def write_output(output: Any) -> Any:
     return [level.unflatten(2, x.shape[2:]) for level, x in zip(levels, feats)]
 
 
-def branch_shares(criterion: Any) -> dict[str, float]:
+def branch_weights(criterion: Any) -> dict[str, float]:
     """Return how an end-to-end criterion weighs each branch at this epoch, 1 on average; nothing of others.
 
     That of 8.4 moves from `one2many`, the only branch that teaches more than its own head, to `one2one`.

@@ -50,7 +50,7 @@ def test_terms_follow_it(yaml, branches, make_model, make_step, make_batch):
             margin.seen.copy_(torch.tensor([0.5, 0.5 + ahead[name.split("/")[0]], 1.0]))
         return distiller.add_up(parts)["dlogit_loss"].item()
 
-    shares = sum(distiller.shares.values()) or 1
+    shares = sum(distiller.branch_weights.values()) or 1
     gains = {t.name: t.gain * shares for t in distiller.terms}
     boxes = sum(v for k, v in gains.items() if k in ("ld", "giou"))
     classes = sum(v for k, v in gains.items() if k in ("relative", "bckd"))
