@@ -63,7 +63,7 @@ def test_unequal_inputs_are_refused(case, name):
         c.teacher["head"] = [x[:, :1] for x in c.teacher["head"]]
     elif name in RESPONSE:
         keys = [k for k, v in c.teacher.items() if isinstance(v, torch.Tensor) and (name, k) != ("mask", "proto")]
-        decoded = name in {"giou", "probiou", "depth"}  # their channels may differ
+        decoded = name in {"giou", "l1", "probiou", "depth"}  # their channels may differ
         c.teacher |= {k: c.teacher[k][..., :1] if decoded else c.teacher[k][:, :1] for k in keys}
     else:
         c.teacher = c.teacher[..., :1]
@@ -84,6 +84,7 @@ def test_unequal_inputs_are_refused(case, name):
         ("mse", {}, "shapes", "student"),
         ("crosskd", {}, "tail", "teacher"),
         ("giou", {}, "scores", "teacher"),
+        ("l1", {}, "strides", "student"),
         ("mask", {}, "proto", "student"),
         ("mask", {}, "boxes", "teacher"),
         ("pose", {}, "keypoints", "student"),
@@ -138,6 +139,7 @@ def test_defaults():
     expected["kl"] = {"tau": 4.0, "alpha": 1.0}
     expected["dist"] = {"tau": 1.0, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
     expected["ld"], expected["giou"] = {"tau": 1.0, "margin": 0.03}, {"margin": 0.03}
+    expected["l1"] = expected["giou"]
     expected["pose"] = expected["probiou"] = {}
     expected |= {"mask": {"top": 32}, "cwdmap": {"tau": 4.0}, "depth": {"slope": 1.0}}
     expected["sp"] = {"form": "rows"}

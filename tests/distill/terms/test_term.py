@@ -18,7 +18,7 @@ from ultralytics.distill.spelling import parameters_of, parse
 from ultralytics.distill.terms.term import MapTerm, ResponseTerm, build_loss
 
 SOFTMAX = ("kl", "dist")  # over classes that exclude each other
-BOXES = {"relative", "ld", "giou", "crosskd"}  # what a classifier does not have
+BOXES = {"relative", "ld", "giou", "l1", "crosskd"}  # what a classifier does not have
 OWN = {"mask": "seg", "pose": "pose", "probiou": "obb", "cwdmap": "sem", "depth": "depth"}  # one task's own
 TERMS = [("feat", x) for x in FEATURE] + [("logit", x) for x in RESPONSE] + [("rel", x) for x in RELATION]
 CASES = [(k, x, "yolov8n.yaml") for k, x in TERMS if x not in {*SOFTMAX, *OWN}]
@@ -26,7 +26,7 @@ CASES += [("logit", x, "yolov8n-cls.yaml") for x in RESPONSE if x not in {*BOXES
 CASES += [("logit", x, f"yolo26n-{task}.yaml") for x, task in OWN.items()]
 CASES += [("logit", x, f"yolov8n-{OWN[x]}.yaml") for x in ("mask", "pose", "probiou")]
 CASES += [("logit", x, "yolo26n-sem.yaml") for x in (*SOFTMAX, "bckd", "bce", "mse")]
-CASES += [("logit", x, "yolo26n.yaml") for x in ("relative", "bckd", "giou", "crosskd")]
+CASES += [("logit", x, "yolo26n.yaml") for x in ("relative", "bckd", "giou", "l1", "crosskd")]
 CASES += [("feat", "cwd", "yolov8n-rtdetr.yaml"), ("feat", "at(over=channel)", "yolov8n.yaml")]
 
 
