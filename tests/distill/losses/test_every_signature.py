@@ -63,7 +63,7 @@ def test_unequal_inputs_are_refused(case, name):
         c.teacher["head"] = [x[:, :1] for x in c.teacher["head"]]
     elif name in RESPONSE:
         keys = [k for k, v in c.teacher.items() if isinstance(v, torch.Tensor) and (name, k) != ("mask", "proto")]
-        decoded = name in {"giou", "l1", "probiou", "depth"}  # their channels may differ
+        decoded = name in {"giou", "l1", "ld", "probiou", "depth"}  # their channels may differ
         c.teacher |= {k: c.teacher[k][..., :1] if decoded else c.teacher[k][:, :1] for k in keys}
     else:
         c.teacher = c.teacher[..., :1]

@@ -16,6 +16,7 @@ from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.spelling import parameters_of, parse
 from ultralytics.distill.terms.term import MapTerm, ResponseTerm, build_loss
+from ultralytics.distill.upstream import LINE
 
 SOFTMAX = ("kl", "dist")  # over classes that exclude each other
 BOXES = {"relative", "ld", "giou", "l1", "crosskd"}  # what a classifier does not have
@@ -178,6 +179,20 @@ def test_unlike_heads(name, student, teacher, make_model, make_step, make_batch)
     assert columns["dlogit_loss"] > 0
     columns["dlogit_loss"].backward()
     assert student.model[0].conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.skipif(LINE == "8.3", reason="8.3 has one number of bins")
+@pytest.mark.parametrize("bins", [8, 24])
+def test_bins_in_other_number(bins, make_model, make_step, make_batch):
+    """A teacher of fewer or more bins teaches those of the student, a teacher of larger images too."""
+    student, teacher = make_model(), make_model(seed=1, trained=True, reg_max=bins)
+    assert teacher.model[-1].reg_max == bins
+    for size in (64, 96):
+        step = make_step(student, teacher, distill_logit="ld(margin=0)", distill_imgsz=size)
+        *_, columns = step.compute(make_batch())
+        assert columns["dlogit_loss"] > 0
+        columns["dlogit_loss"].backward()
+        assert student.model[-1].cv2[0][-1].weight.grad.abs().sum() > 0
 
 
 def term(kind, text, **more):

@@ -28,5 +28,5 @@ def require_comparable(term: Term, config: Config, student: nn.Module, teacher: 
             )
     if config.imgsz is not None and getattr(term.spelled.cls, "same_grid", False):
         raise ValueError(
-            f"it compares lengths in cells, and the teacher's have another size with 'distill_imgsz={config.imgsz}'."
+            f"it compares raw outputs in cells, and the teacher's are of another size: 'distill_imgsz={config.imgsz}'."
         )

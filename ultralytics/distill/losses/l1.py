@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .base import Loss, number
-from .response import confidence, distances, total
+from .response import confidence, distances, reach, total
 
 
 class L1(Loss):
@@ -50,7 +50,7 @@ class L1(Loss):
             (torch.Tensor): Scalar.
         """
         s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
-        s, t = distances(s), distances(t) * teacher.get("scale", 1)
+        s, t = distances(s), reach({**teacher, "boxes": t})
         self.same_shape(s, t)
         w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
         shapes, strides = (self.need(student, k, "student's dict") for k in ("shapes", "strides"))

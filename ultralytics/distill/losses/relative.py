@@ -9,9 +9,7 @@ import torch
 
 from .analytic import softmax_kl
 from .base import number
-from .response import ClassLoss, confidence, total
-
-TINY = 1e-30  # a probability of which nothing is left
+from .response import TINY, ClassLoss, confidence, total
 
 
 class Relative(ClassLoss):

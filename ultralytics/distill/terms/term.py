@@ -144,12 +144,12 @@ class ResponseTerm(nn.Module):
         values = []
         for name, loss in zip(self.branches, self.losses):
             s, t, seen = readable(self, student[name], teacher[name], batch)
-            s, t = match_levels(s, t)
+            s, t = match_levels(s, select_classes(t, self.index_t, self.merge))
             if name in self.aligns:
                 pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["features"], t["features"])]
                 s = {**s, "head": [a for a, _ in pairs]}
                 t = {**t, "head": [b for _, b in pairs], "tail": t["tails"]}
-            s, t = select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge)
+            s = select_classes(s, self.index_s)
             if self.needs_targets and "target_scores" not in s:
                 self._require_labels(s, batch)
                 s["target_scores"] = label_scores(s["scores"], self.count, batch, self.index_s)[: batch.get("labeled")]
