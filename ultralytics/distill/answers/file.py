@@ -12,7 +12,7 @@ import numpy as np
 
 from ultralytics.distill.answers.coco import pack_coco
 from ultralytics.distill.answers.table import Packer, Table
-from ultralytics.distill.values import reason
+from ultralytics.distill.runtime.errors import reason
 
 VERSION = 1
 ENDINGS = (".json", ".jsonl")

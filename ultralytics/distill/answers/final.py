@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torchvision.ops import batched_nms
 
-from ultralytics.distill.answers.boxes import Boxes, corners
 from ultralytics.distill.answers.foreign import Detections, is_detections, read_detections
+from ultralytics.distill.boxes import Boxes, corners
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.predictions import branches
 from ultralytics.distill.losses.response import anchor_points, decode, distances
@@ -33,7 +33,7 @@ def final_boxes(output: Any, strides: Sequence[float], classes: Classes, count: 
     branch is read, as upstream validates it. RT-DETR's queries are final as they are.
 
     Args:
-        output (Any): What the head returned, as `Tapped.output` holds it.
+        output (Any): What the head returned, as `Capture.output` holds it.
         strides (Sequence[float]): Pixels a cell of each level of the head.
         classes (Classes): Which of its classes are which of the student's.
         count (int): Classes of the student.

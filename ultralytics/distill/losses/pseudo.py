@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.answers.boxes import merge, read_labels
+from ultralytics.distill.boxes import merge, read_labels
 
 from .base import Loss, number
 
