@@ -24,6 +24,8 @@ VARIANTS = [
     ("relative", {"tau": 2.0, "alpha": 0.7}),
     ("bce", {"alpha": 0.7}),
     ("kl", {"alpha": 0.7}),
+    ("kl", {"standardize": True}),
+    ("relative", {"standardize": True, "tau": 2.0}),
     ("dist", {"tau": 2.0, "alpha": 0.7}),
     ("mse", {"alpha": 0.7}),
     ("ld", {"tau": 3.0}),

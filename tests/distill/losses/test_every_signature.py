@@ -34,6 +34,7 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
         ("bce", {"alpha": 1.1}, "alpha=1.1 .*at most 1"),
         ("relative", {"tau": 0}, "tau=0"),
         ("kl", {"tau": -1}, "tau=-1"),
+        ("relative", {"standardize": 1}, "standardize=1 is neither True nor False"),
         ("dist", {"gamma": -1}, "gamma=-1"),
         ("ld", {"tau": True}, "tau=True"),
         ("giou", {"margin": -0.1}, "margin=-0.1 .*at most 1"),
@@ -135,8 +136,8 @@ def test_defaults():
     expected["crosskd"] = {"beta": 1.0, "norm": "conf", "alpha": 1.0}
     expected["bckd"] = {**expected["crosskd"], "margin": 0.03}
     expected["bce"] = expected["mse"] = {"alpha": 1.0}
-    expected["relative"] = {"tau": 1.0, "alpha": 1.0, "margin": 0.03}
-    expected["kl"] = {"tau": 4.0, "alpha": 1.0}
+    expected["relative"] = {"tau": 1.0, "alpha": 1.0, "margin": 0.03, "standardize": False}
+    expected["kl"] = {"tau": 4.0, "alpha": 1.0, "standardize": False}
     expected["dist"] = {"tau": 1.0, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
     expected["ld"], expected["giou"] = {"tau": 1.0, "margin": 0.03}, {"margin": 0.03}
     expected["l1"] = expected["giou"]

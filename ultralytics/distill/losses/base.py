@@ -162,6 +162,13 @@ def number(name: str, value: Any, low: float, high: float = math.inf, open_low: 
     return float(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False, or raise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is neither True nor False")
+    return value
+
+
 def choice(name: str, value: Any, valid: tuple) -> Any:
     """Return `value` if it is one of `valid`, or raise with a sentence that lists them."""
     if value not in valid:

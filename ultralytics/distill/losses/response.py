@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
@@ -53,6 +54,14 @@ def distances(boxes: torch.Tensor) -> torch.Tensor:
         return boxes
     bins = torch.arange(c // 4, device=boxes.device, dtype=boxes.dtype)
     return torch.einsum("nsra,r->nsa", boxes.view(n, 4, c // 4, a).softmax(2), bins)
+
+
+def standardize(x: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return logits with mean 0 and deviation 1 over a dimension.
+
+    Sun, Ren, Li, Wang, Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024, arXiv 2403.01427.
+    """
+    return F.layer_norm(x.movedim(dim, -1), x.shape[dim : dim + 1]).movedim(-1, dim)
 
 
 def reach(teacher: dict[str, Any]) -> torch.Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .base import number
+from .base import flag, number
 from .relation import RelationLoss, pool
 
 EPS = 1e-6  # images nearer than this count as the same, and what cannot be compared gets no gradient
@@ -37,9 +37,7 @@ class RKD(RelationLoss):
         super().__init__()
         self.weight_d = number("weight_d", weight_d, 0)
         self.weight_a = number("weight_a", weight_a, 0)
-        if not isinstance(unit, bool):
-            raise TypeError(f"unit={unit!r} is neither True nor False")
-        self.unit = unit
+        self.unit = flag("unit", unit)
 
     def relation(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         """Return the difference of distances and angles in two maps."""

@@ -184,10 +184,14 @@ def nothing_to_say(parts: Sequence[str], batch: dict[str, Any]) -> list[torch.Te
 
 
 def describe(term: Term, loss: nn.Module) -> str:
-    """Return a term as it stands in the printed formula, e.g. `1 x cwd(tau=1.0, norm=batch)`."""
+    """Return a term as it stands in the printed formula, e.g. `1 x cwd(tau=1, norm=batch)`, without what is off."""
     shown = []
     for name in parameters_of(type(loss)) or []:
         value = getattr(loss, name, None)
-        if isinstance(value, (bool, int, float, str)) and name not in {"channels_s", "channels_t"}:
+        if (
+            value is not False
+            and isinstance(value, (bool, int, float, str))
+            and name not in {"channels_s", "channels_t"}
+        ):
             shown.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
     return f"{term.gain:g} x {term.spelled.name}({', '.join(shown)})"
