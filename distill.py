@@ -111,7 +111,9 @@ def main(line: list[str]) -> None:
 
     models.update(command.teachers(model), distilled=command.best(model))
     run = model.trainer
-    comparison.compare(models, run.args.data, run.args.imgsz, run.save_dir.parent, run.args.device)
+    comparison.compare(
+        models, run.args.data, run.args.imgsz, run.save_dir.parent, run.args.device, run.args.distill_int8
+    )
 
 
 def draw_demo(imgsz: Any) -> str:

@@ -97,8 +97,8 @@ def test_it_owns_neither_model(models, make_distiller):
     [
         ("yolov8n.yaml", "yolov8n-rtdetr.yaml", "bckd", "Detect and RTDETRDecoder do not compare"),
         ("yolov8n.yaml", "yolov8n-cls.yaml", "bckd", "Detect and Classify do not compare"),
-        ("yolo26n.yaml", "yolo26n.yaml", "ld", "equal DFL bins, the student has 1"),
-        ("yolov8n.yaml", "yolo26n.yaml", "ld", "equal DFL bins, the student has 16 and the teacher 1"),
+        ("yolo26n.yaml", "yolo26n.yaml", "ld", "needs DFL bins, the student has 1"),
+        ("yolov8n.yaml", "yolo26n.yaml", "ld", "needs DFL bins, the student has 16 and the teacher 1"),
         ("yolov8n.yaml", "yolo26n.yaml", "mse", "equal box outputs, the student has 16 bins and the teacher 1"),
         ("yolov8n.yaml", "yolov8n.yaml", "kl", "softmax over classes.*use relative or bckd"),
         ("yolov8n.yaml", "yolov8n.yaml", "dist(tau=2)", "softmax over classes.*use relative or bckd"),
@@ -124,7 +124,10 @@ def test_response_terms_that_do_not_fit(student, teacher, name, says, make_model
         make_distiller(make_model(student), make_model(teacher), distill_logit=name)
 
 
-@pytest.mark.parametrize("needs, says", [({"bins": "equal"}, "equal box outputs"), ({"exclusive": True}, "a softmax")])
+@pytest.mark.parametrize(
+    "needs, says",
+    [({"bins": "equal"}, "equal box outputs"), ({"bins": "dfl"}, "equal DFL bins"), ({"exclusive": True}, "a softmax")],
+)
 def test_a_users_loss_says_what_it_needs(needs, says, make_model, make_distiller):
     """What our own losses refuse, a user's can refuse by the same class attributes."""
     picky = type("Picky", (BCE,), {**needs, "__module__": "picky"})

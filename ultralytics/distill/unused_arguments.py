@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from ultralytics.distill.config import ARGUMENTS, KINDS, Config
 from ultralytics.distill.spelling import parameters_of
+from ultralytics.distill.upstream import INT8, missing_packages
 from ultralytics.distill.values import is_auto, plain
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK
 
@@ -38,6 +39,8 @@ def warn_beside_teacher(args: SimpleNamespace, configs: Sequence[Config]) -> Non
     said = [] if configs[0].module else _without_term(args, [t for c in configs for t in c.terms])
     if not configs[0].online:
         said += [f"{x} is for 'distill_online=True'" for x in _given(args, ("dline",))]
+    if configs[0].int8:
+        said += _without_int8(args)
     if args.task != "depth":
         said += [f"{x} is a depth model's own; did you mean 'dlogit'?" for x in _given(args, ("dlog",))]
     said += [f"{x} is for 'distill_model'; 'model_t' has 'dfea', 'dlogit' and 'drel'" for x in _given(args, ("dis",))]
@@ -57,6 +60,14 @@ def _without_term(args: SimpleNamespace, terms: Sequence) -> list[str]:
         if not any(name in (parameters_of(t.spelled.cls) or ()) for t in terms):
             said += [f"{x} reaches none of the terms" for x in _given(args, (f"distill_{name}",))]
     return said
+
+
+def _without_int8(args: SimpleNamespace) -> list[str]:
+    """Return why an INT8 export that is asked for will not be measured, if it will not."""
+    if not args.plots:
+        return ["'distill_int8=True' is for the report at the end, which 'plots=False' leaves out"]
+    absent = missing_packages(INT8.packages)
+    return [f"'distill_int8=True' needs packages, pip install {' '.join(absent)}"] if absent else []
 
 
 def _given(args: SimpleNamespace, names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,19 @@ from ultralytics.utils import plotting, torch_utils
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
+
+class Export(NamedTuple):
+    """How `export` is asked for a format.
+
+    Attributes:
+        arguments (dict): What it is given.
+        packages (tuple[str, ...]): What it imports; upstream would install it by itself.
+    """
+
+    arguments: dict[str, Any]
+    packages: tuple[str, ...]
+
+
 LINE = "8.4" if importlib.util.find_spec("ultralytics.optim") else "8.3"  # whose trainer it is; 8.3's is that of 8.0 on
 EXTRAS = {"Segment": ("mask_coefficient", "proto"), "Pose": ("kpts",), "OBB": ("angle",)}  # of an older head's tuple
 
@@ -35,8 +48,19 @@ SAFE_LOAD = getattr(utils, "SAFE_LOAD", False)  # 8.3 does not know the variable
 C2fAttn, ImagePoolingAttn, WorldDetect, YOLOEDetect = (
     getattr(modules, name, ()) for name in ("C2fAttn", "ImagePoolingAttn", "WorldDetect", "YOLOEDetect")
 )
+# how `export` makes INT8 that a CPU runs, and the packages that it imports
+INT8 = (
+    Export({"format": "onnx", "quantize": 8}, ("onnx", "onnxruntime", "onnxslim"))
+    if importlib.util.find_spec("ultralytics.utils.export.onnx")
+    else Export({"format": "openvino", "int8": True}, ("openvino", "nncf"))
+)
 VALIDATES_EVERYWHERE = LINE == "8.4"  # 8.3 validates in one process of several
 unwrap_model = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel
+
+
+def missing_packages(names: Sequence[str]) -> list[str]:
+    """Return those of some packages that are not installed."""
+    return [x for x in names if importlib.util.find_spec(x) is None]
 
 
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:

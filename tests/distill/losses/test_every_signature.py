@@ -34,6 +34,7 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
         ("bce", {"alpha": 1.1}, "alpha=1.1' .*at most 1"),
         ("relative", {"tau": 0}, "tau=0"),
         ("kl", {"tau": -1}, "tau=-1"),
+        ("relative", {"standardize": "a"}, "standardize=a' .*False, True"),
         ("dist", {"gamma": -1}, "gamma=-1"),
         ("ld", {"tau": True}, "tau=True"),
         ("giou", {"margin": -0.1}, "margin=-0.1' .*at most 1"),
@@ -43,7 +44,7 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
         ("cwdmap", {"tau": 0}, "tau=0' "),
         ("depth", {"slope": -1}, "slope=-1' "),
         ("sp", {"form": "row"}, "form=row' .*rows, cosine"),
-        ("rkd", {"unit": 1}, "unit=1"),
+        ("rkd", {"unit": 2}, "unit=2' .*False, True"),
         ("crd", {"channels_s": 2, "channels_t": 2, "temperature": 0}, "temperature=0"),
     ],
 )
@@ -63,7 +64,7 @@ def test_unequal_inputs_are_refused(case, name):
         c.teacher["head"] = [x[:, :1] for x in c.teacher["head"]]
     elif name in RESPONSE:
         keys = [k for k, v in c.teacher.items() if isinstance(v, torch.Tensor) and (name, k) != ("mask", "proto")]
-        decoded = name in {"giou", "probiou", "depth"}  # their channels may differ
+        decoded = name in {"giou", "l1", "ld", "probiou", "depth"}  # their channels may differ
         c.teacher |= {k: c.teacher[k][..., :1] if decoded else c.teacher[k][:, :1] for k in keys}
     else:
         c.teacher = c.teacher[..., :1]
@@ -84,6 +85,7 @@ def test_unequal_inputs_are_refused(case, name):
         ("mse", {}, "shapes", "student"),
         ("crosskd", {}, "tail", "teacher"),
         ("giou", {}, "scores", "teacher"),
+        ("l1", {}, "strides", "student"),
         ("mask", {}, "proto", "student"),
         ("mask", {}, "boxes", "teacher"),
         ("pose", {}, "keypoints", "student"),
@@ -134,10 +136,11 @@ def test_defaults():
     expected["crosskd"] = {"beta": 1.0, "norm": "conf", "alpha": 1.0}
     expected["bckd"] = {**expected["crosskd"], "margin": 0.03}
     expected["bce"] = expected["mse"] = {"alpha": 1.0}
-    expected["relative"] = {"tau": 1.0, "alpha": 1.0, "margin": 0.03}
-    expected["kl"] = {"tau": 4.0, "alpha": 1.0}
+    expected["relative"] = {"tau": 1.0, "alpha": 1.0, "margin": 0.03, "standardize": False}
+    expected["kl"] = {"tau": 4.0, "alpha": 1.0, "standardize": False}
     expected["dist"] = {"tau": 1.0, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
     expected["ld"], expected["giou"] = {"tau": 1.0, "margin": 0.03}, {"margin": 0.03}
+    expected["l1"] = expected["giou"]
     expected["pose"] = expected["probiou"] = {}
     expected |= {"mask": {"top": 32}, "cwdmap": {"tau": 4.0}, "depth": {"slope": 1.0}}
     expected["sp"] = {"form": "rows"}

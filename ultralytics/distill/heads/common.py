@@ -75,7 +75,7 @@ def require_comparable(term: Term, config: Config, student: nn.Module, teacher: 
             )
     if config.imgsz is not None and getattr(term.spelled.cls, "same_grid", False):
         raise ValueError(
-            f"it compares lengths in cells, and the teacher's have another size with 'distill_imgsz={config.imgsz}'."
+            f"it compares raw outputs in cells, and the teacher's are of another size: 'distill_imgsz={config.imgsz}'."
         )
 
 
@@ -117,6 +117,8 @@ def _fit_anchors(loss: type, student: nn.Module, teacher: nn.Module) -> None:
     wanted = getattr(loss, "bins", "any")
     if wanted == "dfl" and (bins[0] != bins[1] or bins[0] < 2):
         raise ValueError(f"it needs equal DFL bins, the student has {bins[0]} and the teacher {bins[1]}.")
+    if wanted == "several" and min(bins) < 2:
+        raise ValueError(f"it needs DFL bins, the student has {bins[0]} and the teacher {bins[1]}.")
     if wanted == "equal" and bins[0] != bins[1]:
         raise ValueError(f"it needs equal box outputs, the student has {bins[0]} bins and the teacher {bins[1]}.")
     if getattr(loss, "upright", False) and any(hasattr(h, "ne") for h in heads):

@@ -19,6 +19,7 @@ from .fgd import FGD
 from .giou import GIoU
 from .gram import Gram
 from .kl import KL
+from .l1 import L1
 from .ld import LD
 from .mask import Mask
 from .mgd import MGD
@@ -53,6 +54,7 @@ RESPONSE: dict[str, type[Loss]] = {
     "mse": MSE,
     "ld": LD,
     "giou": GIoU,
+    "l1": L1,
     "crosskd": CrossKD,
     "mask": Mask,
     "pose": Pose,
@@ -74,6 +76,7 @@ __all__ = (
     "FGD",
     "FINAL",
     "KL",
+    "L1",
     "LD",
     "MGD",
     "MSE",

@@ -55,11 +55,11 @@ class Loss(nn.Module):
             out of the term.
         needs_head (bool): `head` and `tail` of the class branch are read from the dicts.
         needs_outputs (tuple): What both heads have to predict, in the words of `heads/common.py`; a response loss's.
-        same_grid (bool): Lengths in cells are compared, which must be the same cells: the teacher sees images of the
-            student's size.
+        same_grid (bool): Raw outputs in cells are compared, which must be the same cells: the teacher sees images of
+            the student's size.
         exclusive (bool): Classes are taken to exclude each other, which a detector's do not; a response loss's.
-        bins (str): How the heads' box outputs have to agree: 'any', 'equal' in number, or 'dfl', equal and several
-            for each side.
+        bins (str): How the heads' box outputs have to agree: 'any', 'several' for each side, 'equal' in number, or
+            'dfl', both.
         upright (bool): Boxes are taken to be upright.
         margin (float): The term has full weight while the teacher fits the labels by so much better than the student,
             less from there on, and none where it is no better; 0 leaves its weight alone. A detector's terms only.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ultralytics.distill.values import number
+from ultralytics.distill.values import number, switch
 
 from .relation import RelationLoss, pool
 
@@ -38,9 +38,7 @@ class RKD(RelationLoss):
         super().__init__()
         self.weight_d = number("weight_d", weight_d, least=0)
         self.weight_a = number("weight_a", weight_a, least=0)
-        if not isinstance(unit, bool):
-            raise ValueError(f"unit={unit!r} is neither True nor False")
-        self.unit = unit
+        self.unit = switch("unit", unit)
 
     def relation(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         """Return the difference of distances and angles in two maps."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ultralytics.distill.report.curves import read_columns
+from ultralytics.distill.report.int8 import measure_int8
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.style import DASHES, MODELS, below, by_epoch, line, to_one
 from ultralytics.distill.runtime.distributed import run_in_subprocess
@@ -45,7 +46,9 @@ class Contender:
         return {k: np.array(v) for k, v in read_columns(file).items()} if file.is_file() else {}
 
 
-def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any = None) -> None:
+def compare(
+    models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any = None, int8: bool = False
+) -> None:
     """Print the table of some models and save it with the pictures.
 
     Args:
@@ -54,18 +57,21 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
         imgsz (int | list): Image size in pixels.
         folder (str | Path): Where `comparison.csv`, `comparison.png` and `samples.png` go.
         device (Any): As `device=` takes it; of several the first.
+        int8 (bool): Whether the students are measured in INT8 too.
     """
     from ultralytics.distill.report.samples import plot_samples
     from ultralytics.utils.torch_utils import select_device
 
     if LOCAL_RANK != -1:
         if RANK == 0:
-            run_in_subprocess(compare, {k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device)
+            run_in_subprocess(
+                compare, {k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device, int8
+            )
         return
     order = [n for n in models if n.startswith("teacher")] + [n for n in ("plain", "distilled") if n in models]
     contenders = [Contender(n, Path(models[n])) for n in [*order, *(n for n in models if n not in order)]]
     device = str(device).strip("[] ").partition(",")[0] if device is not None else None
-    validate_all(contenders, data, imgsz, device)
+    validate_all(contenders, data, imgsz, device, int8)
     folder = Path(folder)
     save_csv(contenders, folder / "comparison.csv")
     plot_curves(contenders, folder / "comparison.png")
@@ -74,8 +80,10 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
     LOGGER.info(f"\n{table(contenders, place, imgsz)}\n{headroom(contenders)}\n{files(folder, FILES)}")
 
 
-def validate_all(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
-    """Validate each model and fill in its facts."""
+def validate_all(
+    contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None, int8: bool = False
+) -> None:
+    """Validate each model and fill in its facts; all but teachers in INT8 too, where asked."""
     from ultralytics.utils.torch_utils import select_device
 
     for c in contenders:
@@ -85,6 +93,8 @@ def validate_all(contenders: Sequence[Contender], data: str, imgsz: Any, device:
             student = load_checkpoint(contenders[-1].weights)[0]
             found = validate(c.weights, student, data=data, imgsz=imgsz, device=device)[0]
             c.facts.update(accuracy(found.results_dict))
+            if int8 and not c.name.startswith("teacher"):
+                c.facts.update(measure_int8(f"{c.name} student", c.weights, student.task, data=data, imgsz=imgsz))
         except Exception as e:  # e.g. a teacher of another data set, or none of Ultralytics: its row stays
             LOGGER.warning(f"Comparison: {c.name} cannot be measured on {data}: {reason(e)}")
 

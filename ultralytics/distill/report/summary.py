@@ -27,6 +27,7 @@ from ultralytics.distill.report.curves import (
     still_rising,
     taught,
 )
+from ultralytics.distill.report.int8 import measure_int8
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
 from ultralytics.distill.report.similarity import (
@@ -131,6 +132,8 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
         rows.insert(0, Contender("teacher", source.path))
     place = _place(args.get("device") if device is None else device)
     _fill(rows, student, args, place)
+    if config.int8:
+        rows[-1].facts.update(measure_int8("student", weights, args["task"], **_val_arguments(args)))
     _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
     columns = read_columns(folder / "results.csv")
@@ -199,12 +202,16 @@ def _fill(rows: Sequence[Contender], student: nn.Module, args: dict[str, Any], d
             scores, row.facts = row.facts, facts  # a teacher of other classes keeps its size and time
             if not scores:
                 LOGGER.info(f"\nDistillation: validating the {row.name} for the report, {row.weights}...")
-                more = {k: args[k] for k in ("data", "imgsz", "batch", "single_cls") if args.get(k)}
-                scores = class_scores(*validate(row.weights, student, device=str(device), **more))
+                scores = class_scores(*validate(row.weights, student, device=str(device), **_val_arguments(args)))
             row.facts = {**facts, **scores}
         except Exception as e:  # e.g. a teacher of other data, or no Ultralytics model: its row stays
             say = LOGGER.info if isinstance(e, ValueError) else LOGGER.warning  # other classes are no fault
             say(f"Distillation: the {row.name} is not measured: {reason(e)}")
+
+
+def _val_arguments(args: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a run's arguments its models are validated with."""
+    return {k: args[k] for k in ("data", "imgsz", "batch", "single_cls") if args.get(k)}
 
 
 def _draw_samples(

@@ -139,12 +139,12 @@ class ResponseTerm(nn.Module):
         values = []
         for name, loss in zip(self.branches, self.losses):
             s, t, seen = readable(self, student[name], teacher[name], batch)
-            s, t = match_levels(s, t)
+            s, t = match_levels(s, select_classes(t, self.index_t, self.merge))
             if name in self.aligns:
                 pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["features"], t["features"])]
                 s = {**s, "head": [a for a, _ in pairs]}
                 t = {**t, "head": [b for _, b in pairs], "tail": t["tails"]}
-            s, t = select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge)
+            s = select_classes(s, self.index_s)
             if self.needs_targets and "target_scores" not in s:
                 self._require_labels(s, batch)
                 s["target_scores"] = label_scores(s["scores"], self.count, batch, self.index_s)[: batch.get("labeled")]
@@ -179,10 +179,14 @@ def nothing_to_say(parts: Sequence[str], batch: dict[str, Any]) -> list[torch.Te
 
 
 def describe(term: Term, loss: nn.Module) -> str:
-    """Return a term as it stands in the printed formula, e.g. `1 x cwd(tau=1.0, norm=batch)`."""
+    """Return a term as it stands in the printed formula, e.g. `1 x cwd(tau=1, norm=batch)`, without what is off."""
     shown = []
     for name in parameters_of(type(loss)) or []:
         value = getattr(loss, name, None)
-        if isinstance(value, (bool, int, float, str)) and name not in {"channels_s", "channels_t"}:
+        if (
+            value is not False
+            and isinstance(value, (bool, int, float, str))
+            and name not in {"channels_s", "channels_t"}
+        ):
             shown.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
     return f"{term.gain:g} x {term.spelled.name}({', '.join(shown)})"
