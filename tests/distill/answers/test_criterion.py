@@ -7,8 +7,8 @@ import pytest
 import torch
 from lines import listed
 
-from ultralytics.distill.answers.boxes import read_labels
 from ultralytics.distill.answers.criterion import branch_criteria, watch_criterion
+from ultralytics.distill.answers.labels import read_labels
 from ultralytics.distill.graph import tap
 from ultralytics.distill.training.step import batch_factor
 

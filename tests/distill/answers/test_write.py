@@ -12,7 +12,8 @@ from small_models import NAMES, build_model, save_model
 from ultralytics import YOLO
 from ultralytics.distill.answers.boxes import Boxes
 from ultralytics.distill.answers.file import read_answers
-from ultralytics.distill.answers.write import merge_views, write_answers
+from ultralytics.distill.answers.views import merge_views
+from ultralytics.distill.answers.write import write_answers
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.script.answers import answer
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.answers.boxes import merge, read_labels
+from ultralytics.distill.answers.boxes import merge
+from ultralytics.distill.answers.labels import read_labels, sized
 
 from .base import Loss, number
 
@@ -51,7 +52,10 @@ class Pseudo(Loss):
             teacher (Boxes): The teacher's final boxes.
             batch (dict): Upstream's batch.
         """
-        images = len(self.need(batch, "img", "batch"))
-        labels = read_labels(batch or {}, teacher.scores.shape[1])
-        labels = labels[labels.image < (batch or {}).get("labeled", images)]
-        return student.ask(merge(labels, teacher, images, self.alpha), images)
+        images, batch = self.need(batch, "img", "batch"), batch or {}
+        count, size = len(images), (images.shape[2], images.shape[3])
+        labels = read_labels(batch, teacher.scores.shape[1], tuple(teacher.more), student.overlap)
+        labels = labels[labels.image < batch.get("labeled", count)]
+        if "masks" in labels.more:
+            teacher = sized(teacher, tuple(labels.more["masks"].shape[1:]))
+        return student.ask(merge(labels, teacher, count, self.alpha, size=size), count)
