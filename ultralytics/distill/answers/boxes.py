@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torchvision.ops import batched_nms
 
 from ultralytics.distill.upstream import rotated_nms
@@ -20,8 +19,8 @@ class Boxes:
 
     Attributes:
         image (torch.Tensor): Which image of the batch each object is in (n,), not falling.
-        boxes (torch.Tensor): x and y of the centre, width and height (n, 4), each a share of the image's own; of rotated
-            boxes with the angle in radians (n, 5).
+        boxes (torch.Tensor): x and y of the centre, width and height (n, 4), each a share of the image's own; of
+            rotated boxes with the angle in radians (n, 5).
         cls (torch.Tensor): The class of each (n,), an index.
         scores (torch.Tensor): A score for each class, 0 to 1 (n, classes).
         more (dict[str, torch.Tensor]): What else is known of each: `masks` (n, H, W), above 0 where the object is, or
@@ -40,8 +39,12 @@ class Boxes:
 
     def __getitem__(self, index: torch.Tensor) -> Boxes:
         """Return some of the objects."""
-        fields = (x[index] for x in (self.image, self.boxes, self.cls, self.scores))
-        return Boxes(*fields, {k: v[index] for k, v in self.more.items()})
+        return self.each(lambda x: x[index])
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Boxes:
+        """Return the objects with every tensor changed in the same way."""
+        more = {k: change(v) for k, v in self.more.items()}
+        return Boxes(change(self.image), change(self.boxes), change(self.cls), change(self.scores), more)
 
     @property
     def best(self) -> torch.Tensor:
@@ -63,9 +66,11 @@ class Boxes:
 
 def join(first: Boxes, second: Boxes) -> Boxes:
     """Return the objects of both, image by image; of an image those of the first stand in front."""
-    fields = (torch.cat([getattr(x, k) for x in (first, second)]) for k in ("image", "boxes", "cls", "scores"))
-    both = Boxes(*fields, {k: torch.cat([v, second.more[k]]) for k, v in first.more.items()})
-    return both[both.image.argsort(stable=True)]
+    image, boxes, cls, scores = (
+        torch.cat([getattr(x, k) for x in (first, second)]) for k in ("image", "boxes", "cls", "scores")
+    )
+    more = {k: torch.cat([v, second.more[k]]) for k, v in first.more.items()}
+    return Boxes(image, boxes, cls, scores, more)[image.argsort(stable=True)]
 
 
 def merge(
@@ -74,7 +79,7 @@ def merge(
     images: int,
     alpha: float = 1.0,
     iou: float = 0.5,
-    size: tuple[int, int] = (1, 1),
+    size: Sequence[float] = (1, 1),
 ) -> Boxes:
     """Join labels and answers so that each object stands once.
 
@@ -90,7 +95,7 @@ def merge(
         images (int): Images of the batch.
         alpha (float): Share of the answer where both mean one object, and weight of an answer without a label.
         iou (float): Overlap from which two boxes may mean one object.
-        size (tuple[int, int]): Height and width of the images in pixels, which rotated boxes are measured in.
+        size (Sequence[float]): Height and width of the images in pixels, which rotated boxes are measured in.
 
     Returns:
         (Boxes): The objects.
@@ -100,7 +105,7 @@ def merge(
     if not len(labels):
         return replace(answers, scores=alpha * answers.scores)
     classes = [x.padded(x.cls + 1, images) for x in (labels, answers)]  # 0 where an image has fewer
-    overlap = overlaps(*(x.padded(x.boxes, images) for x in (labels, answers)), size)  # (N, L, M)
+    overlap = overlaps(labels.padded(labels.boxes, images), answers.padded(answers.boxes, images), size)  # (N, L, M)
     alike = overlap * (classes[0][:, :, None] == classes[1][:, None])
     value, index = alike.max(2)  # of each label the answer of its class that fits best (N, L)
     back = alike.argmax(1).gather(1, index)  # and of that answer the label
@@ -126,36 +131,36 @@ def corners(boxes: torch.Tensor) -> torch.Tensor:
     return torch.cat([xy - wh, xy + wh], -1)
 
 
-def pixels(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def pixels(boxes: torch.Tensor, size: Sequence[float]) -> torch.Tensor:
     """Return boxes (..., 4 or 5), given as shares of the sides of images of a size (H, W), in pixels."""
     scale = boxes.new_ones(boxes.shape[-1])
     scale[:4] = boxes.new_tensor([size[1], size[0]] * 2)
     return boxes * scale
 
 
-def overlaps(a: torch.Tensor, b: torch.Tensor, size: tuple[int, int] = (1, 1)) -> torch.Tensor:
+def overlaps(a: torch.Tensor, b: torch.Tensor, size: Sequence[float] = (1, 1)) -> torch.Tensor:
     """Return the overlap (N, L, M), 0 to 1, of each two boxes of an image.
 
     Args:
         a (torch.Tensor): Boxes (N, L, 4), or rotated ones (N, L, 5), whose overlap is that of Gaussians, as upstream's.
         b (torch.Tensor): Boxes (N, M, 4 or 5).
-        size (tuple[int, int]): Height and width of the images in pixels.
+        size (Sequence[float]): Height and width of the images in pixels.
     """
     if a.shape[2] == 5:
-        return torch.stack([batch_probiou(*(pixels(x, size) for x in pair)) for pair in zip(a, b)])
+        return torch.stack([batch_probiou(x, y) for x, y in zip(pixels(a, size), pixels(b, size))])
     a, b = corners(a)[:, :, None], corners(b)[:, None]
     inter = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
     areas = [(x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b)]
     return inter / (areas[0] + areas[1] - inter).clamp(min=1e-9)
 
 
-def suppress(objects: Boxes, iou: float, size: tuple[int, int] = (1, 1)) -> torch.Tensor:
+def suppress(objects: Boxes, iou: float, size: Sequence[float] = (1, 1)) -> torch.Tensor:
     """Return which objects (k,) stay by non-maximum suppression, class by class, in their order.
 
     Args:
         objects (Boxes): The objects.
         iou (float): Overlap of two boxes of one class from which the less sure falls.
-        size (tuple[int, int]): Height and width of the images in pixels.
+        size (Sequence[float]): Height and width of the images in pixels.
     """
     group = objects.cls + objects.image * objects.scores.shape[1]
     if objects.boxes.shape[1] == 4:

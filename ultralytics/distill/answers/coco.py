@@ -39,13 +39,17 @@ class Results:
             why = "; labels are no answers" if missing == ["score"] else ""
             raise ValueError(f"has a result without '{missing[0]}', {str(item):.80}{why}")
         try:
+            if item.get("segmentation"):
+                item = {**item, "segmentation": _polygon(item["segmentation"])}
+                if len(item["segmentation"]) < 6:  # a mask of a cell or none, which upstream's predictions leave out
+                    return None
             x, y, w, h = item["bbox"]
             self.box.extend((x + w / 2, y + h / 2, w, h))
             self.category.append(item["category_id"])
             self.score.append(item["score"])
             self.image.append(self.ids.setdefault(item["image_id"], len(self.ids)))
             for name, (numbers, first) in self.more.items():
-                numbers.extend(_polygon(item[name]) if name == "segmentation" and name in item else item.get(name, ()))
+                numbers.extend(item.get(name) or ())
                 first.append(len(numbers))
         except (TypeError, ValueError, OverflowError) as e:
             raise ValueError(f"has a result that cannot be read ({e}), {str(item):.80}") from None
@@ -58,7 +62,7 @@ class Results:
         points = counts["keypoints"]
         if whole["poly"] and (counts["poly"] == 8).all():
             return "poly"
-        if whole["segmentation"] and counts["segmentation"].min() >= 6:
+        if whole["segmentation"]:
             return "segmentation"
         return "keypoints" if whole["keypoints"] and (points == points[0]).all() and points[0] % 3 == 0 else ""
 
@@ -66,7 +70,7 @@ class Results:
 def _polygon(segmentation: Any) -> list[float]:
     """Return one polygon, x and y by turns, of a mask in COCO's format: several polygons, or lengths of runs."""
     if isinstance(segmentation, dict):
-        outlines = masks2segments(_mask(**segmentation)[None])
+        outlines = masks2segments(read_mask(**segmentation)[None])
         return list(np.ravel(outlines[0]))
     parts = [np.asarray(x, np.float32) for x in segmentation]
     if len(parts) > 1:
@@ -74,11 +78,16 @@ def _polygon(segmentation: Any) -> list[float]:
     return list(np.ravel(parts))
 
 
-def _mask(size: list[int], counts: Any) -> np.ndarray:
+def read_mask(size: list[int], counts: Any) -> np.ndarray:
     """Return a mask (H, W) that is given by the lengths of its runs, column by column, outside first.
 
-    In a text each length is a number of 5 bits a character, the lowest first, from the fourth on the difference to that
-    before the last (the MS COCO API's `rleToString`).
+    Args:
+        size (list[int]): Height and width.
+        counts (list[int] | str): The lengths. In a text each is a number of 5 bits a character, the lowest first, from
+            the fourth on the difference to that before the last (the MS COCO API's `rleToString`).
+
+    Returns:
+        (np.ndarray): The mask, 1 inside.
     """
     if isinstance(counts, str):
         text, counts, value, shift = counts.encode(), [], 0, 0

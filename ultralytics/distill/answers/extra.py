@@ -58,5 +58,6 @@ def describe_lack(student: nn.Module, teacher: nn.Module) -> str:
     if not wanted.name or wanted == given:
         return ""
     if wanted.name == given.name:
-        return f"keypoints are learnt from the labels, since the teacher has {given.points} and the student {wanted.points}"
+        counts = f"the teacher has {given.points} and the student {wanted.points}"
+        return f"keypoints are learnt from the labels, since {counts}"
     return f"{wanted.name} are learnt from the labels, since the teacher has none"

@@ -180,9 +180,8 @@ def _pack_image(packer: Packer, item: dict[str, Any], number: int) -> None:
         shape = [int(x) for x in item["shape"]]
         if len(shape) != 2 or min(shape) < 1:
             raise ValueError("has no height and width under 'shape'")
-        more = {"": (), "keypoints": "keypoints"}.get(packer.extra, "segments")
-        found = (item[k] for k in ("boxes", "classes", "scores"))
-        packer.image(str(item["image"]), shape, *found, item[more] if more else ())
+        more = item["keypoints" if packer.extra == "keypoints" else "segments"] if packer.extra else ()
+        packer.image(str(item["image"]), shape, item["boxes"], item["classes"], item["scores"], more)
     except KeyError as e:
         raise ValueError(f"has no {e} in line {number}, image '{item['image']}'") from None
     except (TypeError, OverflowError) as e:

@@ -52,7 +52,7 @@ def final_boxes(
     found = branches(output, strides)
     if found:
         branch = found.get("one2many") or found["one2one"]
-        size = tuple(int(x * branch["strides"][0]) for x in branch["shapes"][0])
+        size = [x * branch["strides"][0] for x in branch["shapes"][0]]
         boxes, scores = shares(branch), branch["scores"].detach().float().sigmoid().transpose(1, 2)
     else:  # (dec_bboxes, dec_scores, ...) of RT-DETR, layer by layer; in eval mode behind the finished predictions
         raw = output[-1] if len(output) == 2 else output
@@ -91,7 +91,9 @@ def keypoints_at(branch: dict[str, Any], image: torch.Tensor, anchor: torch.Tens
     """Return the keypoints (n, K, 3) of some anchors of a branch, as shares of the image, and their visibility."""
     found = branch["keypoints"].detach()[image, :, :, anchor]  # (n, K, D), in cells from the anchor's point
     points, strides, (height, width) = anchor_points(branch["shapes"], branch["strides"], found)
-    xy = (found[..., :2] * strides[anchor][:, None, None] + points.T[anchor][:, None]) / found.new_tensor([width, height])
+    xy = (found[..., :2] * strides[anchor][:, None, None] + points.T[anchor][:, None]) / found.new_tensor(
+        [width, height]
+    )
     seen = found[..., 2:].sigmoid() if found.shape[2] == 3 else torch.ones_like(found[..., :1])
     return torch.cat([xy, seen], 2)
 

@@ -41,13 +41,15 @@ def read_labels(batch: dict[str, Any], count: int, more: Sequence[str] = (), ove
     return found
 
 
-def sized(objects: Boxes, size: tuple[int, int]) -> Boxes:
+def sized(objects: Boxes, size: Sequence[int]) -> Boxes:
     """Return objects whose masks have a size (H, W)."""
     masks = objects.more.get("masks")
     if masks is None or tuple(masks.shape[1:]) == tuple(size):
         return objects
     none = masks.new_zeros(0, *size)
-    masks = F.interpolate(masks[:, None], size, mode="bilinear", align_corners=False)[:, 0] if len(masks) else none
+    masks = (
+        F.interpolate(masks[:, None], list(size), mode="bilinear", align_corners=False)[:, 0] if len(masks) else none
+    )
     return replace(objects, more={**objects.more, "masks": masks})
 
 

@@ -1,40 +1,56 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Makes polygons of masks, and brings points of a letterboxed image into the image itself."""
+"""What a file has beside boxes: polygons of masks, corners and keypoints, in shares of the image itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ultralytics.utils.ops import masks2segments, scale_boxes
+from ultralytics.distill.answers.boxes import Boxes, pixels
+from ultralytics.utils.ops import masks2segments, scale_boxes, xywhr2xyxyxyxy
 
 TOLERANCE = 1.0  # pixels of the letterboxed image by which a polygon may leave its mask's outline
 AT_ONCE = 32  # masks that are enlarged together
 
 
-@dataclass
-class Letterboxed:
-    """An image in the middle of a larger one.
+def unpadded(points: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> torch.Tensor:
+    """Return points of a letterboxed image as shares of the image's own sides.
 
-    Attributes:
-        size (tuple[int, int]): Height and width of the letterboxed image in pixels.
+    Args:
+        points (torch.Tensor): x and y in pixels (..., 2); they may lie outside of the image.
+        size (tuple[int, int]): Height and width of the letterboxed image.
         shape (tuple[int, int]): Height and width of the image itself.
     """
+    flat = points.reshape(-1, 2).float()
+    flat = scale_boxes(size, torch.cat([flat, torch.zeros_like(flat)], 1), shape, xywh=True)[:, :2]  # clips nothing
+    return (flat / torch.tensor([shape[1], shape[0]])).reshape(points.shape)
 
-    size: tuple[int, int]
-    shape: tuple[int, int]
 
-    def shares(self, points: torch.Tensor) -> torch.Tensor:
-        """Return points (..., 2), in pixels of the letterboxed image, as shares of the image's own sides."""
-        flat = torch.cat([points.reshape(-1, 2), torch.zeros(points[..., 0].numel(), 2)], 1).float()
-        height, width = self.shape
-        flat = scale_boxes(self.size, flat, self.shape, xywh=True)[:, :2]  # without sides, so that nothing is clipped
-        return (flat / torch.tensor([width, height])).reshape(points.shape)
+def beside(found: Boxes, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, list[torch.Tensor]]:
+    """Return what is written beside boxes, for each of them a tensor of points as shares of the image's own sides.
+
+    Args:
+        found (Boxes): The objects in a letterboxed image.
+        size (tuple[int, int]): Height and width of the letterboxed image.
+        shape (tuple[int, int]): Height and width of the image itself.
+
+    Returns:
+        (dict[str, list]): `segments` (points, 2) of masks, none for one without three points, or the corners (4, 2) of
+            rotated boxes; `keypoints` (K, 3) with their visibility; nothing for boxes alone.
+    """
+    if found.boxes.shape[1] == 5:
+        return {"segments": list(unpadded(xywhr2xyxyxyxy(pixels(found.boxes.cpu(), size)), size, shape))}
+    if "masks" in found.more:
+        return {"segments": [unpadded(x, size, shape).clamp(0, 1) for x in polygons(found.more["masks"], size)]}
+    if "keypoints" in found.more:
+        points = found.more["keypoints"].cpu()
+        xy = unpadded(points[..., :2] * torch.tensor([size[1], size[0]]), size, shape)
+        return {"keypoints": list(torch.cat([xy, points[..., 2:]], 2))}
+    return {}
 
 
 def polygons(masks: torch.Tensor, size: tuple[int, int]) -> Iterator[torch.Tensor]:
@@ -49,5 +65,6 @@ def polygons(masks: torch.Tensor, size: tuple[int, int]) -> Iterator[torch.Tenso
     for some in masks.split(AT_ONCE):
         large = F.interpolate(some[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
         for outline in masks2segments((large > 0).cpu()):
-            simple = cv2.approxPolyDP(outline.astype(np.int32), TOLERANCE, True).reshape(-1, 2) if len(outline) else outline
-            yield torch.from_numpy(simple.astype(np.float32)) if len(simple) > 2 else torch.zeros(0, 2)
+            if len(outline):
+                outline = cv2.approxPolyDP(outline.astype(np.int32), TOLERANCE, True).reshape(-1, 2)
+            yield torch.from_numpy(outline.astype(np.float32)) if len(outline) > 2 else torch.zeros(0, 2)

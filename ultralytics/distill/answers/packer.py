@@ -74,7 +74,8 @@ class Packer:
         """Return what was packed."""
         shapes, boxes = np.array(self.shapes, np.int32).reshape(-1, 2), np.array(self.boxes, np.float32).reshape(-1, 4)
         start, cls, score = (np.asarray(x) for x in (self.start, self.cls, self.score))
-        numbers, more = np.array(self.numbers, np.float32), {}
+        more: dict[str, Any] = {}
+        numbers = np.array(self.numbers, np.float32)
         if self.extra == "keypoints":
             more["keypoints"] = numbers.reshape(-1, self.count, 3)
         elif self.extra:

@@ -32,7 +32,8 @@ class Paste:
 
     def __init__(self, inner: CopyPaste, ride: Ride):
         """Take the answers out of the images that it draws, too."""
-        self.inner, self.ride, self.drawn = inner, ride, None
+        self.inner, self.ride = inner, ride
+        self.drawn: dict[str, Any] | None = None
         if inner.pre_transform is not None:
             self.before, inner.pre_transform = inner.pre_transform, self.draw
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,11 +146,11 @@ class Part:
         return sample
 
 
-def read_batch(told: dict[str, Sequence[Any]], images: int, count: int, conf: float, device: torch.device) -> Boxes:
+def read_batch(told: Mapping[str, Sequence[Any]], images: int, count: int, conf: float, device: torch.device) -> Boxes:
     """Return the answers of a batch whose best score is at least `conf`.
 
     Args:
-        told (dict[str, Sequence]): For each of `KEYS` what the images have; nothing where auto-batch weighs a step.
+        told (Mapping[str, Sequence]): For each of `KEYS` what the images have; nothing where auto-batch weighs a step.
         images (int): Images of the batch.
         count (int): Classes.
         conf (float): Score from which a box stands.
@@ -167,6 +167,4 @@ def read_batch(told: dict[str, Sequence[Any]], images: int, count: int, conf: fl
     more = {"masks": torch.cat(list(masks)).float() - 0.5} if masks else {}
     more.update({"keypoints": torch.cat(list(points))} if points else {})
     best, cls = scores.max(1)
-    found = Boxes(image, boxes, cls, scores, more)[best >= conf]
-    fields = (x.to(device) for x in (found.image, found.boxes, found.cls, found.scores))
-    return Boxes(*fields, {k: v.to(device) for k, v in found.more.items()})
+    return Boxes(image, boxes, cls, scores, more)[best >= conf].each(lambda x: x.to(device))

@@ -76,10 +76,13 @@ class Table:
         for why, rows in wrong.items():
             self._require(~np.asarray(rows, bool), why)
         if len(self.outline):
-            self._require(self._outlines_are(np.isfinite(self.points).all(1)), "has an outline that is no finite numbers")
+            self._require(
+                self._outlines_are(np.isfinite(self.points).all(1)), "has an outline that is no finite numbers"
+            )
         self._require(np.isfinite(self.keypoints).all((1, 2)), "has a keypoint that is no finite numbers")
         seen = self.keypoints[..., 2]
-        self._require(((seen >= 0) & (seen <= 1)).all(1), "has a keypoint whose visibility is no number from 0 to 1")
+        good = np.asarray(((seen >= 0) & (seen <= 1)).all(1))
+        self._require(good, "has a keypoint whose visibility is no number from 0 to 1")
         known = (self.shapes > 0).all(1).repeat(np.diff(self.first))  # boxes of the others are in pixels
         self.require_inside(~known)
 
@@ -94,7 +97,7 @@ class Table:
         """
         self._require(unknown | _inside(self.boxes), OUTSIDE, prefix)
         if self.extra == "masks" and len(self.points):
-            inside = ((self.points >= -SLACK) & (self.points <= 1 + SLACK)).all(1)
+            inside = np.asarray(((self.points >= -SLACK) & (self.points <= 1 + SLACK)).all(1))
             self._require(unknown | self._outlines_are(inside), OUTSIDE.replace("box", "polygon"), prefix)
 
     def _outlines_are(self, good: np.ndarray) -> np.ndarray:
@@ -120,8 +123,7 @@ class Table:
         counts = self.each_box(np.add, pairs.astype(np.int64))[kept]
         start, first = np.append(0, counts.cumsum()), np.append(0, kept.cumsum())[self.first]
         packed = first, self.boxes[kept], start, cls[pairs], self.score[pairs]
-        more = {**self.of_rows(np.flatnonzero(kept)), "told": self.told}
-        return Table({}, self.images, self.shapes, *packed, **more)
+        return Table({}, self.images, self.shapes, *packed, self.told, **self.of_rows(np.flatnonzero(kept)))
 
     def divided(self, sides: np.ndarray) -> Table:
         """Return the table with its boxes, outlines and keypoints divided by the sides (images, 2), x and y."""

@@ -113,7 +113,7 @@ def merge_views(views: Sequence[Boxes], images: int, conf: float, size: tuple[in
         return kept
     mean = torch.zeros_like(kept.scores)
     for view in (v for v in views if len(v)):
-        overlap = overlaps(*(x.padded(x.boxes, images) for x in (kept, view)), size)
+        overlap = overlaps(kept.padded(kept.boxes, images), view.padded(view.boxes, images), size)
         same = kept.padded(kept.cls + 1, images)[:, :, None] == view.padded(view.cls + 1, images)[:, None]
         value, index = (overlap * same).max(2)
         at = kept.image, kept.slots()

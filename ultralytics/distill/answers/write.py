@@ -17,12 +17,11 @@ from ultralytics.distill.answers.extra import Extra, extra_of
 from ultralytics.distill.answers.file import FLOOR, footer, header, line, read_begun
 from ultralytics.distill.answers.final import is_detector
 from ultralytics.distill.answers.images import Images
-from ultralytics.distill.answers.outlines import Letterboxed, polygons
+from ultralytics.distill.answers.outlines import beside, unpadded
 from ultralytics.distill.answers.table import TASKS
 from ultralytics.distill.answers.views import Speaker, merge_views
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.utils import LOGGER, TQDM
-from ultralytics.utils.ops import xywhr2xyxyxyxy
 from ultralytics.utils.torch_utils import select_device
 
 
@@ -101,27 +100,19 @@ def _lines(
 
 def _line(name: str, shape: tuple[int, int], size: tuple[int, int], found: Boxes) -> str:
     """Return an image's line; its boxes are shares of the letterboxed image of a size (H, W)."""
-    box = Letterboxed(size, shape)
+    more = beside(found, size, shape)
     if found.boxes.shape[1] == 5:
-        more = {"segments": box.shares(xywhr2xyxyxyxy(pixels(found.boxes.cpu(), size)))}
-        boxes = torch.cat([more["segments"].amin(1), more["segments"].amax(1)], 1).clamp(0, 1)
+        ends = torch.stack([torch.stack([x.amin(0), x.amax(0)]) for x in more["segments"]] or [torch.zeros(2, 2)])
     else:
-        more = {}
-        boxes = box.shares(pixels(corners(found.boxes.cpu()), size).view(-1, 2, 2)).clamp(0, 1).flatten(1)
-    if "keypoints" in found.more:
-        points = found.more["keypoints"].cpu()
-        xy = box.shares(points[..., :2] * torch.tensor([size[1], size[0]]))
-        more["keypoints"] = torch.cat([xy, points[..., 2:]], 2)
-    first, last = boxes.split(2, 1)
-    boxes, real = torch.cat([(first + last) / 2, last - first], 1), ((last - first) > 0).all(1)
-    told = {k: v.flatten(1)[real].tolist() for k, v in more.items()}
-    if "masks" in found.more:
-        outlines = [box.shares(x).clamp(0, 1).flatten().tolist() for x in polygons(found.more["masks"], size)]
-        real &= torch.tensor([len(x) > 0 for x in outlines], dtype=torch.bool)
-        told["segments"] = [x for x, is_real in zip(outlines, real) if is_real]
-    rows = [{k: v for k, v in enumerate(s) if v >= FLOOR} for s in found.scores.cpu()[real].tolist()]
+        ends = unpadded(corners(pixels(found.boxes.cpu(), size)).view(-1, 2, 2), size, shape)
+    first, last = ends[: len(found)].clamp(0, 1).unbind(1)
+    real = [all(len(v[i]) for v in more.values()) for i in range(len(found))]
+    keep = (last > first).all(1) & torch.tensor(real, dtype=torch.bool)
+    told = {k: [x.flatten().tolist() for x, kept in zip(v, keep) if kept] for k, v in more.items()}
+    boxes = torch.cat([(first + last) / 2, last - first], 1)[keep]
+    rows = [{k: v for k, v in enumerate(s) if v >= FLOOR} for s in found.scores.cpu()[keep].tolist()]
     values = [list(r.values()) for r in rows]
-    return line(name, tuple(shape), boxes[real].tolist(), [list(r) for r in rows], values, **told)
+    return line(name, (shape[0], shape[1]), boxes.tolist(), [list(r) for r in rows], values, **told)
 
 
 def _images(data: str, split: str) -> tuple[Any, str | Path, dict[str, Any]]:
@@ -149,8 +140,8 @@ def _common_extra(sources: Sequence[Source]) -> Extra:
     if len({x.name == "angles" for x in found}) > 1:
         kinds = {x.name == "angles": s.name for x, s in zip(found, sources)}
         raise ValueError(
-            f"'model_t' names a teacher of rotated boxes, {kinds[True]}, and one of upright ones, {kinds[False]}, which "
-            f"do not merge; write a file for each."
+            f"'model_t' names a teacher of rotated boxes, {kinds[True]}, and one of upright ones, {kinds[False]}, "
+            f"which do not merge; write a file for each."
         )
     if all(x == found[0] for x in found):
         return found[0]
@@ -173,8 +164,8 @@ def _flip_idx(spec: dict[str, Any], points: int) -> list[int]:
     index = list(spec.get("flip_idx") or [])
     if sorted(index) != list(range(points)):
         raise ValueError(
-            f"'flip=True' mirrors keypoints, and 'data' does not tell by a 'flip_idx' of {points} which of them is which "
-            f"then; add it to the YAML, or leave flip out."
+            f"'flip=True' mirrors keypoints, and 'data' does not tell by a 'flip_idx' of {points} which of them is "
+            f"which then; add it to the YAML, or leave flip out."
         )
     return index
 

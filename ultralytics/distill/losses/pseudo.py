@@ -57,5 +57,5 @@ class Pseudo(Loss):
         labels = read_labels(batch, teacher.scores.shape[1], tuple(teacher.more), student.overlap)
         labels = labels[labels.image < batch.get("labeled", count)]
         if "masks" in labels.more:
-            teacher = sized(teacher, tuple(labels.more["masks"].shape[1:]))
+            teacher = sized(teacher, labels.more["masks"].shape[1:])
         return student.ask(merge(labels, teacher, count, self.alpha, size=size), count)

@@ -1,0 +1,41 @@
+"""Files of answers that say what a drawn set's labels say, and samples of a set by their seed."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ultralytics.distill.answers.file import footer, header, line
+
+NAMES = {0: "red", 1: "green", 2: "blue"}
+TASKS = {"segment": {"task": "segment"}, "obb": {"task": "obb"}, "pose": {"task": "pose", "kpt_shape": [3, 3]}}
+
+
+def sample(dataset, index, seed):
+    """Return one sample as its random draws decide."""
+    random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+    return dataset[index]
+
+
+def write_labels_as_answers(data, task, path, also=None, falling=False):
+    """Write the labels of a drawn set's training images as answers of a task, `also` with a polygon more an image."""
+    root, text, count = Path(data).parent, header(NAMES, **TASKS.get(task, {})), 0
+    for f in sorted((root / "labels/train").glob("*.txt")):
+        rows = [[float(v) for v in x.split()] for x in f.read_text().splitlines()]
+        rows += [[0, *also]] if also else []
+        boxes, more = [], []
+        for _, *v in rows:
+            if task == "pose":
+                boxes.append(v[:4])
+                more.append([min(x, 1.0) if i % 3 == 2 else x for i, x in enumerate(v[4:])])
+                continue
+            low, high = ([f(v[::2]), f(v[1::2])] for f in (min, max))
+            boxes.append([*((a + b) / 2 for a, b in zip(low, high)), *(b - a for a, b in zip(low, high))])
+            more.append(v)
+        scores = [[0.9 - 0.5 * (falling and i % 2)] for i in range(len(rows))]
+        told = {"keypoints": more} if task == "pose" else {"segments": more} if task in TASKS else {}
+        text += line(f"images/train/{f.stem}.png", (64, 64), boxes, [[int(r[0])] for r in rows], scores, **told)
+        count += 1
+    path.write_text(text + footer(count))
+    return path
