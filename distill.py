@@ -64,8 +64,8 @@ def main(line: list[str]) -> None:
         sys.exit(f"This needs Ultralytics with our patches. Install it first: pip install -e {Path(__file__).parent}")
     threads = os.getenv("OMP_NUM_THREADS")  # before the import, which sets it
     from ultralytics import YOLO
-    from ultralytics.distill.opening import open_model
     from ultralytics.distill.report import comparison
+    from ultralytics.distill.runtime.open_model import open_model
     from ultralytics.distill.script import command, demo
     from ultralytics.utils import LOGGER, colorstr
     from ultralytics.utils.files import increment_path

@@ -68,7 +68,7 @@ MORE = {
     "distill_stop": ("distill_stop=10", "Fewer than `epochs`."),
     "distill_balance": (
         'distill_balance="ratio(share=0.5)"',
-        "`ratio` looks at values, `grad` at gradients ([how large is a term](losses.md#how-large-is-a-term)).",
+        "More in [how large is a term](losses.md#how-large-is-a-term).",
     ),
     "distill_module": (
         'distill_module="mydistiller:Direction(gain=2)"',

@@ -38,7 +38,7 @@ from comparing import figure, rows, shares, table, verdict
 from comparing.plan import Plan
 from comparing.run import Run
 from comparing.subsets import PSEUDO, uses_rest
-from ultralytics.distill.files import write_whole
+from ultralytics.distill.runtime.checkpoints import write_whole
 from ultralytics.distill.script import command
 
 CHOICES = ["plain", "native", PSEUDO]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ultralytics.distill.report.finale import write
+from ultralytics.distill.report.summary import write
 
 
 def main(argv: list[str] | None = None) -> None:

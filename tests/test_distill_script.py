@@ -89,7 +89,7 @@ def test_the_demo_trains_all_three_on_what_it_drew(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "prepare", lambda folder, imgsz: f"{folder}/data.yaml")
-    monkeypatch.setattr("ultralytics.distill.opening.open_model", lambda file: Model())
+    monkeypatch.setattr("ultralytics.distill.runtime.open_model.open_model", lambda file: Model())
     monkeypatch.setattr(comparison, "compare", lambda models, data, *_: runs.append((list(models), data)))
     script.main([])
     assert [r["name"] for r in runs[:3]] == ["teacher", "distilled", "plain"]

@@ -13,8 +13,8 @@ from torch import nn
 
 from ultralytics.cfg import get_cfg
 from ultralytics.distill import trainer as distill
+from ultralytics.distill.answers.dataset import KEY, DatasetAnswers
 from ultralytics.distill.answers.file import footer, header
-from ultralytics.distill.answers.ride import KEY, Ride
 from ultralytics.distill.tutorial import FeatureLoss, get_channels, get_fpn_features
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import WINDOWS
@@ -111,7 +111,7 @@ class Way(BaseTrainer):
             needs["answers"] = {**needs["ours"], "model_t": str(write_answers(teacher.with_suffix(".jsonl"), student))}
             needs["answers"].update({k: "auto" for k in options.terms if k in {"distill_feat", "distill_logit"}})
             self.train_loader: Any = Namespace(
-                dataset=Namespace(answers=Ride.__new__(Ride))
+                dataset=Namespace(answers=DatasetAnswers.__new__(DatasetAnswers))
             )  # the batch brings its answers
         self.args = get_cfg(overrides={"imgsz": options.imgsz, "batch": options.batch, **needs.get(name, {})})
         self.device, self.save_dir = torch.device(options.device), teacher.parent

@@ -22,8 +22,8 @@ import torch
 
 from comparing import teacher
 from ultralytics import YOLO, __version__, utils
-from ultralytics.distill.files import save_whole, write_whole
 from ultralytics.distill.report.curves import read_columns
+from ultralytics.distill.runtime.checkpoints import save_whole, write_whole
 from ultralytics.distill.script import command
 from ultralytics.distill.upstream import unwrap_model
 

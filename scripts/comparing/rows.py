@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultralytics.distill.files import write_whole
+from ultralytics.distill.runtime.checkpoints import write_whole
 from ultralytics.distill.teacher.headroom import main_metric
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.cfg import get_cfg
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
-from ultralytics.distill.files import write_whole
+from ultralytics.distill.runtime.checkpoints import write_whole
 from ultralytics.distill.upstream import load_yaml, save_yaml
 
 if TYPE_CHECKING:

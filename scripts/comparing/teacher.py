@@ -9,11 +9,11 @@ from typing import Any
 
 from comparing.subsets import label_of, link, read
 from ultralytics import YOLO
-from ultralytics.distill.files import write_whole
-from ultralytics.distill.report.measures import validate
-from ultralytics.distill.teacher.exam import narrow
+from ultralytics.distill.report.metrics import validate
+from ultralytics.distill.runtime.checkpoints import write_whole
+from ultralytics.distill.runtime.errors import reason
+from ultralytics.distill.teacher.evaluation import narrow
 from ultralytics.distill.upstream import load_checkpoint
-from ultralytics.distill.values import reason
 
 CONFIDENCE = 0.5  # of a box that becomes a label
 

@@ -11,7 +11,7 @@ import torch
 
 from benchmarking.ways import Way, make_batch
 from gpu_checks.stage import Stage, build, need, warm
-from ultralytics.distill.graph import head_inputs, replay
+from ultralytics.distill.graph import head_inputs, run_layers
 from ultralytics.distill.teacher.foreign import tensors
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.source import Source
@@ -58,7 +58,7 @@ def fast_teacher(stage: Stage) -> tuple[str, dict[str, Any]]:
         plain = deepcopy(model).eval()
         plain.model[-1].training = True
         with torch.no_grad():
-            both = fast(batch["img"]), replay(plain, batch["img"], layers, True)
+            both = fast(batch["img"]), run_layers(plain, batch["img"], layers, True)
         pairs = zip(*(shown(x, "rtdetr" in name) for x in both))
         worst[name] = max(difference(*p) for p in pairs)
     said = ", ".join(f"{k} {v:.2%}" for k, v in worst.items())

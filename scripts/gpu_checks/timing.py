@@ -13,8 +13,8 @@ from benchmarking.measure import time_ways
 from benchmarking.report import rows
 from benchmarking.ways import Way, make_batch
 from gpu_checks.stage import Stage, build, need
-from ultralytics.distill.report import finale
-from ultralytics.distill.teacher import exam
+from ultralytics.distill.report import summary
+from ultralytics.distill.teacher import evaluation
 
 WAYS = ("plain", "native", "ours", "floor")
 NATIVE, FLOOR = 0.80, 1.05  # the most that ours may take of native's time, and of the floor's
@@ -74,7 +74,10 @@ def looks(stage: Stage) -> tuple[str, dict[str, Any]]:
 
         return run
 
-    exam.measure, finale.write = watched("first look", exam.measure), watched("report", finale.write)
+    evaluation.validate_model, summary.write = (
+        watched("first look", evaluation.validate_model),
+        watched("report", summary.write),
+    )
     stage.train("k", 4, plots=True, val=True, distill_check=True)
     need("first look" in figures and "report" in figures, f"only {sorted(figures)} ran")
     need((stage.folder / "runs/k/distill.png").is_file(), "distill.png was not written")

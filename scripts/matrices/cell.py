@@ -12,8 +12,8 @@ import torch
 
 from ultralytics import distill
 from ultralytics.cfg import DEFAULT_CFG_DICT
-from ultralytics.distill.opening import open_model
 from ultralytics.distill.report.curves import read_columns, term_parts
+from ultralytics.distill.runtime.open_model import open_model
 from ultralytics.utils import LOGGER
 
 OURS = Path(distill.__file__).parent

@@ -14,7 +14,7 @@ from small_models import NAMES, build_model, save_model, shrink
 from torch import nn
 
 from ultralytics.cfg import get_cfg
-from ultralytics.distill import config as configuration
+from ultralytics.distill import arguments as configuration
 from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.source import Source

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from lines import needs_84
 from torch import nn
 
-from ultralytics.distill.config import read
+from ultralytics.distill.arguments import read
 from ultralytics.distill.losses import CWD
 from ultralytics.distill.teacher.several import read_each
-from ultralytics.distill.unused import warn_beside_teacher, warn_without_teacher
+from ultralytics.distill.unused_arguments import warn_beside_teacher, warn_without_teacher
 
 
 class Plain(nn.Module):
@@ -188,9 +188,9 @@ def test_a_gain_of_nothing_takes_a_kind_out_of_the_recipe(make_args):
 def test_words_in_any_case(make_args):
     """Names, schedules, balances and precisions are words, whoever shouts them."""
     upper = {"distill_feat": "[CWD(tau=2), Auto]", "distill_logit": "BCKD", "distill_schedule": "Cosine(end=0.5)"}
-    c = read(make_args(**upper, distill_balance="GRAD", distill_precision="FP16", distill_tau="Auto"))
+    c = read(make_args(**upper, distill_balance="RATIO", distill_precision="FP16", distill_tau="Auto"))
     assert names(c) == [("feat", "cwd", 1), ("logit", "bckd", 1)] and c.terms[0].spelled.params == {"tau": 2}
-    assert (c.schedule.name, c.balance.name, c.precision, c.tau) == ("cosine", "grad", "fp16", None)
+    assert (c.schedule.name, c.balance.name, c.precision, c.tau) == ("cosine", "ratio", "fp16", None)
 
 
 def test_foreign_numbers_and_texts_become_plain(make_args):

@@ -11,7 +11,7 @@ from doc_texts import DOCS, at, blocks, lay_out, run_command, run_python, shorte
 
 from ultralytics import YOLO
 from ultralytics.cfg import TASKS
-from ultralytics.distill.config import read
+from ultralytics.distill.arguments import read
 from ultralytics.distill.losses import FEATURE, FINAL, RELATION, RESPONSE
 from ultralytics.distill.spelling import parse
 from ultralytics.distill.upstream import LINE

@@ -12,7 +12,7 @@ from test_graph import equal
 
 import ultralytics
 from ultralytics import RTDETR, YOLO
-from ultralytics.distill.graph import replay, tap
+from ultralytics.distill.graph import capture, run_layers
 from ultralytics.distill.upstream import LINE, load_yaml
 
 FOLDER = Path(ultralytics.__file__).parent / "cfg/models"
@@ -54,11 +54,11 @@ def test_replay(path):
     images, layers = torch.rand(2, 3, size, size), range(len(model.model) - 1)
     for raw in (False, True):
         model.model[-1].training = raw  # the head alone, as a teacher's
-        with torch.no_grad(), tap(model, layers) as seen:
+        with torch.no_grad(), capture(model, layers) as seen:
             output = model(images)
         with torch.no_grad():
-            again = replay(model, images, layers, head=True)
-            alone = replay(model, images, layers, head=False)
+            again = run_layers(model, images, layers, head=True)
+            alone = run_layers(model, images, layers, head=False)
         maps = {i: x for i, x in seen.maps.items() if getattr(x, "ndim", 0) != 3}  # YOLOv9-E has lists of maps too
         assert list(again.maps) == list(alone.maps) == list(layers) and len(maps) >= len(layers) - 2
         assert all(equal(x, again.maps[i]) and equal(x, alone.maps[i]) for i, x in maps.items())

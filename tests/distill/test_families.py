@@ -14,7 +14,7 @@ from torch import nn
 from matrices import pairs
 from ultralytics import YOLO
 from ultralytics.distill.graph import pair
-from ultralytics.distill.teacher.trial import runs_in
+from ultralytics.distill.teacher.half_precision import supports_dtype
 from ultralytics.distill.upstream import save_yaml
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Concat
@@ -117,7 +117,9 @@ def test_custom_student(custom_yaml, data_yaml, teacher_pt, tmp_path):
 def test_custom_teacher(custom_yaml, data_yaml, student_yaml, tmp_path, log):
     """A teacher with modules of its own teaches a plain student; one that makes float32 maps stays in float32."""
     teacher = YOLO(custom_yaml).model
-    assert not runs_in(torch.bfloat16, teacher, torch.device("cpu")) and runs_in(torch.float32, teacher, "cpu")
+    assert not supports_dtype(torch.bfloat16, teacher, torch.device("cpu")) and supports_dtype(
+        torch.float32, teacher, "cpu"
+    )
     assert [p.teacher for p in pair(YOLO(student_yaml).model, teacher)] == [16, 19, 22]
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=teacher))
     assert rows(tmp_path)[0]["train/dfea_loss"] > 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.distill.graph import Pair, head_inputs, pair, probe, replay, tap, trunk
+from ultralytics.distill.graph import Pair, capture, head_inputs, pair, probe, run_layers
 from ultralytics.distill.upstream import LINE
 
 FAMILIES = (
@@ -56,10 +56,10 @@ def hooks(model):
 def test_replay_is_upstreams_forward(family):
     """Every map, the head's inputs and its output are bit for bit those of the model's own forward."""
     x, layers = torch.rand(2, 3, 64, 64), range(len(family.model) - 1)
-    with torch.no_grad(), tap(family, layers) as seen:
+    with torch.no_grad(), capture(family, layers) as seen:
         out = family(x)
     with torch.no_grad():
-        again = replay(family, x, layers, head=True)
+        again = run_layers(family, x, layers, head=True)
     assert list(again.maps) == list(layers) and equal(seen.maps, again.maps)
     assert seen.inputs and equal(seen.inputs, again.inputs)
     assert equal(seen.output, again.output) and (LINE == "8.3" or equal(out, again.output))
@@ -68,15 +68,9 @@ def test_replay_is_upstreams_forward(family):
 @pytest.mark.parametrize("family", FAMILIES, indirect=True)
 def test_head_inputs_are_what_the_head_sees(family):
     """The layers that `auto` pairs are those whose maps enter the head, in its order."""
-    with torch.no_grad(), tap(family, head_inputs(family)) as seen:
+    with torch.no_grad(), capture(family, head_inputs(family)) as seen:
         family(torch.rand(1, 3, 64, 64))
     assert equal([seen.maps[i] for i in head_inputs(family)], seen.inputs)
-
-
-@pytest.mark.parametrize("name, layer", [("yolov8n.yaml", 15), ("yolov3-tiny.yaml", 14), ("yolov8n-cls.yaml", 8)])
-def test_trunk_is_where_all_levels_come_from(name, layer, make_model):
-    """P3 of YOLOv8; of YOLOv3, whose levels part earlier, a layer before all of them; the input of a single level."""
-    assert trunk(make_model(name)) == layer
 
 
 def test_replay_stops_after_the_last_layer(make_model):
@@ -84,7 +78,7 @@ def test_replay_stops_after_the_last_layer(make_model):
     model, ran = make_model().eval(), []
     for m in model.model:
         m.register_forward_hook(lambda m, *_: ran.append(m.i))
-    seen = replay(model, torch.rand(1, 3, 64, 64), [4, 9])
+    seen = run_layers(model, torch.rand(1, 3, 64, 64), [4, 9])
     assert ran == list(range(10)) and list(seen.maps) == [4, 9] and seen.output is None
 
 
@@ -92,7 +86,7 @@ def test_replay_stops_after_the_last_layer(make_model):
 def test_tap_sees_the_training_forward_with_its_gradient(name, make_model):
     """Maps and raw predictions of the forward that runs anyway carry the gradient to the first layer."""
     model = make_model(name).train()
-    with tap(model, [9]) as seen:
+    with capture(model, [9]) as seen:
         out = model(torch.rand(2, 3, 64, 64))
     scores = seen.output.get("one2many", seen.output)["scores"]
     assert out is seen.output or LINE == "8.3"
@@ -105,11 +99,11 @@ def test_tap_sees_the_training_forward_with_its_gradient(name, make_model):
 def test_tap_leaves_no_hook(make_model):
     """No hook outlives the block, not even when the forward or a hook of the block fails."""
     model = make_model()
-    with tap(model, [4, 9]):
+    with capture(model, [4, 9]):
         assert hooks(model) == 4
         model(torch.rand(1, 3, 64, 64))
     assert hooks(model) == 0
-    with pytest.raises(RuntimeError), tap(model, [4, 9]):
+    with pytest.raises(RuntimeError), capture(model, [4, 9]):
         model(torch.rand(1, 4, 64, 64))
     assert hooks(model) == 0
     pickle.dumps(model)
@@ -119,7 +113,7 @@ def test_tap_leaves_no_hook(make_model):
 def test_taps_nest(make_model):
     """An inner tap sees the same forward and takes only its own hooks away."""
     model = make_model().eval()
-    with tap(model, [4]) as outer, tap(model, [4]) as inner:
+    with capture(model, [4]) as outer, capture(model, [4]) as inner:
         model(torch.rand(1, 3, 64, 64))
     assert outer.maps[4] is inner.maps[4] and hooks(model) == 0
 
@@ -136,7 +130,7 @@ def test_head_inputs_are_maps_only(make_model):
     model = nn.Module()
     model.model = nn.Sequential(Head())
     maps = [torch.rand(1, 4, 8, 8), torch.rand(1, 8, 4, 4)]
-    with tap(model) as seen:
+    with capture(model) as seen:
         model.model[0]([*maps, torch.rand(1, 80, 512)])
     assert [id(x) for x in seen.inputs] == [id(x) for x in maps]
 
@@ -146,7 +140,7 @@ def test_probe_finds_width_and_stride(name, make_model):
     """Channels and pixels a cell are those of a real forward at another size."""
     model = make_model(name).eval()
     layers = range(len(model.model) - 1)
-    with torch.no_grad(), tap(model, layers) as seen:
+    with torch.no_grad(), capture(model, layers) as seen:
         model(torch.rand(1, 3, 192, 192))
     assert probe(model, layers) == {i: (m.shape[1], 192 / m.shape[2]) for i, m in seen.maps.items()}
 

@@ -14,7 +14,7 @@ import torch
 from short_run import options, rows
 
 from ultralytics import YOLO
-from ultralytics.distill import files
+from ultralytics.distill.runtime import checkpoints
 
 pytestmark = pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs SIGKILL")
 MOMENTS = ("step", "before the write", "half written", "before the swap", "after the swap")
@@ -76,9 +76,9 @@ def plan(moment, share, die):
         die()
 
     if moment == "before the write":
-        files.open = die
+        checkpoints.open = die
     elif moment == "half written":
-        files.open = Torn
+        checkpoints.open = Torn
     else:
         os.replace = die if moment == "before the swap" else swapped
 

@@ -90,14 +90,14 @@ REBUILD = """
 import json, sys
 import torch
 from ultralytics.cfg import get_cfg
-from ultralytics.distill import config
+from ultralytics.distill.arguments import read
 from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.upstream import load_checkpoint, load_yaml
 folder, student = sys.argv[1:]
 args = load_yaml(f"{folder}/args.yaml")
 args.pop("save_dir")
 args = get_cfg(overrides=args)
-own = Distiller(config.read(args), load_checkpoint(student)[0], load_checkpoint(args.model_t)[0])
+own = Distiller(read(args), load_checkpoint(student)[0], load_checkpoint(args.model_t)[0])
 saved = torch.load(f"{folder}/weights/last.pt", weights_only=False)["distill"]["state"]
 own.load_state_dict(saved)
 print(json.dumps([own.describe(), {k: float(v.sum()) for k, v in own.state_dict().items()}]))
@@ -177,13 +177,13 @@ def test_supergradients_loss(seated):
     """The page's conversion of KDLogitsLoss is right, for its own distiller and for `distill_logit=kl(tau=1)`."""
     from kd import KD
 
-    from ultralytics.distill.graph import Tapped
+    from ultralytics.distill.graph import Capture
 
     torch.manual_seed(0)
     s, t, task, c = torch.randn(4, 3), torch.randn(4, 3), torch.tensor(0.7), 0.3
     divergence = nn.KLDivLoss(reduction="none")(s.log_softmax(1), t.softmax(1)).mean()  # torch's and their default
     theirs = task * (1 - c) + divergence * c
-    column = KD(None, None, None, coeff=c)(Tapped(output=s), Tapped(output=t), {}, {})[0]["dlogit_loss"]
+    column = KD(None, None, None, coeff=c)(Capture(output=s), Capture(output=t), {}, {})[0]["dlogit_loss"]
     assert (1 - c) * (task + column) == pytest.approx(theirs)
     dlogit = c / (1 - c) / 3
     assert (1 - c) * (task + dlogit * KL(tau=1)({"scores": s}, {"scores": t}, {})) == pytest.approx(theirs)

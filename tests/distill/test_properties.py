@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ultralytics.cfg import parse_key_value_pair
 from ultralytics.distill.align import Align
-from ultralytics.distill.config import PRECISIONS, read
-from ultralytics.distill.graph import head_inputs, pair, replay, tap
+from ultralytics.distill.arguments import PRECISIONS, read
+from ultralytics.distill.graph import capture, head_inputs, pair, run_layers
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.losses.base import NORMS
@@ -70,10 +70,10 @@ def test_replay_of_any_graph(cfg, data):
     model, last = build(cfg), len(cfg["backbone"])
     layers = data.draw(st.lists(st.integers(0, last - 1), min_size=1, unique=True))
     images = torch.rand(1, 3, 64, 64)
-    with torch.no_grad(), tap(model, layers) as seen:
+    with torch.no_grad(), capture(model, layers) as seen:
         decoded = model(images)
     with torch.no_grad():
-        again, alone = replay(model, images, layers, head=True), replay(model, images, layers)
+        again, alone = run_layers(model, images, layers, head=True), run_layers(model, images, layers)
     assert set(again.maps) == set(alone.maps) == set(layers)
     assert all(torch.equal(seen.maps[i], x.maps[i]) for i in layers for x in (again, alone))
     assert all(torch.equal(a, b) for a, b in zip(seen.inputs, again.inputs)) and torch.equal(

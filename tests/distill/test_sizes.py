@@ -11,11 +11,12 @@ from live_teacher import CPU, make_teacher
 from short_run import options, rows
 
 from ultralytics import YOLO
-from ultralytics.distill.config import KINDS, read
-from ultralytics.distill.graph import tap
+from ultralytics.distill.arguments import read
+from ultralytics.distill.config import KINDS
+from ultralytics.distill.graph import capture
 from ultralytics.distill.heads.predictions import match_levels
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE, GIoU, Pose
-from ultralytics.distill.teacher.view import make_view
+from ultralytics.distill.teacher.preprocessing import build_preprocessing
 from ultralytics.distill.upstream import LINE
 
 TERMS = [(kind, name) for kind, names in zip(KINDS, (FEATURE, RESPONSE, RELATION)) for name in names]
@@ -44,17 +45,19 @@ def test_every_term(kind, name, models, make_distiller, make_args, make_batch):
     Terms that compare lengths in cells refuse a teacher's own size, and do so with the images as they are.
     """
     student, teacher = models(MODEL.get(name, "yolov8n"))
-    overrides = {KINDS[kind][0]: name, "distill_imgsz": [64, 96]}
+    overrides = {KINDS[kind].argument: name, "distill_imgsz": [64, 96]}
     if getattr({**FEATURE, **RESPONSE, **RELATION}[name], "same_grid", False):
-        with pytest.raises(ValueError, match=f"{KINDS[kind][0]}={name}': it compares lengths in cells.*distill_imgsz="):
+        with pytest.raises(
+            ValueError, match=f"{KINDS[kind].argument}={name}': it compares lengths in cells.*distill_imgsz="
+        ):
             make_distiller(student, teacher, **overrides)
         del overrides["distill_imgsz"]
     distiller, batch = make_distiller(student, teacher, **overrides), make_batch(n=3)
     batch["img"] = torch.rand(3, 3, 96, 64)
     frozen = make_teacher(teacher, distiller.layers[1], distiller.needs_head, distiller.needs_features)
-    frozen.view = make_view(read(make_args(**overrides)), student, teacher, CPU)
+    frozen.view = build_preprocessing(read(make_args(**overrides)), student, teacher, CPU)
     learner = deepcopy(student).train()
-    with tap(learner, distiller.layers[0], distiller.needs_features) as seen:
+    with capture(learner, distiller.layers[0], distiller.needs_features) as seen:
         learner(batch["img"])
     _, parts = distiller(seen, frozen(batch["img"]), batch, {})
     sum(parts).backward()

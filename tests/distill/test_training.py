@@ -11,7 +11,7 @@ import yaml
 from short_run import columns, equal, options, rows, weights
 
 from ultralytics import YOLO
-from ultralytics.distill.graph import tap
+from ultralytics.distill.graph import capture
 
 
 def test_recipe_alone(data_yaml, teacher_pt, student_yaml, tmp_path):
@@ -194,7 +194,7 @@ def test_command_line_and_cfg(data_yaml, teacher_pt, student_yaml, tmp_path):
 def test_tap_sees_what_upstream_computed(student_yaml):
     """The tapped maps carry gradient to the first layer."""
     model = YOLO(student_yaml).model.train()
-    with tap(model, [15]) as seen:
+    with capture(model, [15]) as seen:
         model(torch.rand(2, 3, 64, 64))
     seen.maps[15].sum().backward()
     assert model.model[0].conv.weight.grad.abs().sum() > 0

@@ -11,7 +11,7 @@ from torch import nn
 
 from ultralytics import distill
 from ultralytics.distill import CWDLoss, FeatureLoss, MGDLoss, MimicLoss, get_channels, get_fpn_features
-from ultralytics.distill.graph import tap
+from ultralytics.distill.graph import capture
 
 S, T = (8, 16, 32), (12, 24, 48)
 
@@ -110,7 +110,7 @@ def test_wrong_number_of_levels(count):
 def test_fpn_features(make_model):
     """Maps come in the order of the model's layers, are those of its forward, and carry the gradient."""
     model, x = make_model(trained=True).eval(), torch.rand(1, 3, 64, 64)
-    with tap(model, [4, 15, 21]) as seen:
+    with capture(model, [4, 15, 21]) as seen:
         model(x)
     found = get_fpn_features(x, nn.DataParallel(model), fpn_layers=[15, 4, 21])
     assert all(torch.equal(a, seen.maps[i]) for a, i in zip(found, (4, 15, 21), strict=True))

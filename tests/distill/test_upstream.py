@@ -12,7 +12,7 @@ import torch
 from patching import Repo
 from patching.series import read_pin
 from patching.wheel import read_wheel, wheel_name
-from ultralytics.distill.training.rehearsal import rehearsing
+from ultralytics.distill.training.memory_probe import probing_memory
 from ultralytics.distill.upstream import LINE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +48,7 @@ def names_in(files: dict[str, bytes], module: str) -> set[str]:
 def test_auto_batch_of_83_gets_tensors(make_model, make_step):
     """What it sends backward holds the terms too, and reaches the student and its align layers."""
     step = make_step(make_model(), make_model(seed=1, trained=True), distill_feat="cwd", distill_logit="bckd")
-    with rehearsing(step):
+    with probing_memory(step):
         found = step.student(torch.rand(2, 3, 64, 64))
     assert isinstance(found, list) and len(found) == 5  # three levels, two columns
     sum(x.sum() for x in found).backward()

@@ -217,7 +217,7 @@ def test_wrong_distiller(given, message, data_yaml, teacher_pt, student_pt, tmp_
 
 def test_class_in_the_script(make_args, monkeypatch, log):
     """A class of the script itself works there, with a line that says where it will not."""
-    from ultralytics.distill.config import read
+    from ultralytics.distill.arguments import read
 
     monkeypatch.setattr(Fine, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "Fine", Fine, raising=False)

@@ -10,11 +10,8 @@ import torch
 from torch import nn
 
 from ultralytics.distill.config import Config
-from ultralytics.distill.graph import Pair, Tapped
-
-
-class TermError(RuntimeError):
-    """A term returns what cannot be trained with."""
+from ultralytics.distill.graph import Capture, Pair
+from ultralytics.distill.runtime.errors import TermError
 
 
 class BaseDistiller(nn.Module):
@@ -61,7 +58,7 @@ class BaseDistiller(nn.Module):
         return images
 
     def forward(
-        self, student: Tapped, teacher: Tapped, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
+        self, student: Capture, teacher: Capture, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
     ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         """Return the value of each column and the unweighted parts; a subclass writes this."""
         raise NotImplementedError

@@ -1,31 +1,15 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""The arguments of a distilled run: read once from the trainer's namespace, checked, and made plain again."""
+"""What a run distils: its terms and how they are weighed, as plain data; `arguments` reads it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
+from typing import NamedTuple
 
-from ultralytics.distill import losses
-from ultralytics.distill.schedule import SCHEDULES, Constant
-from ultralytics.distill.spelling import Spelled, build_spelled, parse, require_forward, split_list
-from ultralytics.distill.terms.balance import BALANCES, Ratio
-from ultralytics.distill.values import (
-    choice,
-    gains_of,
-    image_size,
-    is_auto,
-    layer_pairs,
-    number,
-    numbers,
-    plain,
-    switch,
-    whole,
-)
+from ultralytics.distill.schedule import SCHEDULES
+from ultralytics.distill.spelling import Spelled, parse
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 # What `auto` means: terms and their gains. The feature term serves where predictions do not teach all classes.
 RECIPE: dict[str, dict[str, float]] = {"feat": {"cwd": 1}, "rel": {}}
 RESPONSES: dict[str, dict[str, float]] = {  # what it means for predictions, by task
@@ -40,10 +24,24 @@ RESPONSES: dict[str, dict[str, float]] = {  # what it means for predictions, by 
 WITHOUT_BINS = {"relative": "bckd"}  # what takes its place for a student whose boxes have no bins, as YOLO26's
 NAMES = [k for k in DEFAULT_CFG_DICT if k.startswith("distill_") and k != "distill_model"]
 ARGUMENTS = (*NAMES, "dfea", "dlogit", "drel", "dline", "unlabeled", "unlabeled_share")  # how a teacher teaches
-KINDS = {  # kind of term: (its argument, the names it may have, its gain)
-    "feat": ("distill_feat", losses.FEATURE, "dfea"),
-    "logit": ("distill_logit", {**losses.RESPONSE, **losses.FINAL}, "dlogit"),
-    "rel": ("distill_rel", losses.RELATION, "drel"),
+
+
+class Kind(NamedTuple):
+    """How a kind of term is given.
+
+    Attributes:
+        argument (str): The argument that names its terms.
+        gain (str): The argument that is their gain.
+    """
+
+    argument: str
+    gain: str
+
+
+KINDS = {
+    "feat": Kind("distill_feat", "dfea"),
+    "logit": Kind("distill_logit", "dlogit"),
+    "rel": Kind("distill_rel", "drel"),
 }
 
 
@@ -111,114 +109,11 @@ class Config:
     @property
     def columns(self) -> list[str]:
         """Names of the loss columns in use, e.g. `["dfea_loss", "dlogit_loss"]`."""
-        names = [KINDS[k][2] for k in KINDS if any(t.kind == k for t in self.terms)]
+        names = [KINDS[k].gain for k in KINDS if any(t.kind == k for t in self.terms)]
         return [f"{name}_loss" for name in names + ["dline"] * self.online]
-
-
-def read(args: SimpleNamespace) -> Config:
-    """Read and check the distillation arguments; leaves plain, reloadable values in `args`.
-
-    Args:
-        args (SimpleNamespace): The trainer's arguments.
-
-    Returns:
-        (Config): The checked configuration.
-
-    Raises:
-        ValueError: With one sentence that names the argument, the value and what would do.
-    """
-    vars(args).update({k: plain(v) for k, v in vars(args).items() if k in ARGUMENTS})
-    module = None
-    if args.distill_module is not None:
-        module = parse("distill_module", args.distill_module, {})
-        if module.instance is not None:
-            raise ValueError(
-                f"'distill_module={module.name}(...)' is an instance; give the class or its '{module.text}'."
-            )
-        args.distill_module = module.text
-    terms = [t for kind in KINDS for t in _terms(args, kind)]
-    if not terms and module is None:
-        raise ValueError(
-            f"'model_t={args.model_t}' is given, but 'distill_feat', 'distill_logit' and 'distill_rel' are all 'none'; "
-            f"leave one of them at 'auto' or name a loss."
-        )
-    if terms and module is None and not any(t.gain for t in terms):
-        gains = " and ".join(
-            f"'{g}={getattr(args, g)}'" for k, (_, _, g) in KINDS.items() if k in {t.kind for t in terms}
-        )
-        raise ValueError(f"{gains} leave nothing to distil; give a gain above 0, or train without 'model_t'.")
-    terms = [t for t in terms if t.gain or not t.auto]
-    schedule = parse("distill_schedule", args.distill_schedule, SCHEDULES, base=Constant)
-    balance = [parse("distill_balance", x, BALANCES, base=Ratio) for x in split_list(args.distill_balance)]
-    if len(balance) > 1:
-        raise ValueError(f"'distill_balance={args.distill_balance}' are several; give one of them.")
-    build_spelled("distill_schedule", schedule)
-    for rule in balance:
-        build_spelled("distill_balance", rule)
-    return Config(
-        terms=terms,
-        layers=layer_pairs("distill_layers", args.distill_layers),
-        tau=None if is_auto(args.distill_tau) else number("distill_tau", args.distill_tau, above=0),
-        alpha=number("distill_alpha", args.distill_alpha, least=0, most=1),
-        schedule=schedule,
-        stop=_stop(args),
-        balance=balance[0] if balance else None,
-        precision=choice("distill_precision", args.distill_precision, PRECISIONS),
-        module=module,
-        online=switch("distill_online", args.distill_online),
-        dline=number("dline", args.dline, least=0),
-        imgsz=image_size("distill_imgsz", args.distill_imgsz),
-        mean=numbers("distill_mean", args.distill_mean, least=0, most=1),
-        std=numbers("distill_std", args.distill_std, above=0),
-        check=switch("distill_check", args.distill_check),
-        single_cls=bool(args.single_cls),
-        classes=[args.classes] if isinstance(args.classes, int) else args.classes,
-        data=f"data={args.data} imgsz={args.imgsz}",
-    )
-
-
-def _stop(args: SimpleNamespace) -> int:
-    """Read `distill_stop`, which has to leave an epoch to the teacher."""
-    stop = whole("distill_stop", args.distill_stop)
-    if stop and stop >= args.epochs and not args.time:  # `time=` decides on the way how many epochs there are
-        raise ValueError(f"'distill_stop={stop}' leaves the teacher none of 'epochs={args.epochs}'; give fewer.")
-    return stop
-
-
-def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
-    """Read one kind of term with its gains; `auto` in a list is the recipe beside what is named."""
-    argument, names, gain_name = KINDS[kind]
-    value = getattr(args, argument)
-    recipe = RESPONSES.get(args.task, {}) if kind == "logit" else RECIPE[kind]
-    items = split_list(value)
-    terms, texts = [], []
-    for item, gain in zip(items, gains_of(argument, value, gain_name, getattr(args, gain_name))):
-        if is_auto(item):
-            texts.append("auto")
-            terms += [Term(kind, parse(argument, name, names), gain * own, True) for name, own in recipe.items()]
-            continue
-        _require_kind(argument, item, names)
-        spelled = parse(argument, item, names)
-        require_forward(argument, spelled)
-        texts.append(spelled.text)
-        terms.append(Term(kind, spelled, gain))
-    if texts.count("auto") > 1:
-        raise ValueError(f"'{argument}={value}' names auto twice; name it once.")
-    if any(not isinstance(x, str) for x in items):
-        setattr(args, argument, texts if isinstance(value, (list, tuple)) else texts[0])  # no live object in args
-    return without_doubles(terms)
 
 
 def without_doubles(terms: list[Term]) -> list[Term]:
     """Leave out the recipe's terms that are named too, with parameters or a gain of their own."""
     named = {t.spelled.cls for t in terms if not t.auto}
     return [t for t in terms if not (t.auto and t.spelled.cls in named)]
-
-
-def _require_kind(argument: str, item: Any, names: Any) -> None:
-    """Raise a ValueError that names the right argument if a loss is of another kind."""
-    head = item.partition("(")[0].strip().lower() if isinstance(item, str) else ""
-    words = {"feat": "feature", "logit": "response", "rel": "relation"}
-    for kind, (other, known, _) in KINDS.items():
-        if head in known and head not in names:
-            raise ValueError(f"'{argument}={item}' is a {words[kind]} term; give it in '{other}'.")

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.term import FinalTerm, build_finals
 from ultralytics.distill.base import BaseDistiller, require_scalar
 from ultralytics.distill.config import KINDS, Config
-from ultralytics.distill.graph import Tapped, pair
+from ultralytics.distill.graph import Capture, pair
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches, scores_at
+from ultralytics.distill.joint import labelled
 from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.terms.building import build_responses, choose_maps, fit_scores, name_parts
+from ultralytics.distill.terms.final import FinalTerm, build_finals
 from ultralytics.distill.terms.margin import build_margins
 from ultralytics.distill.terms.term import UNMEASURED, MapTerm, ResponseTerm
-from ultralytics.distill.unlabeled.rows import labelled
 from ultralytics.utils import LOGGER
 
 
@@ -71,7 +71,7 @@ class Distiller(BaseDistiller):
         self.terms = nn.ModuleList(built).to(device)
         self.margins = build_margins(responses, student, teacher).to(device)
         used = {t.kind for t in built}
-        self.columns = [c for c in config.columns if c in {f"{KINDS[k][2]}_loss" for k in used}]
+        self.columns = [c for c in config.columns if c in {f"{KINDS[k].gain}_loss" for k in used}]
         self.parts = name_parts(built)
         self.layers = sorted({p.student for p in self.pairs}), sorted({p.teacher for p in self.pairs})
         self.needs_head = "logit" in used or any(getattr(t, "needs_scores", False) for t in built)
@@ -83,13 +83,13 @@ class Distiller(BaseDistiller):
         self.unmeasured = False
 
     def forward(
-        self, student: Tapped, teacher: Tapped, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
+        self, student: Capture, teacher: Capture, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
     ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         """Compare what both models showed on a batch.
 
         Args:
-            student (Tapped): Maps and raw predictions of the student, with gradient.
-            teacher (Tapped): The same of the teacher, without.
+            student (Capture): Maps and raw predictions of the student, with gradient.
+            teacher (Capture): The same of the teacher, without.
             batch (dict): Upstream's batch; where it has unlabelled images, `labeled` is the number of the others, which
                 come first.
             targets (dict): The student's assigned targets for each branch, where a term needs them; of the labelled
@@ -129,7 +129,7 @@ class Distiller(BaseDistiller):
         for part, (term, branch) in zip(parts, self._places()):
             value = term.gain * part
             self.total = self.total + value.detach()
-            sums[f"{KINDS[term.kind][2]}_loss"] += prod(self._factors(term, branch).values()) * value
+            sums[f"{KINDS[term.kind].gain}_loss"] += prod(self._factors(term, branch).values()) * value
         return sums
 
     def _places(self) -> list[tuple[Any, str]]:

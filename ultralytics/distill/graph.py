@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.blank import run_blank
-from ultralytics.distill.prompts import Prompts
+from ultralytics.distill.dummy_input import run_dummy_input
+from ultralytics.distill.text_prompts import TextPrompts
 from ultralytics.distill.upstream import read_output
 
 
 @dataclass
-class Tapped:
+class Capture:
     """What one forward showed.
 
     Attributes:
@@ -41,7 +41,7 @@ class Tapped:
 
 
 @contextmanager
-def tap(model: nn.Module, layers: Sequence[int] = (), features: bool = False) -> Iterator[Tapped]:
+def capture(model: nn.Module, layers: Sequence[int] = (), features: bool = False) -> Iterator[Capture]:
     """Watch the forward that runs inside the block: chosen layers, the head's inputs and its raw output.
 
     The hooks live only as long as the block, so none is copied into an EMA or pickled into a checkpoint.
@@ -52,9 +52,9 @@ def tap(model: nn.Module, layers: Sequence[int] = (), features: bool = False) ->
         features (bool): Whether the class head's inner features are wanted too.
 
     Yields:
-        (Tapped): Filled while the forward runs.
+        (Capture): Filled while the forward runs.
     """
-    seen = Tapped()
+    seen = Capture()
 
     def keep(index: int) -> Callable[..., None]:
         return lambda module, args, out: seen.maps.__setitem__(index, out)
@@ -80,7 +80,7 @@ def tap(model: nn.Module, layers: Sequence[int] = (), features: bool = False) ->
             handle.remove()
 
 
-def replay(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: bool = False) -> Tapped:
+def run_layers(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: bool = False) -> Capture:
     """Run a model layer by layer, as its own forward does, and stop after the last layer asked for.
 
     Args:
@@ -90,11 +90,11 @@ def replay(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: 
         head (bool): Whether to run the head too.
 
     Returns:
-        (Tapped): The maps asked for and, with the head, its inputs and output.
+        (Capture): The maps asked for and, with the head, its inputs and output.
     """
     x: Any = images
     outputs: list[Any] = []
-    seen, wanted, prompts = Tapped(), set(layers), Prompts(model, images)
+    seen, wanted, prompts = Capture(), set(layers), TextPrompts(model, images)
     last = len(model.model) - 1
     stop = last if head else max(wanted)
     for m in model.model:
@@ -136,15 +136,6 @@ def head_inputs(model: nn.Module) -> list[int]:
     return [head.i + j if j < 0 else j for j in sources]
 
 
-def trunk(model: nn.Module) -> int:
-    """Return the index of the last layer from which all of the head's inputs come."""
-    above: dict[int, set[int]] = {-1: set()}  # each layer's own index and those of all layers that it draws on
-    for m in model.model:
-        sources = [m.f] if isinstance(m.f, int) else m.f
-        above[m.i] = {m.i}.union(*(above[m.i + j if j < 0 else j] for j in sources))
-    return max(set.intersection(*(above[i] for i in head_inputs(model))))
-
-
 def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float]]:
     """Find the width and stride of layers' outputs with a blank image; leaves no trace in the model.
 
@@ -161,8 +152,8 @@ def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float
     Raises:
         ValueError: If the model takes no blank image.
     """
-    with tap(model, layers) as seen:
-        height, _ = run_blank(model)
+    with capture(model, layers) as seen:
+        height, _ = run_dummy_input(model)
     maps = {i: m for i, m in seen.maps.items() if isinstance(m, torch.Tensor) and m.ndim == 4}
     return {i: (m.shape[1], height / m.shape[2]) for i, m in maps.items()}
 

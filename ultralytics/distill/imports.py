@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ultralytics.distill.refusal import explain, place
+from ultralytics.distill.runtime.errors import explain, place
 
 
 def load_class(argument: str, path: str, base: type) -> type:

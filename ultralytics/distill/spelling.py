@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.loss import _Loss
 
 from ultralytics.distill.imports import load_class, require_base
-from ultralytics.distill.refusal import explain
+from ultralytics.distill.runtime.errors import explain
 
 OLD_NAMES = {
     "Distillation": "model_t",

@@ -5,34 +5,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ultralytics.distill.answers.join import require_ride, ride_along
+from ultralytics.distill.answers.join import add_to_training_set, require_answers
 from ultralytics.distill.answers.recorded import require_final_terms
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.losses import FEATURE, FINAL, RELATION, RESPONSE
-from ultralytics.distill.refusal import end_with_the_sentence
-from ultralytics.distill.report import finale
-from ultralytics.distill.report.formula import say_opening
+from ultralytics.distill.report import summary
+from ultralytics.distill.report.formula import log_start
+from ultralytics.distill.runtime.distributed import CollectiveStep
+from ultralytics.distill.runtime.errors import install_excepthook
 from ultralytics.distill.spelling import require_forward
 from ultralytics.distill.teacher import online
-from ultralytics.distill.teacher.exam import examine
+from ultralytics.distill.teacher.evaluation import evaluate_teachers
+from ultralytics.distill.teacher.preprocessing import check_preprocessing
 from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.teacher.source import resolve, teachers_of
-from ultralytics.distill.teacher.view import check_view
 from ultralytics.distill.terms.term import build_loss
 from ultralytics.distill.training.building import build_step
 from ultralytics.distill.training.commands import spell_out
 from ultralytics.distill.training.folder import Folder, require_kept
+from ultralytics.distill.training.memory_probe import count_in_auto_batch
 from ultralytics.distill.training.optimizer import OwnOptimizer
-from ultralytics.distill.training.rehearsal import count_in_auto_batch
-from ultralytics.distill.training.results import fit_table, set_columns_apart
+from ultralytics.distill.training.results import fit_table, space_columns
 from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
-from ultralytics.distill.unlabeled.alone import read_alone, require_no_labels
-from ultralytics.distill.unlabeled.beside import Unlabeled, files_of, read_share, require_images_alone
-from ultralytics.distill.unused import warn_beside_teacher, warn_without_images, warn_without_teacher
+from ultralytics.distill.unlabeled.batches import Unlabeled, files_of, read_share, require_images_alone
+from ultralytics.distill.unlabeled.unlabeled_only import read_unlabeled_only, require_no_labels
+from ultralytics.distill.unused_arguments import warn_beside_teacher, warn_without_images, warn_without_teacher
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
-from ultralytics.distill.world import Together
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
     if not given:
         warn_without_teacher(args)
         return None
-    end_with_the_sentence(trainer)
+    install_excepthook(trainer)
     if getattr(args, "distill_model", None) is not None:
         raise ValueError(
             f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
@@ -111,17 +111,17 @@ def attach(trainer: BaseTrainer) -> Run | None:
     require_kept(trainer, sources)
     for c, source in zip(configs, sources):
         if source.module is not None:
-            check_view(c, source.module)
+            check_preprocessing(c, source.module)
     if config.online:
         online.require_trainable(config, sources[0])
     args.model_t = [str(s.path) for s in sources] if len(sources) > 1 else str(sources[0].path)
     folder = Folder(trainer.save_dir, [s.path for s in sources if s.save])
     read_share(args)
     run = Run(configs, sources, config.schedule.cls(**config.schedule.params), folder, files=files_of(args))
-    run.alone = read_alone(args, trainer.save_dir)
-    if run.alone:
-        run.alone.follow(trainer, args.unlabeled)
-        config.check = config.check and run.alone.validates
+    run.unlabeled_only = read_unlabeled_only(args, trainer.save_dir)
+    if run.unlabeled_only:
+        run.unlabeled_only.follow(trainer, args.unlabeled)
+        config.check = config.check and run.unlabeled_only.validates
     return run
 
 
@@ -137,20 +137,20 @@ def build(trainer: BaseTrainer) -> None:
     adapt(trainer)
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
-    set_columns_apart(trainer)
+    space_columns(trainer)
     count_in_auto_batch(trainer)
-    if run.alone:
+    if run.unlabeled_only:
         require_no_labels(run.step.distiller, run.configs[0])
-        run.alone.say()
+        run.unlabeled_only.say()
     if files := run.files or files_of(trainer.args, trainer.data):
-        run.unlabeled = Unlabeled(files, read_share(trainer.args), alone=run.alone is not None)
+        run.unlabeled = Unlabeled(files, read_share(trainer.args), alone=run.unlabeled_only is not None)
         run.unlabeled.follow(trainer)
-        if not run.alone:
+        if not run.unlabeled_only:
             require_images_alone(run.step.student)
-    if run.alone or not run.unlabeled:
+    if run.unlabeled_only or not run.unlabeled:
         warn_without_images(trainer.args)
-    ride_along(trainer)
-    with Together():
+    add_to_training_set(trainer)
+    with CollectiveStep():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns
 
 
@@ -165,17 +165,17 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
     if run is not None:
         if run.step.online:
             online.share_class_weights(run.step.student, run.step.teacher)
-        require_ride(trainer)
+        require_answers(trainer)
         run.optimizer = OwnOptimizer(trainer, run.step)
         if run.unlabeled and RANK in {-1, 0}:
             LOGGER.info(f"Distillation: {run.unlabeled.describe(trainer)}")
     if ckpt is not None and trainer.resume:
         restore(trainer, ckpt)
     elif run is not None:
-        found = examine(trainer)
-        finale.note_start(trainer)
+        found = evaluate_teachers(trainer)
+        summary.note_start(trainer)
     if run is not None:
-        say_opening(trainer, found)
+        log_start(trainer, found)
 
 
 def step(trainer: BaseTrainer, batch: dict[str, Any]) -> None:
@@ -192,9 +192,9 @@ def step(trainer: BaseTrainer, batch: dict[str, Any]) -> None:
 def finish(trainer: BaseTrainer) -> None:
     """Save and validate an online teacher, where every process takes part, and write the report."""
     if trainer.distill and trainer.distill.step.online:
-        online.finish(trainer)
+        online.save_and_validate(trainer)
     if trainer.distill:
-        finale.finish(trainer)
+        summary.write_after_training(trainer)
 
 
 def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, float]:
@@ -213,14 +213,14 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
     elif step.armed:
         LOGGER.warning("'model_t' has taught nothing in this epoch: the model's forward(batch) does not call its loss.")
     run.begun = True
-    run.folder.settle()
+    run.folder.keep()
     never = {f"val/{name}" for name in step.columns}
     for name in never:
         trainer.metrics.pop(name, None)
     row = order_columns(metrics, step.columns)
     notes = {f"distill/{k}": v for k, v in step.distiller.notes().items()}
     weights = step.weights.take(trainer.epoch + 1, trainer.epochs)
-    ours = {**step.take_means(), **notes, **step.balance.take(step.weight), **weights}
+    ours = {**step.take_means(), **notes, **weights}
     row = {**{k: v for k, v in row.items() if k not in never}, **ours}
     fit_table(trainer, row)
     return row

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ultralytics.distill.align import Align
-from ultralytics.distill.graph import probe, replay
+from ultralytics.distill.graph import probe, run_layers
 from ultralytics.distill.losses import CWD, MGD, Mimic
 from ultralytics.distill.upstream import unwrap_model
 
@@ -113,7 +113,7 @@ def get_fpn_features(x: torch.Tensor, model: nn.Module, fpn_layers: Sequence[int
     Returns:
         (list[torch.Tensor]): Maps in the order of the layers.
     """
-    maps = replay(unwrap_model(model), x, fpn_layers).maps
+    maps = run_layers(unwrap_model(model), x, fpn_layers).maps
     return [maps[i] for i in sorted(maps)]
 
 

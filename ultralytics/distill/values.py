@@ -14,11 +14,6 @@ import torch
 from ultralytics.distill.spelling import split_list
 
 
-def reason(error: Exception) -> str:
-    """Return what an error says, or its kind where it says nothing, as part of a sentence."""
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-
-
 def plain(value: Any) -> Any:
     """Return a value as `args.yaml`, a checkpoint and a worker's script can hold it.
 

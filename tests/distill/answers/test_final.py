@@ -4,9 +4,9 @@
 import pytest
 import torch
 
-from ultralytics.distill.answers.boxes import corners
 from ultralytics.distill.answers.final import final_boxes, student_scores
-from ultralytics.distill.graph import class_heads, replay
+from ultralytics.distill.boxes import corners
+from ultralytics.distill.graph import class_heads, run_layers
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import head_strides
 
@@ -18,7 +18,7 @@ def look(model, images, classes=EVERY, count=3, conf=0.3):
     """Return the final boxes of a model as a frozen teacher runs it."""
     model.eval().model[-1].training = True
     with torch.no_grad():
-        output = replay(model, images, [], head=True).output
+        output = run_layers(model, images, [], head=True).output
     return final_boxes(output, head_strides(model), classes, count, conf)
 
 

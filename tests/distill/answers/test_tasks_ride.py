@@ -10,13 +10,13 @@ import torch
 from lines import needs_84
 from small_models import save_model
 from task_files import sample, write_labels_as_answers
-from test_ride import AUGMENTATIONS, EVERY, ride
+from test_dataset import AUGMENTATIONS, EVERY, ride
 
 from ultralytics import YOLO
-from ultralytics.distill.answers.boxes import overlaps
 from ultralytics.distill.answers.coco import read_mask
 from ultralytics.distill.answers.file import read_answers
 from ultralytics.distill.answers.recorded import Recorded
+from ultralytics.distill.boxes import overlaps
 from ultralytics.models.yolo.segment import SegmentationValidator
 
 MORE = {"copy-paste of others": {"copy_paste": 1.0, "copy_paste_mode": "mixup", "mosaic": 0.5}}

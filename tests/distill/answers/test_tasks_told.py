@@ -12,14 +12,14 @@ from small_models import build_model, save_model
 from task_files import NAMES, write_labels_as_answers
 
 from ultralytics import YOLO
-from ultralytics.distill.answers.boxes import Boxes, merge, overlaps
-from ultralytics.distill.answers.criterion import watch_criterion
 from ultralytics.distill.answers.file import footer, header, line, read_answers
 from ultralytics.distill.answers.final import final_boxes
-from ultralytics.distill.answers.labels import read_labels
-from ultralytics.distill.answers.views import mirrored
-from ultralytics.distill.answers.write import write_answers
+from ultralytics.distill.boxes import Boxes, merge, overlaps
 from ultralytics.distill.graph import class_heads
+from ultralytics.distill.labels import read_labels
+from ultralytics.distill.teacher.views import mirrored
+from ultralytics.distill.teacher.write_answers import write_answers
+from ultralytics.distill.terms.criterion import watch_criterion
 from ultralytics.distill.upstream import LINE, save_yaml
 
 FAMILY = "yolo26n" if LINE == "8.4" else "yolo11n"

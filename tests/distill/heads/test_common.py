@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ultralytics.distill.config import read
+from ultralytics.distill.arguments import read
 from ultralytics.distill.heads.common import fit_response, outputs
 from ultralytics.distill.upstream import LINE
 from ultralytics.utils.tal import make_anchors

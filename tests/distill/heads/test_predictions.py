@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ultralytics.distill.graph import tap
+from ultralytics.distill.graph import capture
 from ultralytics.distill.heads.predictions import branches, match_levels, scores_at, watch_assigner
 
 P345, P2345, P3456 = [8.0, 16.0, 32.0], [4.0, 8.0, 16.0, 32.0], [8.0, 16.0, 32.0, 64.0]
@@ -14,14 +14,14 @@ P345, P2345, P3456 = [8.0, 16.0, 32.0], [4.0, 8.0, 16.0, 32.0], [8.0, 16.0, 32.0
 
 def head_output(model, size=64, n=2):
     """Return a model's raw predictions in training mode."""
-    with tap(model.train()) as seen:
+    with capture(model.train()) as seen:
         model(torch.rand(n, 3, size, size))
     return seen.output
 
 
 def eval_output(model):
     """Return a model's decoded and raw predictions."""
-    with torch.no_grad(), tap(model.eval()) as seen:
+    with torch.no_grad(), capture(model.eval()) as seen:
         model(torch.rand(2, 3, 64, 64))
     return seen.output
 

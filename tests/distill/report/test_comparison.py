@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.distill.report import comparison, measures, samples
+from ultralytics.distill.report import comparison, metrics, samples
 from ultralytics.distill.report.comparison import Contender
 
 FACTS = {"parameters": 3006818, "GFLOPs": 0.324, "mAP50-95": 0.5, "mAP50": 0.625, "ms": 7.25}
@@ -24,7 +24,7 @@ def contender(name, **changes):
 def measured(teacher_pt, student_pt, data_yaml):
     """Two real models, measured on a tiny set."""
     models = [Contender("teacher", teacher_pt), Contender("distilled", student_pt)]
-    comparison.measure(models, str(data_yaml), 64, "cpu")
+    comparison.validate_all(models, str(data_yaml), 64, "cpu")
     return models
 
 
@@ -39,7 +39,7 @@ def test_measures_a_model(measured):
 def test_a_teacher_of_other_data_keeps_its_row(teacher_pt, tmp_path, log):
     """What cannot be validated is said, and the rest of the table stands."""
     model = Contender("teacher", teacher_pt)
-    comparison.measure([model], str(tmp_path / "nowhere.yaml"), 64, "cpu")
+    comparison.validate_all([model], str(tmp_path / "nowhere.yaml"), 64, "cpu")
     assert "mAP50" not in model.facts and model.facts["parameters"] > 0
     assert any("teacher cannot be measured" in x for x in log())
     assert comparison.table([model, contender("distilled")]).splitlines()[1].split()[3] == "-"
@@ -49,7 +49,7 @@ def test_a_teacher_of_no_known_kind_keeps_its_row(tmp_path, log):
     """A whole module teaches, but nobody can validate it: said in a line, and the table stands."""
     torch.save(nn.Conv2d(3, 4, 1), tmp_path / "module.pt")
     model = Contender("teacher", tmp_path / "module.pt")
-    comparison.measure([model], "coco8.yaml", 64, "cpu")
+    comparison.validate_all([model], "coco8.yaml", 64, "cpu")
     assert model.facts == {} and any("teacher cannot be measured" in x for x in log())
     assert comparison.table([model, contender("distilled")]).splitlines()[1].split()[1:] == ["-"] * 5
 
@@ -58,14 +58,14 @@ def test_gray_models_are_timed(make_model):
     """The image that is timed has the model's own channels."""
     model = make_model()
     model.model[0].conv = nn.Conv2d(1, 8, 3, 2, 1, bias=False)
-    assert measures.time_forward(model.eval(), 64, repeats=1, warm=0) > 0
+    assert metrics.time_forward(model.eval(), 64, repeats=1, warm=0) > 0
 
 
 def test_names_of_metrics():
     """Folders go; boxes and masks are told apart only where there are both."""
     found = {"metrics/mAP50(B)": 0.5, "metrics/mAP50-95(B)": 0.25, "fitness": 0.3}
-    assert measures.accuracy(found) == {"mAP50-95": 0.25, "mAP50": 0.5}
-    assert list(measures.accuracy({**found, "metrics/mAP50(M)": 1})) == ["mAP50-95(B)", "mAP50(M)", "mAP50(B)"]
+    assert metrics.accuracy(found) == {"mAP50-95": 0.25, "mAP50": 0.5}
+    assert list(metrics.accuracy({**found, "metrics/mAP50(M)": 1})) == ["mAP50-95(B)", "mAP50(M)", "mAP50(B)"]
 
 
 def test_table_is_aligned_and_subtracts_plain_from_distilled():

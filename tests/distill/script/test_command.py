@@ -16,7 +16,7 @@ from ultralytics import YOLO
 from ultralytics.cfg import entrypoint
 from ultralytics.distill.config import ARGUMENTS
 from ultralytics.distill.script import command
-from ultralytics.distill.training.results import set_columns_apart
+from ultralytics.distill.training.results import space_columns
 from ultralytics.utils import remove_colorstr, torch_utils
 
 SCRIPT = Path(command.__file__).parents[3] / "distill.py"
@@ -52,7 +52,7 @@ def test_columns_of_the_header_do_not_touch():
     head = "\n" + "%11s" * 4 % ("Epoch", *names)
     step = SimpleNamespace(columns=names[1:])
     trainer = SimpleNamespace(progress_string=lambda: head, distill=SimpleNamespace(step=step))
-    set_columns_apart(trainer)
+    space_columns(trainer)
     assert trainer.progress_string().split() == ["Epoch", "dfl_loss", "dlogit", "my_very_ow"]
     assert len(trainer.progress_string()) == 1 + 4 * 11
 

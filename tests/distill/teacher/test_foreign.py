@@ -17,11 +17,11 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from ultralytics import YOLO
-from ultralytics.distill.blank import input_channels
+from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.graph import head_inputs, pair, probe
 from ultralytics.distill.teacher.foreign import Foreign, read_module
+from ultralytics.distill.teacher.preprocessing import Preprocessing
 from ultralytics.distill.teacher.source import resolve
-from ultralytics.distill.teacher.view import View
 from ultralytics.distill.upstream import save_yaml
 
 HOW = "a test requirement: pip install --no-deps -r tests/oracles.txt"
@@ -107,7 +107,7 @@ def test_the_maps_are_the_modules_own():
     """Channels-last, and behind a view, the maps are what the module returns for normalised images."""
     resnet, x = small_resnet(), torch.rand(2, 3, 64, 64)
     teacher = make_teacher(Foreign(resnet), [1, 2, 3], head=False)
-    teacher.view = View(3, 3, mean=MEAN, std=STD)
+    teacher.view = Preprocessing(3, 3, mean=MEAN, std=STD)
     with torch.no_grad():
         plain = resnet(torchvision.transforms.functional.normalize(x, MEAN, STD))
     for found, expected in zip(teacher(x).maps.values(), plain.values()):

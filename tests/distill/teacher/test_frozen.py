@@ -13,7 +13,7 @@ import torch
 from live_teacher import make_teacher, snapshot, unchanged
 from torch import nn
 
-from ultralytics.distill.graph import head_inputs, replay
+from ultralytics.distill.graph import head_inputs, run_layers
 from ultralytics.distill.heads.predictions import branches
 from ultralytics.distill.teacher.speed import fuse
 from ultralytics.distill.upstream import LINE, load_checkpoint
@@ -37,7 +37,7 @@ def test_fast_teacher_agrees(name, dtype, limit, make_model):
     fast = make_teacher(model, head=head, dtype=dtype)(x)
     model.model[-1].training = True
     with torch.no_grad():
-        plain = replay(model, x, head_inputs(model), head)
+        plain = run_layers(model, x, head_inputs(model), head)
     for i, reference in plain.maps.items():
         assert fast.maps[i].dtype == dtype and relative_error(fast.maps[i], reference) < limit
     found, expected = branches(fast.output, [8, 16, 32]), branches(plain.output, [8, 16, 32])
@@ -54,7 +54,7 @@ def relative_errors(model, x, dtype):
     fast = make_teacher(model, head=head, dtype=dtype)(x)
     model.eval().model[-1].training = True
     with torch.no_grad():
-        plain = replay(model, x, head_inputs(model), head)
+        plain = run_layers(model, x, head_inputs(model), head)
     found = {f"layer {i}": relative_error(fast.maps[i], reference) for i, reference in plain.maps.items()}
     outputs, expected = branches(fast.output, [8, 16, 32]), branches(plain.output, [8, 16, 32])
     for branch, values in expected.items():

@@ -7,7 +7,7 @@ from short_run import columns, options, rows
 
 from ultralytics import YOLO
 from ultralytics.distill import losses
-from ultralytics.distill.report import finale
+from ultralytics.distill.report import summary
 from ultralytics.distill.teacher.online import OnlineTeacher, share_class_weights
 from ultralytics.distill.upstream import LINE, unwrap_model
 
@@ -36,7 +36,7 @@ def test_recipe_alone(data_yaml, student_yaml, teacher_pt, tmp_path, log):
     assert len(YOLO(last).predict(torch.rand(1, 3, 64, 64), verbose=False)) == 1
     assert "metrics/mAP50-95(B)" in model.trainer.distill.step.teacher.metrics
     assert "val/dline_loss" not in columns(tmp_path)
-    finale.write(tmp_path / "run")
+    summary.write(tmp_path / "run")
     assert any(f"validating the teacher for the report, {last}" in x for x in log())
 
 

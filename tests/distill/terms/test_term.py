@@ -8,12 +8,13 @@ import torch
 from lines import learners
 from torch import nn
 
-from ultralytics.distill.base import TermError
-from ultralytics.distill.config import Config, Term, read
+from ultralytics.distill.arguments import read
+from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import Pair
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
+from ultralytics.distill.runtime.errors import TermError
 from ultralytics.distill.spelling import parameters_of, parse
 from ultralytics.distill.terms.term import MapTerm, ResponseTerm, build_loss
 

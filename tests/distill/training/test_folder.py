@@ -70,5 +70,5 @@ def test_an_earlier_live_teacher_is_put_back(tmp_path):
         path.write_text("later")
     folder.put_back()
     assert old.read_text() == "earlier" and not new.exists()
-    folder.settle()
+    folder.keep()
     assert not folder.held

@@ -103,7 +103,7 @@ def test_a_loss_whose_second_argument_is_no_prediction(step, make_batch):
 
 def test_a_model_that_does_not_ask_for_its_loss_is_said(step, make_batch, log, tmp_path):
     """A user's forward that computes a loss by itself, or a model put in the student's place, is never taught."""
-    run = SimpleNamespace(step=step, batch=0, begun=False, folder=SimpleNamespace(settle=lambda: None))
+    run = SimpleNamespace(step=step, batch=0, begun=False, folder=SimpleNamespace(keep=lambda: None))
     trainer = SimpleNamespace(distill=run, metrics={}, csv=tmp_path / "results.csv", epoch=0, epochs=1)
     for taught in (True, False):
         step.arm()

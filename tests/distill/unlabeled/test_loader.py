@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ultralytics.distill.unlabeled.loader import GREY, Endless, Rounds, fit_size
+from ultralytics.distill.unlabeled.loader import GREY, InfiniteLoader, InfiniteSampler, fit_size
 
 
 def flat(rounds, batches):
@@ -17,34 +17,34 @@ def flat(rounds, batches):
 
 def test_every_round_has_every_image_once():
     """In another order each time, by the seed; batches are full where a round ends inside one."""
-    drawn = flat(Rounds(7, 3), 7)
+    drawn = flat(InfiniteSampler(7, 3), 7)
     turns = [drawn[i : i + 7] for i in range(0, 21, 7)]
     assert all(sorted(t) == list(range(7)) for t in turns) and turns[0] != turns[1] != turns[2]
-    assert drawn == flat(Rounds(7, 3), 7) and drawn != flat(Rounds(7, 3, seed=1), 7)
+    assert drawn == flat(InfiniteSampler(7, 3), 7) and drawn != flat(InfiniteSampler(7, 3, seed=1), 7)
 
 
 def test_fewer_images_than_a_batch():
     """They come round within one."""
-    assert Counter(flat(Rounds(2, 5), 2)) == {0: 5, 1: 5}
+    assert Counter(flat(InfiniteSampler(2, 5), 2)) == {0: 5, 1: 5}
 
 
 def test_each_process_has_a_part_of_its_own():
     """Together they draw each round once, as one process with a batch as large would."""
-    parts = [flat(Rounds(10, 2, rank=r, world=3), 5) for r in range(3)]
+    parts = [flat(InfiniteSampler(10, 2, rank=r, world=3), 5) for r in range(3)]
     joined = [i for step in zip(*parts) for i in step]
     assert all(sorted(joined[i : i + 10]) == list(range(10)) for i in (0, 10, 20))
-    assert joined == flat(Rounds(10, 6), 5)
+    assert joined == flat(InfiniteSampler(10, 6), 5)
 
 
 def test_a_place_is_gone_back_to():
     """What was loaded ahead counts for nothing: only what was drawn."""
-    endless = Endless(range(9), Rounds(9, 2), DataLoader(range(9)), 0)
+    endless = InfiniteLoader(range(9), InfiniteSampler(9, 2), DataLoader(range(9)), 0)
     first = [endless.draw().tolist() for _ in range(3)]
-    again = Endless(range(9), Rounds(9, 2), DataLoader(range(9)), 0)
+    again = InfiniteLoader(range(9), InfiniteSampler(9, 2), DataLoader(range(9)), 0)
     again.rounds.drawn = endless.rounds.drawn
-    assert sum(first, []) == flat(Rounds(9, 2), 3) and endless.rounds.drawn == 6
+    assert sum(first, []) == flat(InfiniteSampler(9, 2), 3) and endless.rounds.drawn == 6
     endless.restart()
-    assert endless.draw().tolist() == again.draw().tolist() == flat(Rounds(9, 2), 4)[6:]
+    assert endless.draw().tolist() == again.draw().tolist() == flat(InfiniteSampler(9, 2), 4)[6:]
 
 
 def test_images_are_cut_and_not_stretched():

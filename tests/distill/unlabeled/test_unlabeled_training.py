@@ -9,9 +9,9 @@ from short_run import options, rows
 from small_models import NAMES, build_model
 
 from ultralytics import YOLO
-from ultralytics.distill.graph import tap
-from ultralytics.distill.unlabeled import picture
-from ultralytics.distill.unlabeled.beside import split
+from ultralytics.distill.graph import capture
+from ultralytics.distill.unlabeled import plot
+from ultralytics.distill.unlabeled.batches import split
 from ultralytics.distill.unlabeled.dataset import without_labels
 from ultralytics.distill.upstream import LINE, load_yaml, save_yaml
 
@@ -169,16 +169,16 @@ def test_a_set_of_another_kind_is_refused():
 def test_the_picture_shows_what_the_teacher_sees(name, monkeypatch, tmp_path):
     """Boxes, classes and confidences are those that upstream decodes from the same output."""
     model = build_model(name, seed=1, trained=True).eval()
-    monkeypatch.setattr(picture, "SURE", -1.0)
-    monkeypatch.setattr(picture, "batched_nms", lambda boxes, conf, image, overlap: torch.arange(len(conf)))
+    monkeypatch.setattr(plot, "SURE", -1.0)
+    monkeypatch.setattr(plot, "batched_nms", lambda boxes, conf, image, overlap: torch.arange(len(conf)))
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
         decoded = model(images)
         decoded = decoded[0] if isinstance(decoded, tuple) else decoded
         model.model[-1].training = True
-        with tap(model) as seen:
+        with capture(model) as seen:
             model(images)
-        found = picture.read_output(model, seen.output)
+        found = plot.read_output(model, seen.output)
     if "cls" in name:
         assert torch.equal(found["cls"], decoded.argmax(1)) and found["batch_idx"].tolist() == [0, 1]
     else:
@@ -195,5 +195,5 @@ def test_the_picture_shows_what_the_teacher_sees(name, monkeypatch, tmp_path):
     args = SimpleNamespace(plots=True)
     trainer = SimpleNamespace(distill=run, args=args, save_dir=tmp_path, on_plot=None)
     before = images.clone()
-    picture.draw_batch(trainer, {"img": images, "im_file": ["a.png", "b.png"]})
-    assert (tmp_path / picture.FILE).stat().st_size > 1000 and torch.equal(images, before)
+    plot.draw_batch(trainer, {"img": images, "im_file": ["a.png", "b.png"]})
+    assert (tmp_path / plot.FILE).stat().st_size > 1000 and torch.equal(images, before)

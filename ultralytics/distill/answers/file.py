@@ -13,7 +13,7 @@ import numpy as np
 from ultralytics.distill.answers.coco import pack_coco
 from ultralytics.distill.answers.packer import Packer
 from ultralytics.distill.answers.table import TASKS, Table
-from ultralytics.distill.values import reason
+from ultralytics.distill.runtime.errors import reason
 
 VERSION = 1
 ENDINGS = (".json", ".jsonl")

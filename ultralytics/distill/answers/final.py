@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.boxes import Boxes, corners, pixels, suppress
 from ultralytics.distill.answers.extra import Extra
 from ultralytics.distill.answers.foreign import Detections, is_detections, read_detections
+from ultralytics.distill.boxes import Boxes, corners, pixels, suppress
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.predictions import branches
 from ultralytics.distill.losses.response import anchor_points, decode, distances
@@ -36,7 +36,7 @@ def final_boxes(
     branch is read, as upstream validates it. RT-DETR's queries are final as they are.
 
     Args:
-        output (Any): What the head returned, as `Tapped.output` holds it.
+        output (Any): What the head returned, as `Capture.output` holds it.
         strides (Sequence[float]): Pixels a cell of each level of the head.
         classes (Classes): Which of its classes are which of the student's.
         count (int): Classes of the student.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.boxes import Boxes
+from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.heads.classes import Classes
 
 WANTED = ("boxes", "scores", "labels")

@@ -9,17 +9,17 @@ import numpy as np
 from PIL import Image
 
 from ultralytics.data.utils import exif_size
+from ultralytics.distill.answers.dataset import DatasetAnswers
 from ultralytics.distill.answers.recorded import Recorded
-from ultralytics.distill.answers.ride import Ride
 from ultralytics.distill.answers.table import Table, find_images
-from ultralytics.distill.answers.term import FinalTerm
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
+    from ultralytics.distill.terms.final import FinalTerm
     from ultralytics.engine.trainer import BaseTrainer
 
 
-def ride_along(trainer: BaseTrainer) -> None:
+def add_to_training_set(trainer: BaseTrainer) -> None:
     """Let a file's answers join each training set that the trainer builds; nothing without such a file."""
     recorded, build = recorded_of(trainer), trainer.build_dataset
     if recorded is None:
@@ -28,14 +28,14 @@ def ride_along(trainer: BaseTrainer) -> None:
 
     def build_dataset(img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
         dataset = build(img_path, mode, batch)
-        if mode == "train" and not trainer.distill.alone:  # else it stands in for one
+        if mode == "train" and not trainer.distill.unlabeled_only:  # else it stands in for one
             join(dataset, recorded, term)
         return dataset
 
     trainer.build_dataset = build_dataset
 
 
-def ride_beside(trainer: BaseTrainer, dataset: Any) -> Any:
+def add_to_unlabeled_set(trainer: BaseTrainer, dataset: Any) -> Any:
     """Let a file's answers join a set of unlabelled images, each of which must have some; return the set."""
     recorded = recorded_of(trainer)
     if recorded is not None:
@@ -43,10 +43,10 @@ def ride_beside(trainer: BaseTrainer, dataset: Any) -> Any:
     return dataset
 
 
-def require_ride(trainer: BaseTrainer) -> None:
+def require_answers(trainer: BaseTrainer) -> None:
     """Raise a ValueError where a file's answers are not in the trainer's own training set."""
     recorded = recorded_of(trainer)
-    if recorded is not None and not isinstance(getattr(trainer.train_loader.dataset, "answers", None), Ride):
+    if recorded is not None and not isinstance(getattr(trainer.train_loader.dataset, "answers", None), DatasetAnswers):
         raise ValueError(
             f"'model_t={recorded.path}' cannot travel with a {type(trainer.train_loader.dataset).__name__} that the "
             f"trainer's own get_dataloader builds; build it with trainer.build_dataset, or give the model."
@@ -60,10 +60,10 @@ def recorded_of(trainer: BaseTrainer) -> Recorded | None:
 
 def _term_of(trainer: BaseTrainer) -> FinalTerm:
     """Return the term that reads a file's answers."""
-    return next(m for m in trainer.distill.step.distiller.modules() if isinstance(m, FinalTerm) and m.recorded)
+    return next(m for m in trainer.distill.step.distiller.modules() if getattr(m, "recorded", False))
 
 
-def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "training") -> Ride:
+def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "training") -> DatasetAnswers:
     """Check answers against a training set and let them ride with it.
 
     Args:
@@ -73,7 +73,7 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "trainin
         kind (str): `training`, or `unlabelled` for images of which nothing else is known.
 
     Returns:
-        (Ride): The answers with the set.
+        (DatasetAnswers): The answers with the set.
 
     Raises:
         ValueError: If they are of other data; one sentence.
@@ -103,7 +103,7 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "trainin
             f"{f'; {over} images of the file are not among them' if over else ''}"
         )
     table = _in_shares(dataset, recorded, found).for_classes(term.classes, term.losses[0].conf)
-    return Ride(dataset, table, found, term.count, term.extra.name)
+    return DatasetAnswers(dataset, table, found, term.count, term.extra.name)
 
 
 def _in_shares(dataset: Any, recorded: Recorded, found: np.ndarray) -> Table:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ultralytics.distill.answers.boxes import Boxes, pixels
+from ultralytics.distill.boxes import Boxes, pixels
 from ultralytics.utils.ops import masks2segments, scale_boxes, xywhr2xyxyxyxy
 
 TOLERANCE = 1.0  # pixels of the letterboxed image by which a polygon may leave its mask's outline

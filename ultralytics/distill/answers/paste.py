@@ -14,7 +14,7 @@ from ultralytics.utils.instance import Instances
 from ultralytics.utils.metrics import bbox_ioa
 
 if TYPE_CHECKING:
-    from ultralytics.distill.answers.ride import Ride
+    from ultralytics.distill.answers.dataset import DatasetAnswers
 
 SAME = 0.5  # overlap from which an answer means the object of a label
 
@@ -27,10 +27,10 @@ class Paste:
 
     Args:
         inner (CopyPaste): Upstream's transform.
-        ride (Ride): Whose answers they are.
+        ride (DatasetAnswers): Whose answers they are.
     """
 
-    def __init__(self, inner: CopyPaste, ride: Ride):
+    def __init__(self, inner: CopyPaste, ride: DatasetAnswers):
         """Take the answers out of the images that it draws, too."""
         self.inner, self.ride = inner, ride
         self.drawn: dict[str, Any] | None = None
@@ -75,12 +75,12 @@ def mirrored(answers: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
     return {"cls": answers["cls"], "instances": instances}
 
 
-def paste_along(transforms: Any, ride: Ride) -> None:
+def paste_along(transforms: Any, ride: DatasetAnswers) -> None:
     """Let answers go with what copy-paste puts into images, wherever it stands among a set's augmentations.
 
     Args:
         transforms (Compose): The augmentations; they are changed.
-        ride (Ride): The answers.
+        ride (DatasetAnswers): The answers.
     """
     steps = transforms.transforms
     for i, step in enumerate(steps):

@@ -14,11 +14,11 @@ from torch import nn
 
 from ultralytics.distill.answers.file import read_answers
 from ultralytics.distill.config import KINDS, Config
-from ultralytics.distill.graph import Tapped
+from ultralytics.distill.graph import Capture
 from ultralytics.utils import LOGGER
 
 
-class Nothing(nn.Module):
+class NoOutput(nn.Module):
     """A layer that yields nothing."""
 
     def __init__(self, index: int):
@@ -30,7 +30,7 @@ class Nothing(nn.Module):
         """Return nothing."""
 
 
-class Answers(Nothing):
+class Answers(NoOutput):
     """The head of a file: its answers are in the batch."""
 
 
@@ -55,7 +55,7 @@ class Recorded(nn.Module):
         self.path, self.table = Path(path), read_answers(path)
         self.names, self.stride = dict(self.table.names), torch.ones(1)
         self.save: list[int] = []
-        self.model = nn.Sequential(Nothing(0), Answers(1))
+        self.model = nn.Sequential(NoOutput(0), Answers(1))
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def forward(self, x: torch.Tensor) -> None:
@@ -99,16 +99,16 @@ def _coco_ids(names: dict[int, str]) -> list[int]:
     return coco80_to_coco91_class()
 
 
-class Silent:
+class RecordedTeacher:
     """What a file is in a training step: it looks at no image."""
 
     def __init__(self, recorded: Recorded):
         """Keep the file."""
         self.recorded = recorded
 
-    def __call__(self, images: torch.Tensor) -> Tapped:
+    def __call__(self, images: torch.Tensor) -> Capture:
         """Return that nothing was seen."""
-        return Tapped()
+        return Capture()
 
     def describe(self) -> str:
         """Return what the file holds, in a few words."""
@@ -116,7 +116,7 @@ class Silent:
         by = " and ".join(str(t.get("file", "a model")) for t in table.told.get("teachers", []))
         return f"answers{' of ' + by if by else ''}: {len(table.boxes)} boxes of {len(table.images)} images, no model"
 
-    def __deepcopy__(self, memo: dict) -> Silent:
+    def __deepcopy__(self, memo: dict) -> RecordedTeacher:
         """Return itself."""
         return self
 
@@ -147,6 +147,6 @@ def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
     other = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]
     if other and len(sources) == 1:
         raise ValueError(
-            f"'{KINDS[other[0].kind][0]}={other[0].spelled.text}' compares what a model shows on the way, "
+            f"'{KINDS[other[0].kind].argument}={other[0].spelled.text}' compares what a model shows on the way, "
             f"'model_t={files[0]}' holds final boxes; leave it at auto, or give the model."
         )

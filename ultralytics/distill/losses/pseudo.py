@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.answers.boxes import merge
-from ultralytics.distill.answers.labels import read_labels, sized
+from ultralytics.distill.boxes import merge
+from ultralytics.distill.labels import read_labels, sized
 
 from .base import Loss, number
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ultralytics.distill.report.apart import run_apart
 from ultralytics.distill.report.curves import read_columns
-from ultralytics.distill.report.measures import accuracy, load_fused, size, time_forward, validate
+from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
+from ultralytics.distill.report.own_process import run_in_subprocess
 from ultralytics.distill.report.style import DASHES, MODELS, below, by_epoch, line, to_one
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, sentence
 from ultralytics.distill.upstream import load_checkpoint
-from ultralytics.distill.values import reason
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, colorstr, plt_settings
 
 FILES = {"comparison.csv": "this table", "comparison.png": "every epoch", "samples.png": "images"}
@@ -31,7 +31,7 @@ class Contender:
     Attributes:
         name (str): `teacher`, `plain`, `distilled` or any other word.
         weights (Path): Its checkpoint.
-        facts (dict[str, float]): What `measure` found: `parameters`, `GFLOPs`, the metrics, and `ms` an image.
+        facts (dict[str, float]): What `validate_all` found: `parameters`, `GFLOPs`, the metrics, and `ms` an image.
     """
 
     name: str
@@ -60,12 +60,12 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
 
     if LOCAL_RANK != -1:
         if RANK == 0:
-            run_apart(compare, {k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device)
+            run_in_subprocess(compare, {k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device)
         return
     order = [n for n in models if n.startswith("teacher")] + [n for n in ("plain", "distilled") if n in models]
     contenders = [Contender(n, Path(models[n])) for n in [*order, *(n for n in models if n not in order)]]
     device = str(device).strip("[] ").partition(",")[0] if device is not None else None
-    measure(contenders, data, imgsz, device)
+    validate_all(contenders, data, imgsz, device)
     folder = Path(folder)
     save_csv(contenders, folder / "comparison.csv")
     plot_curves(contenders, folder / "comparison.png")
@@ -74,7 +74,7 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
     LOGGER.info(f"\n{table(contenders, place, imgsz)}\n{headroom(contenders)}\n{files(folder, FILES)}")
 
 
-def measure(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
+def validate_all(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
     """Validate each model and fill in its facts.
 
     Args:

@@ -15,11 +15,7 @@ from ultralytics.utils import plt_settings
 
 WHEN = {"before": "#b8c4ce", "after": ORANGE}
 LOSSES, TRAINED = "Distillation losses, unweighted", "Distillation losses, as trained"
-WEIGHTS, GRADIENTS, MARGIN = (
-    "Weight of each loss",
-    "Gradient, as a share of the task loss's",
-    "Teacher margin (above 0: ahead of the student)",
-)
+WEIGHTS, MARGIN = "Weight of each loss", "Teacher margin (above 0: ahead of the student)"
 CKA = "CKA similarity to the teacher"
 APART = 30.0  # the largest curve over the smallest, from which on an axis is logarithmic
 LEAST = 0.01  # weight from which on a term counts as teaching
@@ -96,11 +92,6 @@ def save_similarity(folder: Path, found: Mapping[str, Mapping[str, float]]) -> N
         writer.writerows([when, pair, f"{v:.5f}"] for when, some in found.items() for pair, v in some.items())
 
 
-def gradients(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Return the terms' gradients over the task loss's among a run's columns, where they were measured."""
-    return {k[13:]: v for k, v in columns.items() if k.startswith("distill/grad/") and any(x == x for x in v)}
-
-
 def lines_of(columns: Mapping[str, list[float]]) -> list[tuple[str, dict[str, list[float]]]]:
     """Return a title and its lines for each panel that a run's columns fill."""
     trained = {k[6:-5]: v for k, v in columns.items() if k.startswith("train/d") and k.endswith("_loss")}
@@ -108,7 +99,6 @@ def lines_of(columns: Mapping[str, list[float]]) -> list[tuple[str, dict[str, li
         LOSSES: term_parts(columns),
         TRAINED: {k: v for k, v in trained.items() if k != "dfl"},
         WEIGHTS: weights(columns),
-        GRADIENTS: gradients(columns),
         MARGIN: margins(columns),
     }
     return [(title, lines) for title, lines in found.items() if lines]
@@ -144,7 +134,7 @@ def plot_run(folder: Path, file: Path) -> None:
 
 def _thing(title: str, name: str) -> str:
     """Return what has one colour in all panels: a loss, whichever its level or branch; a kind; one of the margins."""
-    if title in {TRAINED, GRADIENTS}:
+    if title == TRAINED:
         return name
     if title == MARGIN:  # `margin/boxes/one2many`, and with several teachers `t1/margin/boxes`
         before, _, after = name.partition("margin/")

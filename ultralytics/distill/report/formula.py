@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 
-def say_opening(trainer: BaseTrainer, found: Sequence[str]) -> None:
-    """Say what a run is about to train, once for all processes; `found` is what `examine` returned."""
+def log_start(trainer: BaseTrainer, found: Sequence[str]) -> None:
+    """Say what a run is about to train, once for all processes; `found` is what `evaluate_teachers` returned."""
     run = trainer.distill
     if RANK in {-1, 0}:
         names = [s.name for s in run.sources]
@@ -33,7 +33,7 @@ def opening(
         teacher (Teacher | OnlineTeacher | SeveralTeachers): The teacher, frozen or learning.
         config (Config): Schedule and stop.
         names (Sequence[str]): The teachers' file names.
-        found (Sequence[str]): What each teacher reached, as `examine` returns it; nothing of one that was not measured.
+        found (Sequence[str]): What each teacher reached, as `evaluate_teachers` returns it; nothing where not measured.
         imgsz (int | tuple[int, int]): Image size in pixels, for the shapes of the maps.
 
     Returns:

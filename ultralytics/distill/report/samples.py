@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.distill.report.likeness import spread
+from ultralytics.distill.report.similarity import evenly_spaced
 from ultralytics.utils import LOGGER, plt_settings
 from ultralytics.utils.plotting import Annotator
 
@@ -124,7 +124,7 @@ def read_labels(
     info = check_det_dataset(data)
     every = YOLODataset(img_path=info["val"], data=info, augment=False).labels
     found = [x for x in every if len(x["cls"])]
-    chosen = spread(found, count)
+    chosen = evenly_spaced(found, count)
     if files:
         by_path = {str(Path(x["im_file"]).resolve()): x for x in every}
         chosen = [by_path[str(Path(f).resolve())] for f in files]

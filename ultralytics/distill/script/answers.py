@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from inspect import signature
 
-from ultralytics.distill.answers.write import write_answers
-from ultralytics.distill.refusal import leave
+from ultralytics.distill.runtime.errors import leave
 from ultralytics.distill.script.command import read_line
+from ultralytics.distill.teacher.write_answers import write_answers
 from ultralytics.utils import LOGGER
 
 

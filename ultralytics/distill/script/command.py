@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.cfg import get_cfg, merge_equals_args, parse_key_value_pair
-from ultralytics.distill import config as configuration
-from ultralytics.distill.interruption import say_how_to_go_on
-from ultralytics.distill.refusal import is_refusal, leave
+from ultralytics.distill.arguments import read
+from ultralytics.distill.config import ARGUMENTS
+from ultralytics.distill.runtime.errors import is_user_error, leave
+from ultralytics.distill.runtime.interruption import log_resume_command
 from ultralytics.distill.spelling import accept_old_names
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.utils import DEFAULT_CFG_PATH
@@ -35,7 +36,7 @@ def usage(script: Path) -> str:
     table = text.partition("ARGS = {")[2].partition("\n}")[0]
     own = re.findall(r'"(\w+)": "?(.+?)"?,  # (.+)', table)
     commented = re.findall(r"^(\w+): *(.*?) *# (.+)$", DEFAULT_CFG_PATH.read_text(encoding="utf-8"), re.M)
-    ours = [x for x in commented if x[0] in configuration.ARGUMENTS]
+    ours = [x for x in commented if x[0] in ARGUMENTS]
     width = max(len(f"{name}={value}") for name, value, _ in (*own, *ours))
     lists = ["\n".join(f"  {f'{n}={v}':<{width}}  {says}" for n, v, says in x) for x in (own, ours)]
     says = ast.get_docstring(ast.parse(text)) or ""
@@ -76,14 +77,14 @@ def check(distilled: dict[str, Any], *others: dict[str, Any]) -> None:
     try:
         for args in others:
             get_cfg(overrides=args)
-        configuration.read(get_cfg(overrides={**distilled, "model_t": distilled.get("model_t") or "teacher.pt"}))
+        read(get_cfg(overrides={**distilled, "model_t": distilled.get("model_t") or "teacher.pt"}))
     except (SyntaxError, ValueError, TypeError) as e:
         leave(e)
 
 
 def without_teacher(args: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a training without teacher: those that are for one would only be warned about."""
-    return {k: v for k, v in args.items() if k not in {"model_t", *configuration.ARGUMENTS}}
+    return {k: v for k, v in args.items() if k not in {"model_t", *ARGUMENTS}}
 
 
 def use_threads(asked: str | None) -> None:
@@ -104,18 +105,18 @@ def use_threads(asked: str | None) -> None:
 def interruptible(model: YOLO) -> Iterator[None]:
     """Let a training end the script with a sentence: a refused argument, or after Ctrl-C how to go on."""
 
-    def go_on_here(trainer: BaseTrainer) -> None:
+    def set_resume_command(trainer: BaseTrainer) -> None:
         if trainer.distill:
-            trainer.go_on = "python distill.py resume="
+            trainer.resume_command = "python distill.py resume="
 
-    model.add_callback("on_pretrain_routine_start", go_on_here)
+    model.add_callback("on_pretrain_routine_start", set_resume_command)
     try:
         yield
     except KeyboardInterrupt:
-        say_how_to_go_on(model.trainer)
+        log_resume_command(model.trainer)
         sys.exit(130)
     except (ValueError, RuntimeError, FileNotFoundError) as e:
-        if not is_refusal(e):
+        if not is_user_error(e):
             raise
         leave(e)
 

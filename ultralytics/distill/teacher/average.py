@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ultralytics.distill.aside import looking
-from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
+from ultralytics.distill.graph import Capture, capture, frozen_tails, run_layers
+from ultralytics.distill.inference import eval_mode
 from ultralytics.distill.losses.base import full_precision
-from ultralytics.distill.teacher.view import View
+from ultralytics.distill.teacher.preprocessing import Preprocessing
 from ultralytics.distill.upstream import unwrap_model
 
 if TYPE_CHECKING:
@@ -33,25 +33,27 @@ class AverageTeacher:
         layers (Sequence[int]): Layers whose maps are wanted.
         head (bool): Whether raw predictions are wanted.
         features (bool): Whether the class head's inner features are wanted.
-        view (View): What it sees of the images.
+        view (Preprocessing): What it sees of the images.
     """
 
-    def __init__(self, trainer: BaseTrainer, layers: Sequence[int], head: bool, features: bool, view: View):
+    def __init__(self, trainer: BaseTrainer, layers: Sequence[int], head: bool, features: bool, view: Preprocessing):
         """Keep what is wanted."""
         self.trainer, self.layers, self.head, self.features = trainer, sorted(set(layers)), head, features
         self.view = view
 
-    def __call__(self, images: torch.Tensor) -> Tapped:
+    def __call__(self, images: torch.Tensor) -> Capture:
         """Return what the average sees of images (N, C, H, W), without gradient, in fp32."""
         ema = self.trainer.ema
         model = unwrap_model(self.trainer.model) if ema is None else ema.ema
-        aside: Any = looking(model, images.device) if ema is None else nullcontext()  # in auto-batch there is none yet
+        aside: Any = (
+            eval_mode(model, images.device) if ema is None else nullcontext()
+        )  # in auto-batch there is none yet
         head = model.model[-1]
         with aside, torch.no_grad(), full_precision(images.device.type):
             mode, head.training = head.training, True  # raw predictions of every branch
             try:
-                with tap(model, features=self.features) as inner:
-                    seen = replay(model, self.view(images.float()), self.layers, self.head)
+                with capture(model, features=self.features) as inner:
+                    seen = run_layers(model, self.view(images.float()), self.layers, self.head)
             finally:
                 head.training = mode
         seen.features, seen.tails = inner.features, frozen_tails(head) if self.features else {}

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from ultralytics.distill.answers.foreign import Detections, Detector, class_names, is_detections
-from ultralytics.distill.aside import looking
-from ultralytics.distill.blank import PROBE
-from ultralytics.distill.files import save_whole
-from ultralytics.distill.graph import replay
-from ultralytics.distill.teacher.given import name_of
+from ultralytics.distill.dummy_input import PROBE
+from ultralytics.distill.graph import run_layers
+from ultralytics.distill.inference import eval_mode
+from ultralytics.distill.runtime.checkpoints import save_whole
+from ultralytics.distill.runtime.errors import reason
+from ultralytics.distill.teacher.live import name_of
 from ultralytics.distill.upstream import SAFE_LOAD, torch_load
-from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
 
@@ -78,7 +78,7 @@ class Foreign(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         """Return the class logits, if the module has any, or its boxes."""
-        return replay(self, x, [], head=True).output
+        return run_layers(self, x, [], head=True).output
 
     def fuse(self, verbose: bool = False) -> Foreign:
         """Return itself: what may be folded in a module of unknown form is not known."""
@@ -102,7 +102,7 @@ class Foreign(nn.Module):
         for channels in dict.fromkeys([*seen[:1], 3, 1, *seen]):
             blank = torch.zeros(1, channels, *self.probe_size, device=weight.device, dtype=weight.dtype)
             try:
-                with looking(module, weight.device):
+                with eval_mode(module, weight.device):
                     return channels, module(blank)
             except Exception as e:
                 said = said or f"{'x'.join(map(str, blank.shape[1:]))} ({reason(e)})"

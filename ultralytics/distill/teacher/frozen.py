@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ultralytics.distill.graph import Tapped, frozen_tails, replay, tap
+from ultralytics.distill.graph import Capture, capture, frozen_tails, run_layers
 from ultralytics.distill.losses.base import full_precision
-from ultralytics.distill.teacher.given import copied
-from ultralytics.distill.teacher.packed import pack
+from ultralytics.distill.teacher.live import deepcopy_teacher
+from ultralytics.distill.teacher.onednn import use_onednn
+from ultralytics.distill.teacher.preprocessing import Preprocessing
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.teacher.speed import choose_format, fuse
-from ultralytics.distill.teacher.view import View
 
 
 class Teacher:
@@ -43,12 +43,12 @@ class Teacher:
         device: torch.device,
         dtype: torch.dtype,
         why: str = "",
-        view: View | None = None,
+        view: Preprocessing | None = None,
         student: nn.Module | None = None,
     ):
         """Fuse, cast and freeze the teacher, or a copy of one that is its owner's."""
         self.layers, self.head, self.dtype, self.view = sorted(set(layers)), head, dtype, view
-        model = source.module if not source.live else copied(source.module)
+        model = source.module if not source.live else deepcopy_teacher(source.module)
         model.criterion = None
         fuse(model.float().eval())
         self.features = features
@@ -57,27 +57,27 @@ class Teacher:
         self.format, self.why = choose_format(device, student), why or str(dtype).replace("torch.", "")
         self.model = model.to(device, dtype, memory_format=self.format).requires_grad_(False)
         self.size = sum(p.numel() for p in model.parameters())
-        self.packed = pack(self.model) if device.type == "cpu" and dtype != torch.float16 else 0
+        self.packed = use_onednn(self.model) if device.type == "cpu" and dtype != torch.float16 else 0
 
-    def __call__(self, images: torch.Tensor) -> Tapped:
+    def __call__(self, images: torch.Tensor) -> Capture:
         """Look at a batch.
 
         Args:
             images (torch.Tensor): Images (N, C, H, W), 0 to 1.
 
         Returns:
-            (Tapped): Maps, head inputs and raw predictions, without gradient.
+            (Capture): Maps, head inputs and raw predictions, without gradient.
         """
         with torch.no_grad(), full_precision(images.device.type):
             return self._look(self.view(images) if self.view else images)
 
-    def _look(self, images: torch.Tensor) -> Tapped:
+    def _look(self, images: torch.Tensor) -> Capture:
         """Run the graph as far as it is wanted."""
         images = images.to(self.dtype, memory_format=self.format)
         if not self.features:
-            return replay(self.model, images, self.layers, self.head)
-        with tap(self.model, features=True) as inner:
-            seen = replay(self.model, images, self.layers, self.head)
+            return run_layers(self.model, images, self.layers, self.head)
+        with capture(self.model, features=True) as inner:
+            seen = run_layers(self.model, images, self.layers, self.head)
         seen.features, seen.tails = inner.features, self.tails
         return seen
 

@@ -14,17 +14,17 @@ from torch import nn
 
 from ultralytics import __version__
 from ultralytics.distill.config import Config
-from ultralytics.distill.files import save_whole
-from ultralytics.distill.graph import Tapped, frozen_tails, tap
+from ultralytics.distill.graph import Capture, capture, frozen_tails
+from ultralytics.distill.joint import Joint, joined
 from ultralytics.distill.losses.base import detach
-from ultralytics.distill.teacher.exam import gather_once_all_are_ready
+from ultralytics.distill.runtime.checkpoints import save_whole
+from ultralytics.distill.runtime.distributed import CollectiveStep
+from ultralytics.distill.runtime.errors import reason
+from ultralytics.distill.teacher.evaluation import gather_once_all_are_ready
 from ultralytics.distill.teacher.foreign import Foreign
-from ultralytics.distill.teacher.given import copied, name_of
+from ultralytics.distill.teacher.live import deepcopy_teacher, name_of
 from ultralytics.distill.teacher.source import Source
-from ultralytics.distill.unlabeled.rows import Joint, joined
 from ultralytics.distill.upstream import VALIDATES_EVERYWHERE, load_checkpoint, unwrap_model
-from ultralytics.distill.values import reason
-from ultralytics.distill.world import Together
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import ModelEMA
 
@@ -58,7 +58,7 @@ class OnlineTeacher(nn.Module):
         self.ema: Any = ModelEMA(model)
         self.metrics: dict[str, float] = {}
 
-    def forward(self, batch: dict[str, Any], joint: Joint | None = None) -> tuple[Tapped, torch.Tensor]:
+    def forward(self, batch: dict[str, Any], joint: Joint | None = None) -> tuple[Capture, torch.Tensor]:
         """Train on a batch and show the student what was seen.
 
         Args:
@@ -66,18 +66,18 @@ class OnlineTeacher(nn.Module):
             joint (Joint, optional): Unlabelled images that it looks at too, and learns nothing from.
 
         Returns:
-            seen (Tapped): Maps and raw predictions, detached.
+            seen (Capture): Maps and raw predictions, detached.
             loss (torch.Tensor): The teacher's task loss, as its criterion scales it, times the gain; a scalar.
         """
         shown, (loss, _) = self.watch(batch, joint)
         return shown, self.gain * loss.sum()
 
-    def watch(self, x: torch.Tensor | dict[str, Any], joint: Joint | None = None) -> tuple[Tapped, Any]:
+    def watch(self, x: torch.Tensor | dict[str, Any], joint: Joint | None = None) -> tuple[Capture, Any]:
         """Run the teacher on a batch, or on images alone, and return what was seen, detached, and what it returned."""
         self.train()  # upstream's `freeze` matches names and would put these BatchNorms into eval mode too
-        with tap(self.net, self.layers, self.features) as seen, joined(self.net, joint) if joint else nullcontext():
+        with capture(self.net, self.layers, self.features) as seen, joined(self.net, joint) if joint else nullcontext():
             returned = self.net(x)
-        shown = Tapped(*(detach(x) for x in (seen.maps, seen.inputs, seen.output, seen.features)))
+        shown = Capture(*(detach(x) for x in (seen.maps, seen.inputs, seen.output, seen.features)))
         shown.tails = frozen_tails(self.net.model[-1]) if self.features else {}
         return shown, returned
 
@@ -136,7 +136,7 @@ def fit(trainer: BaseTrainer, module: nn.Module) -> nn.Module:
         (nn.Module): A model of its own on the trainer's device.
     """
     student = unwrap_model(trainer.model)
-    model = trainer.get_model(cfg=deepcopy(module.yaml), weights=copied(module), verbose=False)
+    model = trainer.get_model(cfg=deepcopy(module.yaml), weights=deepcopy_teacher(module), verbose=False)
     model.names, model.args, model.nc = student.names, trainer.args, trainer.data["nc"]
     return model.to(trainer.device)
 
@@ -164,25 +164,25 @@ def build_optimizer(trainer: BaseTrainer, teacher: OnlineTeacher) -> torch.optim
     )
 
 
-def finish(trainer: BaseTrainer) -> None:
+def save_and_validate(trainer: BaseTrainer) -> None:
     """Save the teacher's average as a plain checkpoint and validate it once; a run that has ended outlives the latter.
 
     Raises:
-        TogetherError: In every process, if rank 0 cannot save it.
+        CollectiveError: In every process, if rank 0 cannot save it.
     """
     teacher = trainer.distill.step.teacher
     path = trainer.wdir / "teacher_last.pt"
-    with Together():
+    with CollectiveStep():
         if RANK in {-1, 0}:
             _save(trainer, teacher, path)
     LOGGER.info(f"\nDistillation: validating the jointly trained teacher, {path}...")
     try:
-        with Together(alone=not VALIDATES_EVERYWHERE) as together:
+        with CollectiveStep(alone=not VALIDATES_EVERYWHERE) as collective:
             load_checkpoint(path)  # a node that does not see the folder fails here, before anyone waits
-            together.ready()
+            collective.ready()
             validator = trainer.get_validator()
             validator.args.plots = False
-            gather_once_all_are_ready(validator, together)
+            gather_once_all_are_ready(validator, collective)
             metrics = validator(model=str(path))  # in every process: its data are spread over them
             if RANK in {-1, 0}:
                 teacher.metrics = metrics

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.config import ARGUMENTS, KINDS, Config, read
-from ultralytics.distill.graph import Tapped
+from ultralytics.distill.arguments import read
+from ultralytics.distill.config import ARGUMENTS, KINDS, Config
+from ultralytics.distill.graph import Capture
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.values import is_auto, plain
@@ -27,7 +28,7 @@ class SeveralTeachers:
         """Keep them."""
         self.teachers = list(teachers)
 
-    def __call__(self, images: Sequence[torch.Tensor]) -> list[Tapped]:
+    def __call__(self, images: Sequence[torch.Tensor]) -> list[Capture]:
         """Return what each teacher sees of its own images."""
         return [t(x) for t, x in zip(self.teachers, images)]
 
@@ -67,7 +68,7 @@ def _share(args: SimpleNamespace, index: int, count: int) -> dict[str, Any]:
     share: dict[str, Any] = {}
     if count == 1:
         return share
-    for argument, _, gain in KINDS.values():
+    for argument, gain in KINDS.values():
         value = getattr(args, gain)
         items = split_list(value) if isinstance(value, str) else value
         if isinstance(items, (list, tuple)) and len(items) == count:

@@ -12,13 +12,13 @@ from torch import nn
 
 from ultralytics.distill.answers.file import is_answers
 from ultralytics.distill.answers.recorded import Recorded
-from ultralytics.distill.blank import PROBE
-from ultralytics.distill.opening import open_model
+from ultralytics.distill.dummy_input import PROBE
+from ultralytics.distill.runtime.errors import reason
+from ultralytics.distill.runtime.open_model import open_model
 from ultralytics.distill.spelling import split_list
 from ultralytics.distill.teacher.foreign import Foreign, is_ultralytics, read_module, save_module
-from ultralytics.distill.teacher.given import copied, unpack
+from ultralytics.distill.teacher.live import deepcopy_teacher, unpack
 from ultralytics.distill.upstream import load_checkpoint, model_file
-from ultralytics.distill.values import reason
 from ultralytics.utils import LOGGER
 
 
@@ -46,7 +46,7 @@ class Source:
 
     def fresh(self) -> nn.Module:
         """Return a copy of the teacher as it was given; its own module may have been changed for speed since."""
-        module = copied(self.module) if self.live else _load(str(self.path))[0]
+        module = deepcopy_teacher(self.module) if self.live else _load(str(self.path))[0]
         return module if is_ultralytics(module) else Foreign(module, self.module.probe_size)
 
     def write(self) -> None:
@@ -58,7 +58,7 @@ class Source:
         if isinstance(self.module, Foreign):
             save_module(self.module.inner, self.path)
             return
-        module = copied(self.module).float()
+        module = deepcopy_teacher(self.module).float()
         module.criterion = None
         args = getattr(module, "args", {})
         args = args if isinstance(args, dict) else vars(args)

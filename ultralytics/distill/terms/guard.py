@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.base import BaseDistiller, TermError, name_pairs, require_scalar
+from ultralytics.distill.base import BaseDistiller, name_pairs, require_scalar
+from ultralytics.distill.runtime.errors import TermError
 from ultralytics.utils import LOGGER
 
 

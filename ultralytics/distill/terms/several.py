@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ultralytics.distill.base import BaseDistiller
-from ultralytics.distill.graph import Tapped
+from ultralytics.distill.graph import Capture
 
 
 class SeveralDistillers(BaseDistiller):
@@ -39,10 +39,10 @@ class SeveralDistillers(BaseDistiller):
         """Return what each teacher sees."""
         return [d.prepare(images) for d in self.distillers]
 
-    def forward(  # type: ignore[override]  # a `Tapped` for each teacher
+    def forward(  # type: ignore[override]  # a `Capture` for each teacher
         self,
-        student: Tapped,
-        teacher: Sequence[Tapped],
+        student: Capture,
+        teacher: Sequence[Capture],
         batch: dict[str, Any],
         targets: dict[str, dict[str, torch.Tensor]],
     ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:

@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 from ultralytics.distill.align import Align
-from ultralytics.distill.base import TermError
 from ultralytics.distill.config import KINDS, Config, Term
-from ultralytics.distill.graph import Pair, Tapped
+from ultralytics.distill.graph import Capture, Pair
 from ultralytics.distill.heads.classes import label_scores, select_classes
 from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.heads.predictions import match_levels
+from ultralytics.distill.joint import filled, labelled
 from ultralytics.distill.losses.response import ClassLoss
+from ultralytics.distill.runtime.errors import TermError
 from ultralytics.distill.spelling import build_spelled, parameters_of
-from ultralytics.distill.terms.settle import settle
-from ultralytics.distill.unlabeled.rows import filled, labelled
+from ultralytics.distill.terms.precomputed_gradient import precompute_gradient
 from ultralytics.utils import LOGGER
 
 NO_ASSIGNER = (
@@ -48,7 +48,7 @@ def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = No
     Raises:
         ValueError: If the constructor refuses its parameters; the message names the argument.
     """
-    spelled, argument = term.spelled, KINDS[term.kind][0]
+    spelled, argument = term.spelled, KINDS[term.kind].argument
     if spelled.instance is not None:
         return deepcopy(spelled.instance)
     defaults: dict[str, Any] = {"alpha": config.alpha}
@@ -88,7 +88,7 @@ class MapTerm(nn.Module):
         self.parts, self.branches = [p.name for p in pairs], ["one2many"] * len(pairs)  # the only one behind the maps
         self.formula = describe(term, self.losses[0])
 
-    def forward(self, student: Tapped, teacher: Tapped, batch: dict[str, Any]) -> list[torch.Tensor]:
+    def forward(self, student: Capture, teacher: Capture, batch: dict[str, Any]) -> list[torch.Tensor]:
         """Return the loss of each pair, unweighted."""
         if self.labelled_only and batch.get("labeled") == 0:
             return nothing_to_say(self.parts, batch)
@@ -101,7 +101,7 @@ class MapTerm(nn.Module):
             def compare(x: torch.Tensor, align: Any = align, loss: Any = loss, t: Any = t, seen: Any = seen) -> Any:
                 return loss(*align(x, t), seen)
 
-            values.append(settle(compare, s, nn.ModuleList([align, loss])))
+            values.append(precompute_gradient(compare, s, nn.ModuleList([align, loss])))
         return values
 
 

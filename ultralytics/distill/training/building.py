@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.recorded import Recorded, Silent
-from ultralytics.distill.aside import same_random
+from ultralytics.distill.answers.recorded import Recorded, RecordedTeacher
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.config import Config
 from ultralytics.distill.distiller import Distiller
+from ultralytics.distill.inference import preserve_random
 from ultralytics.distill.spelling import Spelled, build_spelled
 from ultralytics.distill.teacher import online
 from ultralytics.distill.teacher.average import AverageTeacher
 from ultralytics.distill.teacher.frozen import Teacher
+from ultralytics.distill.teacher.half_precision import supports_dtype
+from ultralytics.distill.teacher.preprocessing import build_preprocessing
 from ultralytics.distill.teacher.several import SeveralTeachers
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.teacher.speed import choose_dtype, explain
-from ultralytics.distill.teacher.trial import runs_in
-from ultralytics.distill.teacher.view import make_view
 from ultralytics.distill.terms.several import SeveralDistillers
 from ultralytics.distill.training.compiled import keep_or_undo
 from ultralytics.distill.training.step import Step
@@ -45,7 +45,7 @@ def build_step(trainer: BaseTrainer, configs: list[Config], sources: list[Source
     Returns:
         (Step): What is added to a training step.
     """
-    with same_random(trainer.device):  # new layers draw from the generator, the student's run must not
+    with preserve_random(trainer.device):  # new layers draw from the generator, the student's run must not
         made = [_build_one(trainer, c, s) for c, s in zip(configs, sources)]
     distillers, teachers = zip(*made)
     distiller, teacher = distillers[0], teachers[0]
@@ -54,7 +54,7 @@ def build_step(trainer: BaseTrainer, configs: list[Config], sources: list[Source
         teacher = SeveralTeachers(teachers)
     balance = configs[0].balance
     rule = balance.cls(**balance.params) if balance else None
-    trainer.model = keep_or_undo(trainer, distiller, rule)
+    trainer.model = keep_or_undo(trainer, distiller)
     return Step(trainer.model, distiller, teacher, rule)
 
 
@@ -75,12 +75,12 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
     if config.online:
         return distiller, online.OnlineTeacher(module, wants[0], wants[2], config.dline)
     if isinstance(module, Recorded):
-        return distiller, Silent(module)
-    view = make_view(config, student, module, trainer.device)
+        return distiller, RecordedTeacher(module)
+    view = build_preprocessing(config, student, module, trainer.device)
     if source.module is None:
         return distiller, AverageTeacher(trainer, *wants, view)
     dtype = choose_dtype(config.precision, trainer.device, trainer.amp, trainer.args.amp == "bf16")
-    if config.precision == "auto" and not runs_in(dtype, module, trainer.device):
+    if config.precision == "auto" and not supports_dtype(dtype, module, trainer.device):
         LOGGER.info(f"Distillation: the teacher's own modules do not run in {str(dtype)[6:]}, it stays in float32")
         dtype = torch.float32
     why = explain(config.precision, trainer.device, dtype)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ultralytics.distill.graph import Tapped, head_inputs
-from ultralytics.distill.terms.balance import Grad, Ratio
+from ultralytics.distill.graph import Capture, head_inputs
 from ultralytics.distill.upstream import unwrap_model
 from ultralytics.utils import LOGGER, RANK
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 
-def keep_or_undo(trainer: BaseTrainer, distiller: BaseDistiller, rule: Ratio | None = None) -> nn.Module:
+def keep_or_undo(trainer: BaseTrainer, distiller: BaseDistiller) -> nn.Module:
     """Return the student as upstream compiled it, or as it was before where its graph cannot teach.
 
     Nothing is lost by undoing: a graph is compiled at its first call, and there was none yet.
@@ -25,7 +24,6 @@ def keep_or_undo(trainer: BaseTrainer, distiller: BaseDistiller, rule: Ratio | N
     Args:
         trainer (BaseTrainer): Holds the student; its `args.compile` is switched off along with it.
         distiller (BaseDistiller): What has to be seen of the student.
-        rule (Ratio | None): What balances the terms.
 
     Returns:
         (nn.Module): The student that trains.
@@ -33,7 +31,7 @@ def keep_or_undo(trainer: BaseTrainer, distiller: BaseDistiller, rule: Ratio | N
     student = unwrap_model(trainer.model)
     if student is trainer.model:
         return student
-    if reason := _hindrance(student, distiller, rule):
+    if reason := _hindrance(student, distiller):
         if RANK in {-1, 0}:
             LOGGER.warning(f"'compile={trainer.args.compile}' is switched off: {reason}.")
         trainer.args.compile = False
@@ -41,15 +39,13 @@ def keep_or_undo(trainer: BaseTrainer, distiller: BaseDistiller, rule: Ratio | N
     return trainer.model
 
 
-def _hindrance(student: nn.Module, distiller: BaseDistiller, rule: Ratio | None) -> str:
+def _hindrance(student: nn.Module, distiller: BaseDistiller) -> str:
     """Return why a compiled student cannot teach this distiller anything, in a few words, or nothing."""
     from ultralytics.nn.modules.head import Detect
     from ultralytics.nn.tasks import RTDETRDetectionModel, WorldModel, YOLOEModel
 
     if isinstance(student, (RTDETRDetectionModel, WorldModel, YOLOEModel)):
         return f"a {type(student).__name__} takes labels or texts along with the images"
-    if isinstance(rule, Grad):
-        return "a balance of gradients looks into the student, which a compiled graph does not show"
     if distiller.needs_features:
         return "a term compares inside the student's head, which a compiled graph does not show"
     carried = head_inputs(student) if isinstance(student.model[-1], Detect) else []
@@ -58,7 +54,7 @@ def _hindrance(student: nn.Module, distiller: BaseDistiller, rule: Ratio | None)
     return ""
 
 
-def read(student: nn.Module, output: Any) -> Tapped:
+def read(student: nn.Module, output: Any) -> Capture:
     """Return what a head's raw output shows of a forward.
 
     Args:
@@ -67,9 +63,9 @@ def read(student: nn.Module, output: Any) -> Tapped:
             one-to-many branch's with their gradient.
 
     Returns:
-        (Tapped): The output and, where it carries them, the head's inputs.
+        (Capture): The output and, where it carries them, the head's inputs.
     """
     branch = output[1] if isinstance(output, tuple) and len(output) == 2 else output
     branch = branch.get("one2many", branch) if isinstance(branch, dict) else {}
     maps = list(branch.get("feats", ()))
-    return Tapped(maps=dict(zip(head_inputs(student), maps)), inputs=maps, output=output)
+    return Capture(maps=dict(zip(head_inputs(student), maps)), inputs=maps, output=output)

@@ -51,7 +51,7 @@ class Folder:
             with suppress(OSError):  # somebody else's file is in it
                 folder.rmdir()
 
-    def settle(self) -> None:
+    def keep(self) -> None:
         """Let go of the earlier files, once there is a run to keep; a teacher's may be large."""
         self.held.clear()
 

@@ -10,9 +10,9 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
+from ultralytics.distill.runtime.distributed import is_distributed
 from ultralytics.distill.teacher import online
 from ultralytics.distill.upstream import weight_group
-from ultralytics.distill.world import several
 from ultralytics.utils import LOGGER, RANK, colorstr
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _trains(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
 
 def _share_start(module: nn.Module) -> None:
     """Give every process the weights of the first, as DDP does."""
-    if several():
+    if is_distributed():
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, src=0)
 
@@ -181,7 +181,7 @@ def _share_start(module: nn.Module) -> None:
 def average_gradients(params: Sequence[torch.Tensor]) -> bool:
     """Average gradients over all processes; return whether there are any, which all of them agree on."""
     found = any(p.grad is not None for p in params)
-    if not several():
+    if not is_distributed():
         return found
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params])
     flat = torch.cat([flat, flat.new_tensor([float(found)])])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultralytics.distill.files import write_whole
+from ultralytics.distill.runtime.checkpoints import write_whole
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -70,7 +70,7 @@ def _write(file: Path, rows: Sequence[Sequence[str]]) -> None:
     write_whole(file, text.getvalue().encode("utf-8"))
 
 
-def set_columns_apart(trainer: BaseTrainer) -> None:
+def space_columns(trainer: BaseTrainer) -> None:
     """Shorten our columns in the header of each epoch where they would fill upstream's 11 characters and touch."""
     plain, columns = trainer.progress_string, trainer.distill.step.columns
 

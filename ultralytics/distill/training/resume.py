@@ -50,7 +50,7 @@ def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
         if saved.get("answers", {}).get(source.name, source.module.sha256) != source.module.sha256:
             LOGGER.warning(f"'model_t={source.path}' has changed since the run began; it goes on as it is now.")
     if run.unlabeled:
-        run.unlabeled.go_on(saved.get("drawn", 0))
+        run.unlabeled.continue_from(saved.get("drawn", 0))
     kept = saved.get("version") == VERSION and _same_shapes(saved["state"], step.distiller.state_dict())
     if step.online:
         kept = kept and saved["online"] and _same_shapes(saved["online"]["net"], step.teacher.net.state_dict())

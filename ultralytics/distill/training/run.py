@@ -7,19 +7,19 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ultralytics.distill.base import TermError
 from ultralytics.distill.config import Config
-from ultralytics.distill.interruption import say_how_to_go_on
+from ultralytics.distill.runtime.distributed import agree_on_epochs
+from ultralytics.distill.runtime.errors import TermError
+from ultralytics.distill.runtime.interruption import log_resume_command
 from ultralytics.distill.schedule import Constant
 from ultralytics.distill.teacher import average
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.training.folder import Folder
 from ultralytics.distill.training.optimizer import OwnOptimizer
 from ultralytics.distill.training.step import Step
-from ultralytics.distill.unlabeled.alone import Alone
-from ultralytics.distill.unlabeled.beside import Unlabeled
-from ultralytics.distill.unlabeled.picture import draw_batch
-from ultralytics.distill.world import agree_on_epochs
+from ultralytics.distill.unlabeled.batches import Unlabeled
+from ultralytics.distill.unlabeled.plot import draw_batch
+from ultralytics.distill.unlabeled.unlabeled_only import UnlabeledOnly
 from ultralytics.utils import RANK
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Run:
         optimizer (OwnOptimizer | None): What trains the weights beside the student's, once the trainer has its own.
         unlabeled (Unlabeled | None): The images without labels, once they are looked through.
         files (list[str]): Those that the arguments name.
-        alone (Alone | None): The data set, where it has no labelled image.
+        unlabeled_only (UnlabeledOnly | None): The data set, where it has no labelled image.
         batch (int): Batches since the epoch's start.
         begun (bool): Whether an epoch was completed.
     """
@@ -52,7 +52,7 @@ class Run:
     optimizer: OwnOptimizer | None = None
     unlabeled: Unlabeled | None = None
     files: list[str] = field(default_factory=list)
-    alone: Alone | None = None
+    unlabeled_only: UnlabeledOnly | None = None
     batch: int = -1
     begun: bool = False
 
@@ -73,11 +73,11 @@ def put_back(trainer: BaseTrainer) -> None:
     if run.step:
         run.step.disarm()  # it may have failed before its loss
     if isinstance(error, KeyboardInterrupt):
-        say_how_to_go_on(trainer)
+        log_resume_command(trainer)
     early = run.batch <= 0 or isinstance(error, TermError)
     if RANK in {-1, 0} and isinstance(error, Exception) and early and not run.begun:
-        if run.alone:
-            run.alone.put_back()
+        if run.unlabeled_only:
+            run.unlabeled_only.put_back()
         run.folder.put_back()
 
 

@@ -10,17 +10,17 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from ultralytics.distill.answers.criterion import watch_criterion
+from ultralytics.distill.balance import Balance, Ratio
 from ultralytics.distill.base import BaseDistiller
-from ultralytics.distill.graph import Tapped, tap, trunk
+from ultralytics.distill.graph import Capture, capture
 from ultralytics.distill.heads.predictions import watch_assigner
+from ultralytics.distill.joint import Joint, joined, labelled_rows
 from ultralytics.distill.teacher.online import OnlineTeacher
-from ultralytics.distill.terms.balance import Balance, Ratio
+from ultralytics.distill.terms.criterion import watch_criterion
 from ultralytics.distill.terms.guard import Record, check_terms, require_form
 from ultralytics.distill.terms.weights import Weights
 from ultralytics.distill.training import compiled
-from ultralytics.distill.unlabeled.kinds import Kinds
-from ultralytics.distill.unlabeled.rows import Joint, joined, labelled_rows
+from ultralytics.distill.unlabeled.split_means import SplitMeans
 from ultralytics.distill.upstream import branch_shares, join_items, unwrap_model
 
 
@@ -52,10 +52,9 @@ class Step:
         self.weight, self.checked = 1.0, False
         self.record, self.watch = Record(distiller), ExitStack()
         self.kept: dict[str, Any] = {}  # a loss that the student holds itself, beside that of its class
-        self.trunk = trunk(self.student)
         self.joint: Any = None  # a `Joint`: unlabelled images that the next loss sees beside its batch
-        self.kinds = Kinds(distiller)
-        self.balance, self.weights = Balance(rule, distiller.columns), Weights()
+        self.kinds = SplitMeans(distiller)
+        self.balance, self.weights = Balance(rule), Weights()
 
     @property
     def compiled(self) -> bool:
@@ -68,7 +67,7 @@ class Step:
         return vars(self.student).get("loss") == self.loss
 
     @property
-    def beside(self) -> bool:
+    def mixed(self) -> bool:
         """Whether the next loss sees unlabelled images beside labelled ones."""
         return bool(self.joint and self.joint.count)
 
@@ -81,8 +80,7 @@ class Step:
         self.kept = {k: v for k, v in vars(self.student).items() if k == "loss"}
         vars(self.student)["loss"] = self.loss
         if not self.compiled:
-            layers = sorted({*self.distiller.layers[0], self.trunk})
-            self.seen = self.watch.enter_context(tap(self.student, layers, self.distiller.needs_features))
+            self.seen = self.watch.enter_context(self._capture())
             self.watch.enter_context(self._joined())
 
     def join(self, batch: dict[str, Any], more: dict[str, Any]) -> None:
@@ -141,7 +139,7 @@ class Step:
         self, batch: dict[str, Any], *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, Any, dict[str, torch.Tensor]]:
         """Return the student's own loss and its items, and apart from them the columns, as means over the batch."""
-        if self.beside and self.compiled:
+        if self.mixed and self.compiled:
             batch["img"] = batch["img"][: self.joint.count]
         distiller, student, whole = self.distiller, self.student, self._whole(batch)
         if distiller.needs_targets and getattr(student, "criterion", None) is None:  # else YOLOE picks by its prompts
@@ -155,7 +153,7 @@ class Step:
         with targets as assigned, asked as criterion:
             task, items, seen = self._learn(batch, *args, **kwargs)
         seen.criterion = criterion
-        if self.joint and not self.beside:
+        if self.joint and not self.mixed:
             (task, items), assigned = no_task(task, items, seen.output), {}
         columns = dict.fromkeys(distiller.columns, task.new_zeros(()))
         scale: Any = 1.0
@@ -171,43 +169,43 @@ class Step:
         """Return each part's unweighted mean since the last call, and start anew."""
         return {**self.record.take_means(), **self.kinds.take_means()}
 
-    def _learn(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any, Tapped]:
+    def _learn(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any, Capture]:
         """Return the student's task loss, the items to log and what was seen of its forward."""
         preds = args[0] if args else kwargs.get("preds")
         if preds is not None and (self.compiled or self.seen.output is not None):
             seen = compiled.read(self.student, preds) if self.compiled else self.seen
-            if self.beside and self.compiled:
+            if self.mixed and self.compiled:
                 preds = labelled_rows(self.student.model[-1], preds, self.joint.count, len(self.joint.images))
                 args, kwargs = ((preds, *args[1:]), kwargs) if args else ((), {**kwargs, "preds": preds})
             return *self.student.loss(batch, *args, **kwargs), seen
-        layers = {*self.distiller.layers[0], self.trunk}
-        with tap(self.student, sorted(layers), self.distiller.needs_features) as seen, self._joined():
+        with self._capture() as seen, self._joined():
             return *self.student.loss(batch, *args, **kwargs), seen
 
     def _whole(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch with its unlabelled images, where there are any."""
         return self.joint.batch(batch) if self.joint else batch
 
+    def _capture(self) -> AbstractContextManager[Capture]:
+        """Return a context in which the student's forward shows what the distiller asks for."""
+        return capture(self.student, self.distiller.layers[0], self.distiller.needs_features)
+
     def _joined(self) -> AbstractContextManager[None]:
         """Return a context in which the student sees the unlabelled images too, where there are any."""
-        return joined(self.student, self.joint) if self.beside else nullcontext()
+        return joined(self.student, self.joint) if self.mixed else nullcontext()
 
     def _terms(
-        self, batch: dict[str, Any], task: torch.Tensor, seen: Tapped, shown: Any, assigned: dict
+        self, batch: dict[str, Any], task: torch.Tensor, seen: Capture, shown: Any, assigned: dict
     ) -> tuple[dict[str, torch.Tensor], Any]:
         """Return the columns, each kind's terms, checked, balanced and weighted, and the balance's factor."""
         distiller, factor = self.distiller, batch_factor(self.student, batch)
         seen.shares = branch_shares(self.student.criterion)
-        shared = {k: v for k, v in seen.maps.items() if k <= self.trunk}  # from here all levels of the head come
-        seen.maps = {i: seen.maps[i] for i in distiller.layers[0]}  # the distiller is shown what it asked for
         columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
         if not self.checked:
             one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())
             check_terms(distiller, parts, zero_is_normal=one)
             self.checked = not one
         columns = self.record.add(columns, parts)
-        whole = distiller.unweighted_sum(columns) * factor
-        scale = self.balance(task, {k: v * factor for k, v in columns.items()}, shared, whole)
+        scale = self.balance(task, distiller.unweighted_sum(columns) * factor)
         self.kinds.look(seen, shown, batch, assigned)  # last: it asks the distiller again, which remembers its last sum
         return {k: v * self.weight * scale for k, v in columns.items()}, scale
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ultralytics.data.base import BaseDataset
 from ultralytics.data.dataset import ClassificationDataset
-from ultralytics.distill.answers.ride import part_from_answers
+from ultralytics.distill.answers.dataset import remove_answers
 from ultralytics.utils import colorstr
 
 NO_LABEL = 255  # of a pixel, for upstream
@@ -35,7 +35,7 @@ def without_labels(dataset: Any, files: list[str], args: Any) -> Any:
         ValueError: If the data set is of another kind.
     """
     twin = copy(dataset)
-    part_from_answers(twin)  # those of the labelled images
+    remove_answers(twin)  # those of the labelled images
     twin.prefix = colorstr("unlabeled: ")
     if isinstance(dataset, ClassificationDataset):
         twin.samples = [[f, 0, Path(f).with_suffix(".npy"), None] for f in files]

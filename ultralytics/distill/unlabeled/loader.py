@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 GREY = 114 / 255  # what upstream fills an image up with
 
 
-class Rounds(Sampler):
+class InfiniteSampler(Sampler):
     """Batches of indices without end: round by round, each in an order of its own, shared out among the processes.
 
     Args:
@@ -51,17 +51,17 @@ class Rounds(Sampler):
         return torch.randperm(self.length, generator=generator).tolist()
 
 
-class Endless:
+class InfiniteLoader:
     """Loads batches of a data set for ever.
 
     Args:
         dataset (Dataset): The images.
-        rounds (Rounds): Their order.
+        rounds (InfiniteSampler): Their order.
         like (DataLoader): The labelled images' loader, whose way of loading is taken over.
         workers (int): Processes that load.
     """
 
-    def __init__(self, dataset: Any, rounds: Rounds, like: DataLoader, workers: int):
+    def __init__(self, dataset: Any, rounds: InfiniteSampler, like: DataLoader, workers: int):
         """Start no worker yet."""
         self.dataset, self.rounds = dataset, rounds
         self.iterator: Iterator[dict[str, Any]] | None = None

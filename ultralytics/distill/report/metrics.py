@@ -1,0 +1,85 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What is measured of one trained model: size, time of an image, accuracy on a validation set."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.distill.dummy_input import input_channels
+from ultralytics.distill.heads.common import outputs
+from ultralytics.distill.teacher.evaluation import narrow
+from ultralytics.distill.upstream import load_checkpoint, score_unfound, time_sync
+
+METRICS = ("mAP", "accuracy", "mIoU", "delta1")  # how the names of what is compared begin
+
+
+def load_fused(weights: str | Path, device: torch.device) -> nn.Module:
+    """Load a model as it is deployed: in eval mode, with BatchNorm folded into the convolutions."""
+    return load_checkpoint(weights)[0].to(device).float().eval().fuse(verbose=False)
+
+
+def size(model: nn.Module, imgsz: Any) -> dict[str, float]:
+    """Return a model's `parameters`, and its `GFLOPs` for one image of a size in pixels."""
+    from ultralytics.utils.torch_utils import get_flops, get_num_params
+
+    return {"parameters": get_num_params(model), "GFLOPs": get_flops(model, imgsz)}
+
+
+def time_forward(model: nn.Module, imgsz: Any, repeats: int = 30, warm: int = 5) -> float:
+    """Return the median milliseconds of a forward pass of one image, after some that choose kernels."""
+    device = next(model.parameters()).device
+    shape = (imgsz, imgsz) if isinstance(imgsz, int) else tuple(imgsz)
+    image, times = torch.zeros(1, input_channels(model), *shape, device=device), []
+    with torch.inference_mode():
+        for _ in range(repeats + warm):
+            start = time_sync(device)
+            model(image)
+            times.append(time_sync(device) - start)
+    return float(np.median(times[warm:]) * 1e3)
+
+
+def validate(weights: str | Path, student: nn.Module | None = None, **arguments: Any) -> tuple[Any, dict[int, str]]:
+    """Validate a checkpoint and leave no results folder, which upstream makes even where nothing is saved.
+
+    Args:
+        weights (str | Path): The checkpoint.
+        student (nn.Module, optional): The model whose classes the labels are; this one's are put into their order.
+        **arguments (Any): What `val` is given, e.g. `data` and `imgsz`.
+
+    Returns:
+        metrics (Any): Upstream's metrics.
+        names (dict[int, str]): The model's classes.
+
+    Raises:
+        ValueError: If the model does not know all of the student's classes; the rest of a sentence.
+    """
+    from ultralytics import YOLO
+
+    model = YOLO(weights)
+    if student is not None and not (_one_class(student) or "depth" in outputs(student.model[-1])):
+        narrow(model.model, student.names)
+    model.add_callback("on_val_end", score_unfound)
+    with tempfile.TemporaryDirectory() as scratch:
+        quiet = {"plots": False, "verbose": False, "save_json": False, "project": scratch}
+        return model.val(**arguments, **quiet), model.names
+
+
+def _one_class(model: nn.Module) -> bool:
+    """Whether a model was trained with `single_cls`, and its one class stands for all of a teacher's."""
+    args = getattr(model, "args", {})
+    return bool((args if isinstance(args, dict) else vars(args)).get("single_cls"))
+
+
+def accuracy(found: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of a validation that are compared, by short names: `mAP50-95`, or with masks `mAP50-95(M)`."""
+    short = {k.rpartition("/")[2]: float(v) for k, v in found.items()}
+    chosen = {k: short[k] for k in sorted(short, reverse=True) if k.startswith(METRICS)}
+    several = len({k[k.find("(") :] for k in chosen if "(" in k}) > 1  # boxes and masks
+    return {k if several else k.partition("(")[0]: v for k, v in chosen.items()}

@@ -1,0 +1,98 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""How a refused run ends on the command line: with the sentence alone; and where a user's own file went wrong."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, NoReturn
+
+from ultralytics.distill.runtime.interruption import log_resume_command
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+OURS = str(Path(__file__).parents[1]) + os.sep
+# Where a user's own files are not: the standard library, whose importlib is on the way, and installed packages.
+NOT_THEIRS = (str(Path(__file__).parents[2]) + os.sep, sysconfig.get_paths()["stdlib"], str(importlib.__file__), "<")
+ARGUMENT = re.compile(r"'\w+[=']")  # how a sentence about an argument begins
+
+
+class TermError(RuntimeError):
+    """A term returns what cannot be trained with."""
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says, or its kind where it says nothing, as part of a sentence."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def explain(error: BaseException) -> str:
+    """Return what an error in a user's file says, with its kind and its place, as the end of a sentence."""
+    text = (
+        (str(error.msg if isinstance(error, SyntaxError) else error) or "no reason given").splitlines()[0].rstrip(".")
+    )
+    says = text if type(error) in {TypeError, ValueError} else f"{type(error).__name__}: {text}"
+    return f"{says} ({found})" if (found := place(error)) else says
+
+
+def place(error: BaseException) -> str:
+    """Return where in a user's file an error arose, e.g. `mine.py, line 3`; nothing for one that arose elsewhere."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THEIRS)]
+    theirs = [f for f in frames if "site-packages" not in f.filename] or frames
+    return f"{theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
+
+
+def is_user_error(error: BaseException | None) -> bool:
+    """Whether an error is a sentence of ours about an argument or a term, and no fault in anybody's code."""
+    if isinstance(error, TermError):
+        return True
+    frames = traceback.extract_tb(error.__traceback__) if isinstance(error, (ValueError, FileNotFoundError)) else []
+    return bool(frames) and frames[-1].filename.startswith(OURS) and bool(ARGUMENT.match(str(error)))
+
+
+def leave(error: object) -> NoReturn:
+    """End the program with a sentence and the exit code for wrong arguments."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def install_excepthook(trainer: BaseTrainer) -> None:
+    """Let a refusal that ends a `yolo` command be its sentence alone; `YOLO_VERBOSE=true` shows where it came from.
+
+    After Ctrl-C it says how to go on. Nothing is changed in a user's own program, and nothing for other errors.
+
+    Args:
+        trainer (BaseTrainer): The training.
+    """
+    before = sys.excepthook
+    if not _under_yolo() or os.getenv("YOLO_VERBOSE", "").lower() == "true" or before.__module__ == __name__:
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if is_user_error(error):
+            leave(error)
+        if isinstance(error, KeyboardInterrupt):
+            log_resume_command(trainer)
+            sys.exit(130)
+        before(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+def _under_yolo() -> bool:
+    """Whether the command line's entry point is what called."""
+    from ultralytics.cfg import entrypoint
+
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not entrypoint.__code__:
+        frame = frame.f_back
+    return frame is not None
