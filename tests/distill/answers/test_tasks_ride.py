@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from answer_files import sample, write_labels_as_answers
 from lines import needs_84
 from small_models import save_model
-from task_files import sample, write_labels_as_answers
 from test_dataset import AUGMENTATIONS, EVERY, ride
 
 from ultralytics import YOLO

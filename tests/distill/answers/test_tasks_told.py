@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from answer_files import NAMES, write_labels_as_answers
 from short_run import options, rows
 from small_models import build_model, save_model
-from task_files import NAMES, write_labels_as_answers
 
 from ultralytics import YOLO
 from ultralytics.distill.answers.file import footer, header, line, read_answers

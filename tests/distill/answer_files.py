@@ -18,15 +18,15 @@ def sample(dataset, index, seed):
     return dataset[index]
 
 
-def write_labels_as_answers(data, task, path, also=None, falling=False):
+def write_labels_as_answers(data, task, path, also=None, falling=False, names=NAMES):
     """Write the labels of a drawn set's training images as answers of a task, `also` with a polygon more an image."""
-    root, text, count = Path(data).parent, header(NAMES, **TASKS.get(task, {})), 0
+    root, text, count = Path(data).parent, header(names, **TASKS.get(task, {})), 0
     for f in sorted((root / "labels/train").glob("*.txt")):
         rows = [[float(v) for v in x.split()] for x in f.read_text().splitlines()]
         rows += [[0, *also]] if also else []
         boxes, more = [], []
         for _, *v in rows:
-            if task == "pose":
+            if task == "pose" or len(v) == 4:
                 boxes.append(v[:4])
                 more.append([min(x, 1.0) if i % 3 == 2 else x for i, x in enumerate(v[4:])])
                 continue
