@@ -27,7 +27,8 @@ class Pseudo(Loss):
     loss. Hard pseudo-labels are Sohn et al., STAC, arXiv 2005.04757; soft ones weighted by the teacher's confidence Xu
     et al., Soft Teacher, ICCV 2021, arXiv 2106.09018. Scores are not sharpened or calibrated: detectors are trained to
     say by a score how well their box fits (Li et al., Generalized Focal Loss, arXiv 2006.04388), and what they are not
-    sure of weighs less.
+    sure of weighs less. Masks, keypoints and angles that both models have are taught with their boxes, by what the
+    criterion has for them.
 
     An answer and a label of one class that overlap by 0.5 or more are one object, and the term has it with the answer's
     box and scores: `answers.boxes.merge` says the rule. The task loss stays what it is.
