@@ -1,5 +1,6 @@
 """Files of answers that say what a drawn set's labels say, and samples of a set by their seed."""
 
+import json
 import random
 from pathlib import Path
 
@@ -38,4 +39,23 @@ def write_labels_as_answers(data, task, path, also=None, falling=False, names=NA
         text += line(f"images/train/{f.stem}.png", (64, 64), boxes, [[int(r[0])] for r in rows], scores, **told)
         count += 1
     path.write_text(text + footer(count))
+    return path
+
+
+def write_labels_as_results(data, task, path):
+    """Write the same as COCO's list of results, in pixels, with outlines or keypoints as upstream writes them."""
+    own, found = path.with_suffix(".own.jsonl"), []
+    for text in write_labels_as_answers(data, task, own).read_text().splitlines()[1:-1]:
+        item = json.loads(text)
+        for i, (x, y, w, h) in enumerate(item["boxes"]):
+            row = {"image_id": int(Path(item["image"]).stem), "category_id": item["classes"][i][0], "score": 0.9}
+            if task == "pose":
+                row["keypoints"] = [v * (1 if j % 3 == 2 else 64) for j, v in enumerate(item["keypoints"][i])]
+            else:
+                points = [64 * v for v in item["segments"][i]]
+                row |= {"poly": points} if task == "obb" else {"segmentation": [points]}
+            if task != "obb":
+                row["bbox"] = [64 * (x - w / 2), 64 * (y - h / 2), 64 * w, 64 * h]
+            found.append(row)
+    path.write_text(json.dumps(found))
     return path

@@ -2,12 +2,13 @@
 """Masks, keypoints and rotated boxes of answers go through every augmentation as labels do, pasted or not."""
 
 import json
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from answer_files import sample, write_labels_as_answers
+from answer_files import NAMES, sample, write_labels_as_answers, write_labels_as_results
 from lines import needs_84
 from small_models import save_model
 from test_dataset import AUGMENTATIONS, EVERY, ride
@@ -15,12 +16,13 @@ from test_dataset import AUGMENTATIONS, EVERY, ride
 from ultralytics import YOLO
 from ultralytics.distill.answers.coco import read_mask
 from ultralytics.distill.answers.file import read_answers
+from ultralytics.distill.answers.join import join
 from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.boxes import overlaps
 from ultralytics.models.yolo.segment import SegmentationValidator
 
 MORE = {"copy-paste of others": {"copy_paste": 1.0, "copy_paste_mode": "mixup", "mosaic": 0.5}}
-NAMES = [n for n in [*AUGMENTATIONS, *MORE] if n != "rect"]
+CHANGES = [n for n in [*AUGMENTATIONS, *MORE] if n != "rect"]
 
 
 def objects(found):
@@ -62,7 +64,7 @@ def test_they_move_as_labels_do(make_dataset, draw, tmp_path, task):
     """Answers that equal the labels equal them still, in every augmentation and whatever the task."""
     data = draw(task)
     path = write_labels_as_answers(data, task, tmp_path / "a.jsonl")
-    for name in NAMES:
+    for name in CHANGES:
         args = {"overlap_mask": False, "mask_ratio": 1, **{**AUGMENTATIONS, **MORE}[name]}
         dataset = make_dataset(data, task=task, **args)
         ride(dataset, path)
@@ -103,6 +105,17 @@ def test_a_file_of_boxes_rides_beside_polygons(make_dataset, draw, tmp_path):
         assert len(found["answers"]) == len(found["cls"]) and "answers_masks" not in found
         a, b = torch.from_numpy(found["answers"][:, :4]), found["bboxes"]
         assert not len(a) or (a[:, None] - b).abs().amax(2).amin(1).max() < 2e-2
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_results_in_pixels_are_the_same_objects(make_dataset, draw, tmp_path, task):
+    """COCO's list, whose outlines and keypoints become shares of each image once it is known."""
+    recorded = Recorded(write_labels_as_results(draw(task), task, tmp_path / "a.json"))
+    recorded.name_classes(NAMES)
+    dataset = make_dataset(draw(task), task=task, overlap_mask=False, mask_ratio=1, mosaic=0.5)
+    extra = SimpleNamespace(name=recorded.table.extra)
+    join(dataset, recorded, SimpleNamespace(classes=EVERY, count=3, losses=[SimpleNamespace(conf=0.1)], extra=extra))
+    assert sum(require_same(sample(dataset, seed, seed)) for seed in range(8)) > 6
 
 
 class Watch(SegmentationValidator):

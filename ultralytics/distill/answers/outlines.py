@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ultralytics.distill.boxes import Boxes, pixels
-from ultralytics.utils.ops import masks2segments, scale_boxes, xywhr2xyxyxyxy
+from ultralytics.utils.ops import masks2segments, xywhr2xyxyxyxy
 
 TOLERANCE = 1.0  # pixels of the letterboxed image by which a polygon may leave its mask's outline
 AT_ONCE = 32  # masks that are enlarged together
@@ -25,9 +25,9 @@ def unpadded(points: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]
         size (tuple[int, int]): Height and width of the letterboxed image.
         shape (tuple[int, int]): Height and width of the image itself.
     """
-    flat = points.reshape(-1, 2).float()
-    flat = scale_boxes(size, torch.cat([flat, torch.zeros_like(flat)], 1), shape, xywh=True)[:, :2]  # clips nothing
-    return (flat / torch.tensor([shape[1], shape[0]])).reshape(points.shape)
+    gain = min(a / b for a, b in zip(size, shape))
+    padding = [round((a - round(b * gain)) / 2 - 0.1) for a, b in zip(size, shape)]  # as upstream's LetterBox rounds it
+    return (points - points.new_tensor(padding[::-1])) / (gain * points.new_tensor(shape[::-1]))
 
 
 def beside(found: Boxes, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, list[torch.Tensor]]:

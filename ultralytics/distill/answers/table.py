@@ -89,13 +89,13 @@ class Table:
     def require_inside(self, unknown: np.ndarray, prefix: str = "") -> None:
         """Raise a ValueError for the first box or outline, given as shares of its image's sides, that lies outside.
 
-        Corners of rotated boxes and keypoints may, as labels of theirs.
+        Rotated boxes may by an image's side, and keypoints may, as labels of theirs.
 
         Args:
             unknown (np.ndarray): Which boxes are not looked at (boxes,).
             prefix (str): How the sentence begins; without, its rest is raised.
         """
-        self._require(unknown | _inside(self.boxes), OUTSIDE, prefix)
+        self._require(unknown | _inside(self.boxes, 1.0 if self.extra == "angles" else SLACK), OUTSIDE, prefix)
         if self.extra == "masks" and len(self.points):
             inside = np.asarray(((self.points >= -SLACK) & (self.points <= 1 + SLACK)).all(1))
             self._require(unknown | self._outlines_are(inside), OUTSIDE.replace("box", "polygon"), prefix)
@@ -152,10 +152,10 @@ class Table:
             raise ValueError(f"{prefix}{why}, {box} (centre, width, height), in image '{image}'{'.' * bool(prefix)}")
 
 
-def _inside(boxes: np.ndarray) -> np.ndarray:
-    """Return which boxes (n, 4), given as shares, lie in their image."""
+def _inside(boxes: np.ndarray, slack: float) -> np.ndarray:
+    """Return which boxes (n, 4), given as shares, lie in their image but for some share of its sides."""
     low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    return np.asarray(((low >= -SLACK) & (high <= 1 + SLACK)).all(1))
+    return np.asarray(((low >= -slack) & (high <= 1 + slack)).all(1))
 
 
 def ragged(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
