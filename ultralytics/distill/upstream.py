@@ -139,6 +139,19 @@ def weight_group(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return min(named or [most], key=lambda g: g["lr"])
 
 
+def rotated_nms(boxes: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
+    """Return which rotated boxes (n, 5), in pixels, stay by upstream's non-maximum suppression."""
+    try:
+        from ultralytics.utils.nms import TorchNMS
+    except ImportError:
+        from ultralytics.utils.ops import nms_rotated
+
+        return nms_rotated(boxes, scores, iou)
+    from ultralytics.utils.metrics import batch_probiou
+
+    return TorchNMS.fast_nms(boxes, scores, iou, iou_func=batch_probiou)
+
+
 def read_output(head: nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> Any:
     """Return what a head yielded in the form of 8.4.
 
@@ -183,7 +196,9 @@ def write_output(output: Any) -> Any:
         return {branch: write_output(found) for branch, found in output.items()}
     joined, feats = torch.cat([output["boxes"], output["scores"]], 1), output["feats"]
     levels = joined.split([x.shape[2] * x.shape[3] for x in feats], 2)
-    return [level.unflatten(2, x.shape[2:]) for level, x in zip(levels, feats)]
+    maps = [level.unflatten(2, x.shape[2:]) for level, x in zip(levels, feats)]
+    more = next(([output[k] for k in names] for names in EXTRAS.values() if names[0] in output), [])
+    return (maps, *more) if more else maps
 
 
 def branch_weights(criterion: Any) -> dict[str, float]:

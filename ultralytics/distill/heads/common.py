@@ -174,12 +174,17 @@ def report_classes(classes: Classes, student: dict[int, str], teacher: dict[int,
 def _reader(head: nn.Module, needs: tuple[str, ...], calibrated: bool) -> Reader:
     """Return what brings a head's raw output into the form that a loss with these needs reads."""
     if "keypoints" in needs:
-        old = type(head).__name__ != "Pose26"  # heads before YOLO26 predict half the distance from the cell's corner
-        return partial(read_keypoints, shape=tuple(head.kpt_shape), factor=2.0 if old else 1.0, shift=-0.5 * old)
+        return keypoint_reader(head)
     if "depth" in needs:
         a, b = (float(head.cal_a), float(head.cal_b)) if calibrated else (1.0, 0.0)
         return partial(read_depth, scale=a, offset=b)
     return dict
+
+
+def keypoint_reader(head: nn.Module) -> Reader:
+    """Return what adds `keypoints` to a branch of a head's raw output."""
+    old = type(head).__name__ != "Pose26"  # heads before YOLO26 predict half the distance from the cell's corner
+    return partial(read_keypoints, shape=tuple(head.kpt_shape), factor=2.0 if old else 1.0, shift=-0.5 * old)
 
 
 def read_keypoints(branch: dict[str, Any], shape: tuple[int, int], factor: float, shift: float) -> dict[str, Any]:
