@@ -45,10 +45,10 @@ class CWD(Loss):
 
 
 class CWDMap(CWD):
-    """`cwd` of the class maps of semantic segmentation, where the paper has it first; it takes tau = 4 and a gain of 3.
+    """`cwd` of the class maps of semantic segmentation, where its paper, arXiv 2011.13256, has it first.
 
     Each class's map is a distribution over the positions, so one class is not blind, as under a softmax over classes.
-    Per-image mean: a batch's value is the mean of its images'.
+    The paper takes tau = 4 and a gain of 3. Per-image mean: a batch's value is the mean of its images'.
 
     Args:
         tau (float): Temperature.
