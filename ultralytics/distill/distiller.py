@@ -52,7 +52,7 @@ class Distiller(BaseDistiller):
         super().__init__(config, student, teacher)
         self.skipped: list[str] = []
         responses, whole = build_responses(config, student, teacher, self.skipped)
-        finals = build_finals(config, student, teacher, bool(responses))
+        finals = build_finals(config, student, teacher, any(r.auto for r in responses))
         maps = choose_maps(config, teacher, whole, self.skipped)
         pairs = pair(student, teacher, config.layers) if maps else []
         self.pairs = [replace(p, imgsz=config.imgsz) for p in pairs]

@@ -22,6 +22,7 @@ from ultralytics.distill.heads.common import (
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses import RESPONSE
 from ultralytics.distill.spelling import parse
+from ultralytics.distill.terms.final import fit_instead
 from ultralytics.distill.terms.term import NO_ASSIGNER, ResponseTerm
 from ultralytics.utils import LOGGER
 
@@ -59,6 +60,11 @@ def build_responses(
     built, fits = [], []
     strange: dict[str, list[str]] = {}  # what is said of terms that share no class: once, whatever their number
     asked = [t for t in config.terms if t.kind == "logit" and not t.spelled.needs("final")]
+    instead = fit_instead(config, student, teacher) if any(t.auto for t in asked) else None
+    if instead:
+        names, head = ", ".join(t.spelled.name for t in asked if t.auto), type(teacher.model[-1]).__name__
+        skipped.append(f"{names} (the teacher's {head} has no one-to-one head to teach the student's)")
+        asked = [t for t in asked if not t.auto]
     for term in without_doubles([_suit(t, student) for t in asked]):
         try:
             require_comparable(term, config, student, teacher)
@@ -86,7 +92,9 @@ def build_responses(
         LOGGER.warning(f"Distillation: skipping {', '.join(names)}: {why}")
     if found := next((f.classes for f in fits if f.classes), None):
         report_classes(found, student.names, teacher.names)
-    return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))
+    found = found or instead
+    whole = not found or len(found.student) == len(config.classes or student.names)
+    return built, whole and bool(built or instead)
 
 
 def fit_scores(built: Sequence[nn.Module], pairs: Sequence[Pair], teacher: nn.Module) -> None:

@@ -56,6 +56,27 @@ def build_finals(config: Config, student: nn.Module, teacher: nn.Module, compare
     return built
 
 
+def fit_instead(config: Config, student: nn.Module, teacher: nn.Module) -> Classes | None:
+    """Return the shared classes where final boxes are the recipe because only the student has a one-to-one head.
+
+    The student's own assigners give them to both of its heads: docs/research/log.md has what YOLO26 gains by it.
+
+    Args:
+        config (Config): The run's configuration.
+        student (nn.Module): The student, unwrapped.
+        teacher (nn.Module): The teacher, unwrapped.
+
+    Returns:
+        (Classes | None): The classes; None where the heads have the same branches, or final boxes do not fit.
+    """
+    if [getattr(m.model[-1], "one2one_cv2", None) is None for m in (student, teacher)] != [False, True]:
+        return None
+    try:
+        return fit(Term("logit", parse("distill_logit", "pseudo", FINAL)), config, student, teacher)
+    except ValueError:
+        return None
+
+
 class FinalTerm(nn.Module):
     """A term on final boxes: one loss, whatever the heads and their branches.
 

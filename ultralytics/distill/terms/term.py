@@ -116,6 +116,7 @@ class ResponseTerm(nn.Module):
         """Build the losses."""
         super().__init__()
         self.kind, self.name, self.gain, self.branches = term.kind, term.spelled.name, term.gain, fit.branches
+        self.auto = term.auto
         self.readers, self.count, self.merge = fit.readers, count, bool(fit.classes and fit.classes.merge)
         self.losses = nn.ModuleList(build_loss(term, config) for _ in self.branches)
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
