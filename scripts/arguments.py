@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ultralytics.utils import DEFAULT_CFG_PATH
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/arguments.md"
-FIRST, LAST = "model_t", "distill_check"
+FIRST, LAST = "model_t", "distill_int8"
 HEAD = """# Arguments
 
 `model_t` alone is a whole recipe. The others are for those who want another one. All of them stand beside Ultralytics'
@@ -84,6 +84,10 @@ MORE = {
     "distill_check": (
         "distill_check=False",
         "Up to 256 images. A teacher that is no better than the student's start, or than chance, gets a warning.",
+    ),
+    "distill_int8": (
+        "distill_int8=True",
+        "It needs the packages `onnx`, `onnxruntime` and `onnxslim` (on Ultralytics 8.3 `openvino` and `nncf`).",
     ),
 }
 

@@ -41,6 +41,7 @@ from comparing.run import Run
 from comparing.subsets import PSEUDO, uses_rest
 from ultralytics.distill.runtime.checkpoints import write_whole
 from ultralytics.distill.script import command
+from ultralytics.distill.upstream import INT8, missing_packages
 
 CHOICES = ["plain", "native", PSEUDO]
 
@@ -69,6 +70,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--lists", action="store_true", help="write the lists of images of --labels, and stop")
     parser.add_argument("--split", default="val", choices=["val", "test"], help="what the final accuracy is taken on")
     parser.add_argument("--curve", action="store_true", help="validate each epoch too, for the `curve` column")
+    parser.add_argument("--int8", action="store_true", help="measure each student as an INT8 export too")
     parser.add_argument("--results", type=Path, default=Path("runs/compare/results.csv"), metavar="FILE.csv")
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help="of the runs; default: runs/compare/NAME")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
@@ -79,6 +81,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         (options.data, options.student, options.teacher)
     ):
         parser.error("give --data, --student and --teacher; or --table for the rows that are there")
+    if options.int8 and (absent := missing_packages(INT8.packages)):
+        parser.error(f"--int8 needs packages: pip install {' '.join(absent)}")
     if options.results.suffix != ".csv":
         parser.error(f"--results {options.results}: give the name of a .csv file")
     if options.jobs < 1 or options.threads < 1:

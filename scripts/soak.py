@@ -28,9 +28,9 @@ from scipy.stats import linregress, t
 from torch import nn
 
 import tables
+from demo import prepare
 from matrices.cell import write_teacher
 from ultralytics import YOLO
-from ultralytics.distill.script.demo import prepare
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer

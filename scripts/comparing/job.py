@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from comparing import teacher
+from comparing import rows, teacher
 from ultralytics import YOLO, __version__, utils
 from ultralytics.distill.report.curves import read_columns
+from ultralytics.distill.report.int8 import validate_int8
 from ultralytics.distill.runtime.checkpoints import save_whole, write_whole
 from ultralytics.distill.script import command
+from ultralytics.distill.teacher.headroom import main_metric
 from ultralytics.distill.upstream import unwrap_model
 
 
@@ -157,7 +159,7 @@ def run(job: dict[str, Any]) -> None:
         args = {k: job["train"][k] for k in ("data", "imgsz", "batch", "device", "workers") if k in job["train"]}
         quiet = {"plots": False, "verbose": False, "project": scratch}
         found = YOLO(last).val(split=job["split"], **args, **quiet).results_dict
-    notes = {**summary(watch.notes), **curve(folder, job), **score(folder, job)}
+    notes = {**summary(watch.notes), **curve(folder, job), **score(folder, job), **exported(last, job)}
     write_whole(Path(job["result"]), json.dumps({**notes, **found}).encode())
 
 
@@ -191,6 +193,17 @@ def score(folder: Path, job: dict[str, Any]) -> dict[str, float]:
     if not job.get("last"):
         return {}
     return {"score": round(median(read_columns(folder / "results.csv")[job["main"]][-job["last"] :]), 6)}
+
+
+def exported(weights: Path, job: dict[str, Any]) -> dict[str, float]:
+    """Return the main metric of the weights' INT8 export, where it is asked for."""
+    if not job.get("int8"):
+        return {}
+    train = job["train"]
+    more = {k: train[k] for k in ("batch", "workers") if k in train}
+    task, imgsz = YOLO(weights).task, train.get("imgsz", 640)
+    found = validate_int8(weights, task, train["data"], imgsz, split=job["split"], **more)
+    return {rows.INT8: found[str(main_metric(found))]}
 
 
 if __name__ == "__main__":

@@ -127,6 +127,7 @@ class Plan:
             self._label(run, train, start)
         folder = self.options.runs / f"{_slug(run.method)}-{_code(who, without='seed split')}" / f"seed{run.seed}"
         job = {"do": "run", "train": train, "start": str(start), "folder": str(folder), "split": self.options.split}
+        job["int8"] = self.options.int8
         named = {
             "metric": rows.metrics(dict.fromkeys(self.metrics, ""))[0],
             "main": main_metric(self.metrics) or self.metrics[0],
@@ -148,7 +149,7 @@ class Plan:
                 train = self._train(Run("plain", run.seed, {}))
                 job = {"do": "start", "train": train, "start": str(start), "model": self.options.student}
                 self._process(job, notes.parent)
-            metrics = json.loads(notes.read_text())["metrics"]
+            metrics = json.loads(notes.read_text())["metrics"] + [rows.INT8] * self.options.int8
             rows.require_columns(self.options.results, metrics)
             self.metrics = metrics
         return start

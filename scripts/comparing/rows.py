@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WHO = ("data", "student", "teacher", "teacher_sha256", "method", "seed", "split", "arguments", "labels")  # which run
 SCORE = "score"  # the main metric on the validation split, the median of the last epochs' average weights
+INT8 = "metrics/INT8"  # the main metric of the INT8 export, where a file was begun with --int8
 NOTES = ("epoch_seconds", "epoch_processor", "seen", "resumed", "formula", "version", "torch", "machine", "curve")
 LATER = {"labels": "1", SCORE: "", "steps": "", "teacher_accuracy": ""}  # what rows of before do not have
 
@@ -115,8 +116,8 @@ def decisive(rows: Sequence[Row]) -> str:
 
 
 def shown(rows: Sequence[Row]) -> list[str]:
-    """Return the columns that tables and figures show: the score where all rows have it, then the metrics."""
-    return [SCORE] * (decisive(rows) == SCORE) + metrics(rows[0])
+    """Return the columns that tables and figures show: the score where all rows have it, the metrics, that of INT8."""
+    return [SCORE] * (decisive(rows) == SCORE) + metrics(rows[0]) + [INT8] * (INT8 in rows[0])
 
 
 def short(column: str) -> str:

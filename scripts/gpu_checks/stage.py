@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from demo import draw_dataset, write_model
 from matrices.cell import write_teacher
 from ultralytics import YOLO
-from ultralytics.distill.script.demo import draw_dataset, write_model
 from ultralytics.distill.upstream import load_yaml, save_yaml
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 

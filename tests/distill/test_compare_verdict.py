@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from compared import RUNS, row, runs
 
+import compare
 from comparing import job, rows, table, verdict
 
 
@@ -114,6 +115,19 @@ def test_the_score_is_the_median_of_the_last_epochs(tmp_path):
     assert rows.decisive([{**r, "split": "test"} for r in scored]) == "metrics/mAP50-95(B)"  # the score is of val
     masks = {**RUNS[0], "metrics/mAP50-95(M)": "0.2"}
     assert rows.decisive([masks]) == "metrics/mAP50-95(M)"
+
+
+def test_a_file_may_have_int8(monkeypatch, capsys):
+    """Its figures stand in the table behind the others, and no verdict is on them; what is missing is said first."""
+    both = [{**r, rows.INT8: str(float(r["metrics/mAP50-95(B)"]) - 0.02)} for r in RUNS]
+    names = list(dict.fromkeys(x[0] for x in table.cells(both)[1:]))
+    assert names == ["mAP50-95", "mAP50", "INT8"] and rows.decisive(both) == "metrics/mAP50-95(B)"
+    assert [x[3] for x in table.cells(both) if x[0] == "INT8"][0] == "0.3300"
+    monkeypatch.setattr(compare, "missing_packages", lambda names: ["onnx", "onnxruntime"])
+    with pytest.raises(SystemExit):
+        compare.parse(["--data", "a.yaml", "--student", "s.pt", "--teacher", "t.pt", "--int8"])
+    assert "--int8 needs packages: pip install onnx onnxruntime" in capsys.readouterr().err
+    assert job.exported(None, {}) == {}
 
 
 def test_only_the_last_epochs_are_validated(tmp_path):

@@ -97,8 +97,8 @@ def test_it_owns_neither_model(models, make_distiller):
     [
         ("yolov8n.yaml", "yolov8n-rtdetr.yaml", "bckd", "Detect and RTDETRDecoder do not compare"),
         ("yolov8n.yaml", "yolov8n-cls.yaml", "bckd", "Detect and Classify do not compare"),
-        ("yolo26n.yaml", "yolo26n.yaml", "ld", "equal DFL bins, the student has 1"),
-        ("yolov8n.yaml", "yolo26n.yaml", "ld", "equal DFL bins, the student has 16 and the teacher 1"),
+        ("yolo26n.yaml", "yolo26n.yaml", "ld", "needs DFL bins, the student has 1"),
+        ("yolov8n.yaml", "yolo26n.yaml", "ld", "needs DFL bins, the student has 16 and the teacher 1"),
         ("yolov8n.yaml", "yolo26n.yaml", "mse", "equal box outputs, the student has 16 bins and the teacher 1"),
         ("yolov8n.yaml", "yolov8n.yaml", "kl", "softmax over classes.*use relative or bckd"),
         ("yolov8n.yaml", "yolov8n.yaml", "dist(tau=2)", "softmax over classes.*use relative or bckd"),
@@ -124,7 +124,10 @@ def test_response_terms_that_do_not_fit(student, teacher, name, says, make_model
         make_distiller(make_model(student), make_model(teacher), distill_logit=name)
 
 
-@pytest.mark.parametrize("needs, says", [({"bins": "equal"}, "equal box outputs"), ({"exclusive": True}, "a softmax")])
+@pytest.mark.parametrize(
+    "needs, says",
+    [({"bins": "equal"}, "equal box outputs"), ({"bins": "dfl"}, "equal DFL bins"), ({"exclusive": True}, "a softmax")],
+)
 def test_a_users_loss_says_what_it_needs(needs, says, make_model, make_distiller):
     """What our own losses refuse, a user's can refuse by the same class attributes."""
     picky = type("Picky", (BCE,), {**needs, "__module__": "picky"})
@@ -191,13 +194,27 @@ def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
         assert d.columns == ["dfea_loss"] * (model is not dual) + ["dlogit_loss"] * (model is not classifier)
 
 
-@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov10n.yaml"])
-def test_the_recipes_class_term_goes_by_the_students_bins(name, make_model, make_distiller):
+def test_the_recipes_class_term_goes_by_the_students_bins(make_model, make_distiller):
     """A student with bins has `relative`, from whichever teacher; one without has `bckd`, unless a user names it."""
-    student, bare = make_model(name), make_model("yolo26n.yaml")
+    student, bare = make_model("yolov10n.yaml"), make_model("yolo26n.yaml")
     assert make_distiller(student, bare, distill_logit="auto").parts[0].split("/")[0] == "relative"
     assert make_distiller(bare, student, distill_logit="auto").parts[0].split("/")[0] == "bckd"
     assert make_distiller(bare, student, distill_logit="relative").parts[0].split("/")[0] == "relative"
+
+
+@pytest.mark.parametrize("name", ["yolov10n.yaml", "yolo26n.yaml"])
+def test_a_one_to_one_head_learns_from_a_teacher_without_one(name, make_model, make_distiller):
+    """Final boxes are the whole recipe there, beside what a user names; a teacher that has the head teaches by it."""
+    student, teacher = make_model(name), make_model()
+    auto = {"distill_feat": "auto", "distill_logit": "auto"}
+    alone = make_distiller(student, teacher, **auto)
+    assert alone.parts == ["pseudo"] and "no one-to-one head" in alone.skipped[0]
+    assert make_distiller(student, teacher, **{**auto, "distill_logit": "[auto,giou]"}).parts == ["giou", "pseudo"]
+    assert "pseudo" not in make_distiller(student, make_model(name), **auto).parts
+    assert "pseudo" not in make_distiller(make_model(), student, **auto).parts
+    other = make_model()
+    other.names = {i: f"other {i}" for i in other.names}
+    assert "pseudo" not in make_distiller(student, other, **auto).parts
 
 
 def test_nothing_fits(make_model, make_distiller):

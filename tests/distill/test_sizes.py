@@ -14,8 +14,7 @@ from ultralytics import YOLO
 from ultralytics.distill.arguments import read
 from ultralytics.distill.config import KINDS
 from ultralytics.distill.graph import capture
-from ultralytics.distill.heads.predictions import match_levels
-from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE, GIoU, Pose
+from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.teacher.preprocessing import build_preprocessing
 from ultralytics.distill.upstream import LINE
 
@@ -42,20 +41,20 @@ def models(make_model):
 def test_every_term(kind, name, models, make_distiller, make_args, make_batch):
     """On images of 96x64, seen by the teacher in 64x96, a term is finite and teaches the student.
 
-    Terms that compare lengths in cells refuse a teacher's own size, and do so with the images as they are.
+    One that compares raw outputs in cells refuses a teacher's own size, and does so with the images as they are.
     """
     student, teacher = models(MODEL.get(name, "yolov8n"))
     overrides = {KINDS[kind].argument: name, "distill_imgsz": [64, 96]}
     if getattr({**FEATURE, **RESPONSE, **RELATION}[name], "same_grid", False):
         with pytest.raises(
-            ValueError, match=f"{KINDS[kind].argument}={name}': it compares lengths in cells.*distill_imgsz="
+            ValueError, match=f"{KINDS[kind].argument}={name}': it compares raw outputs in cells.*distill_imgsz="
         ):
             make_distiller(student, teacher, **overrides)
         del overrides["distill_imgsz"]
     distiller, batch = make_distiller(student, teacher, **overrides), make_batch(n=3)
     batch["img"] = torch.rand(3, 3, 96, 64)
     frozen = make_teacher(teacher, distiller.layers[1], distiller.needs_head, distiller.needs_features)
-    frozen.view = build_preprocessing(read(make_args(**overrides)), student, teacher, CPU)
+    frozen.preprocess = build_preprocessing(read(make_args(**overrides)), student, teacher, CPU)
     learner = deepcopy(student).train()
     with capture(learner, distiller.layers[0], distiller.needs_features) as seen:
         learner(batch["img"])
@@ -63,25 +62,6 @@ def test_every_term(kind, name, models, make_distiller, make_args, make_batch):
     sum(parts).backward()
     assert all(torch.isfinite(p) for p in parts) and any(p != 0 for p in parts)
     assert learner.model[0].conv.weight.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize("loss", [GIoU(), Pose()])
-def test_lengths_are_the_students(loss):
-    """Twice as large in twice as many cells is the same box, and the same keypoint."""
-
-    def branch(h, w, across, down):
-        """Return one level whose boxes reach so many cells, with keypoints at their lower right corners."""
-        boxes = torch.tensor([across, down, across, down]).view(1, 4, 1).expand(1, 4, h * w)
-        points = torch.tensor([across, down]).view(1, 1, 2, 1).expand(1, 1, 2, h * w)
-        return {"scores": torch.ones(1, 2, h * w), "boxes": boxes, "kpts": points.flatten(1, 2),
-                "shapes": [(h, w)], "strides": [8.0]}  # fmt: skip
-
-    def compare(across, down):
-        """Return the loss against a teacher whose grid is twice as wide and three times as high."""
-        s, t = match_levels(branch(4, 4, 1.5, 2.0), branch(12, 8, across, down))
-        return loss(*({**x, "keypoints": x["kpts"].unflatten(1, (1, 2))} for x in (s, t)), {})
-
-    assert compare(3.0, 6.0) < 1e-6 < compare(1.5, 2.0)
 
 
 @pytest.mark.parametrize("more", [{"rect": True}, {"multi_scale": 0.5 if LINE == "8.4" else True}, {"imgsz": [32, 64]}])

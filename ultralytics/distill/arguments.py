@@ -31,12 +31,6 @@ LOSSES = {"feat": losses.FEATURE, "logit": {**losses.RESPONSE, **losses.FINAL}, 
 def read(args: SimpleNamespace) -> Config:
     """Read and check the distillation arguments; leaves plain, reloadable values in `args`.
 
-    Args:
-        args (SimpleNamespace): The trainer's arguments.
-
-    Returns:
-        (Config): The checked configuration.
-
     Raises:
         ValueError: With one sentence that names the argument, the value and what would do.
     """
@@ -84,6 +78,7 @@ def read(args: SimpleNamespace) -> Config:
         mean=numbers("distill_mean", args.distill_mean, least=0, most=1),
         std=numbers("distill_std", args.distill_std, above=0),
         check=switch("distill_check", args.distill_check),
+        int8=switch("distill_int8", args.distill_int8),
         single_cls=bool(args.single_cls),
         classes=[args.classes] if isinstance(args.classes, int) else args.classes,
         data=f"data={args.data} imgsz={args.imgsz}",

@@ -78,6 +78,7 @@ class Config:
         online (bool): Whether the teacher trains too.
         dline (float): Gain of the online teacher's own task loss.
         check (bool): Whether the teacher is measured before the first epoch.
+        int8 (bool): Whether the report at the end measures the student in INT8 too.
         single_cls (bool): Whether the student's one class stands for all objects.
         classes (list[int] | None): Classes that are trained, if not all.
         precision (str): `auto`, `fp32`, `bf16` or `fp16` for the teacher's forward.
@@ -99,6 +100,7 @@ class Config:
     online: bool = False
     dline: float = 1.0
     check: bool = True
+    int8: bool = False
     single_cls: bool = False
     classes: list[int] | None = None
     imgsz: int | tuple[int, int] | None = None

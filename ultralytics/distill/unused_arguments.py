@@ -8,16 +8,13 @@ from types import SimpleNamespace
 
 from ultralytics.distill.config import ARGUMENTS, KINDS, Config
 from ultralytics.distill.spelling import parameters_of
+from ultralytics.distill.upstream import INT8, missing_packages
 from ultralytics.distill.values import is_auto, plain
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK
 
 
 def warn_without_teacher(args: SimpleNamespace) -> None:
-    """Warn of what is given for a teacher where there is none.
-
-    Args:
-        args (SimpleNamespace): The trainer's arguments.
-    """
+    """Warn of what is given for a teacher where there is none."""
     asked, model = _given(args, ARGUMENTS), plain(getattr(args, "model_t", None))
     off = model is None or model is False or str(model).strip().lower() == "none"  # and not an empty list or text
     if RANK not in {-1, 0} or (off and not asked):
@@ -38,15 +35,12 @@ def warn_without_images(args: SimpleNamespace) -> None:
 
 
 def warn_beside_teacher(args: SimpleNamespace, configs: Sequence[Config]) -> None:
-    """Warn of what is given for terms that are not there, and of upstream's arguments that look like ours.
-
-    Args:
-        args (SimpleNamespace): The trainer's arguments.
-        configs (Sequence[Config]): What was read from them, for each teacher.
-    """
+    """Warn of what is given for terms that are not there, and of upstream's arguments that look like ours."""
     said = [] if configs[0].module else _without_term(args, [t for c in configs for t in c.terms])
     if not configs[0].online:
         said += [f"{x} is for 'distill_online=True'" for x in _given(args, ("dline",))]
+    if configs[0].int8:
+        said += _without_int8(args)
     if args.task != "depth":
         said += [f"{x} is a depth model's own; did you mean 'dlogit'?" for x in _given(args, ("dlog",))]
     said += [f"{x} is for 'distill_model'; 'model_t' has 'dfea', 'dlogit' and 'drel'" for x in _given(args, ("dis",))]
@@ -66,6 +60,14 @@ def _without_term(args: SimpleNamespace, terms: Sequence) -> list[str]:
         if not any(name in (parameters_of(t.spelled.cls) or ()) for t in terms):
             said += [f"{x} reaches none of the terms" for x in _given(args, (f"distill_{name}",))]
     return said
+
+
+def _without_int8(args: SimpleNamespace) -> list[str]:
+    """Return why an INT8 export that is asked for will not be measured, if it will not."""
+    if not args.plots:
+        return ["'distill_int8=True' is for the report at the end, which 'plots=False' leaves out"]
+    absent = missing_packages(INT8.packages)
+    return [f"'distill_int8=True' needs packages, pip install {' '.join(absent)}"] if absent else []
 
 
 def _given(args: SimpleNamespace, names: Sequence[str]) -> list[str]:

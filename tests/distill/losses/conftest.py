@@ -21,7 +21,13 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 SHAPES = [(4, 3), (2, 2), (1, 1)]  # three levels, 17 anchors
 A = sum(h * w for h, w in SHAPES)
 NUMBERS = ("scores", "boxes", "mask_coefficient", "proto", "keypoints", "angle", "log_depth")  # what a head predicts
-MOVED = {"ld": ["boxes"], "giou": ["boxes"], "mse": ["scores", "boxes"], "mask": ["mask_coefficient", "proto"]}
+MOVED = {
+    "ld": ["boxes"],
+    "giou": ["boxes"],
+    "l1": ["boxes"],
+    "mse": ["scores", "boxes"],
+    "mask": ["mask_coefficient", "proto"],
+}
 MOVED |= {"pose": ["keypoints"], "probiou": ["boxes", "angle"], "depth": ["log_depth"]}
 
 

@@ -24,6 +24,8 @@ VARIANTS = [
     ("relative", {"tau": 2.0, "alpha": 0.7}),
     ("bce", {"alpha": 0.7}),
     ("kl", {"alpha": 0.7}),
+    ("kl", {"standardize": True}),
+    ("relative", {"standardize": True, "tau": 2.0}),
     ("dist", {"tau": 2.0, "alpha": 0.7}),
     ("mse", {"alpha": 0.7}),
     ("ld", {"tau": 3.0}),
@@ -50,7 +52,7 @@ def backward(case, context=None) -> torch.Tensor:
 
 def test_names_are_spelled_as_users_type_them():
     """Every name is the lower-case class name, in one dict only, so messages can name a loss by its class."""
-    assert len(ALL) == len(FEATURE) + len(RESPONSE) + len(RELATION) == 26
+    assert len(ALL) == len(FEATURE) + len(RESPONSE) + len(RELATION) == 27
     assert all(name == cls.__name__.lower() for name, cls in ALL.items())
 
 
@@ -171,7 +173,7 @@ def test_no_look_at_the_values(case, name):
 # Maps (or tensors of the predictions compared) that may be kept for backward beyond the inputs themselves, as the
 # docstrings say. mgd: masked map, hidden map, error. sl2: hidden map, error. crosskd: 2 in the branch, 1 in the loss.
 KEPT = {"cosine": 1, "cwd": 1, "fgd": 1, "mgd": 3, "pkd": 1, "sl2": 2}
-KEPT |= {"bce": 1, "bckd": 1, "crosskd": 2.6, "dist": 5.4, "giou": 1, "kl": 2, "ld": 1, "mse": 1}
+KEPT |= {"bce": 1, "bckd": 1, "crosskd": 2.6, "dist": 5.4, "giou": 1, "kl": 2, "l1": 1, "ld": 1, "mse": 1}
 KEPT |= {"relative": 2, "cwdmap": 1, "depth": 3, "mask": 1, "pose": 6.5, "probiou": 1.2}
 
 

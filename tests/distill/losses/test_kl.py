@@ -52,6 +52,17 @@ def test_maps(case):
     torch.testing.assert_close(got, expected)
 
 
+def test_standardized_by_hand():
+    """(2, 2, -4) has mean 0 and deviation sqrt(8), so it is (1, 1, -2) / sqrt(2); (5, 5, -1) is the same."""
+    z = [2**-0.5, 2**-0.5, -(2**0.5)]
+    teacher, other = {"scores": torch.tensor([[2.0, 2.0, -4.0]])}, {"scores": torch.tensor([[5.0, 5.0, -1.0]])}
+    loss, plain = KL(tau=2, standardize=True), KL(tau=2)
+    assert loss(other, teacher) < 1e-6 < plain({"scores": torch.tensor([[4.0, 4.0, -8.0]])}, teacher)
+    flat = {"scores": torch.tensor([[1.0, -2.0, 1.0]])}
+    turned = {"scores": torch.tensor([[z[0], z[2], z[1]]])}
+    assert loss(flat, teacher).item() == pytest.approx(plain(turned, {"scores": torch.tensor([z])}).item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("name", ["kl", "dist"])
 def test_detectors_are_refused(case, name):
     """Softmax over a sigmoid detector's classes is zero for one class and blind to a shift of all logits."""

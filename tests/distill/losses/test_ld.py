@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ultralytics.distill.losses import LD
+from ultralytics.distill.losses.response import distances, rebin
 
 
 def test_by_hand():
@@ -47,5 +48,52 @@ def test_sides_are_outer():
 def test_no_bins():
     """Heads with reg_max=1, as YOLO26's, have nothing to compare here."""
     boxes = {"boxes": torch.zeros(1, 4, 5), "scores": torch.zeros(1, 2, 5)}
-    with pytest.raises(ValueError, match="reg_max=1, use giou"):
-        LD()(boxes, boxes)
+    bins = boxes | {"boxes": torch.zeros(1, 64, 5)}
+    for student, teacher in ((boxes, boxes), (boxes, bins), (bins, boxes)):
+        with pytest.raises(ValueError, match="reg_max=1, use giou"):
+            LD()(student, teacher)
+
+
+def test_bins_of_another_unit_by_hand():
+    """In a unit twice as long 6 is 3, and 7 half 3 and half 4; in one half as long 6 is 12; the last bin is the end."""
+    six, seven = (torch.eye(16)[k].view(1, 1, 16, 1) for k in (6, 7))
+    assert rebin(six, 16, 0.5).nonzero()[:, 2].tolist() == [3]
+    assert rebin(seven, 16, 0.5)[0, 0, :, 0].tolist() == [0, 0, 0, 0.5, 0.5, *[0] * 11]
+    assert rebin(six, 16, 2.0).nonzero()[:, 2].tolist() == [12] and rebin(six, 8, 2.0).nonzero()[:, 2].tolist() == [7]
+    moved = rebin(six, 16, 0.5, torch.tensor(0.25).view(1, 1, 1))[0, 0, :, 0]  # 3.25
+    assert moved.nonzero().flatten().tolist() == [3, 4] and moved[3:5].tolist() == [0.75, 0.25]
+
+
+@pytest.mark.parametrize("bins", [16, 24])
+@pytest.mark.parametrize("scale", [0.5, 2 / 3, 1.0, 1.5])
+def test_bins_keep_their_sum_and_expectation(scale, bins):
+    """Whatever the unit and number of bins, distributions stay such, with the same mean length while bins reach."""
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4 * 10, 7, generator=g, dtype=torch.float64)
+    shift = torch.rand(2, 4, 7, generator=g, dtype=torch.float64)
+    share = logits.unflatten(1, (4, -1)).softmax(2)
+    new = rebin(share, bins, torch.full((4, 7), scale, dtype=torch.float64), shift)
+    assert new.shape == (2, 4, bins, 7) and new.min() >= 0
+    torch.testing.assert_close(new.sum(2), torch.ones(2, 4, 7).double())
+    torch.testing.assert_close(distances(new.log().flatten(1, 2)), distances(logits) * scale + shift)
+
+
+@pytest.mark.parametrize("tau", [1.0, 10.0])
+def test_teacher_of_other_images_and_bins(tau):
+    """A side of 6 taught from images twice as large, and by 32 bins, asks for 3: there the student's loss is 0.
+
+    With a temperature the distribution that is brought to the student's bins is the one at the temperature.
+    """
+    student, teacher = torch.full((1, 4, 16, 1), -99.0), torch.full((1, 4, 32, 1), -99.0)
+    student[:, :, 3], teacher[:, :, 6] = 0, 0
+    student, scores = student.flatten(1, 2).requires_grad_(), {"scores": torch.full((1, 1, 1), 9.0)}
+    more = scores | {"scale": torch.full((4, 1), 0.5), "shift": torch.zeros(1, 4, 1)}
+    logits = teacher.flatten(1, 2).requires_grad_()
+    value = LD(tau)({"boxes": student}, {"boxes": logits, **more})
+    value.backward()
+    assert logits.grad is None and student.grad is not None
+    soft = rebin((teacher / tau).softmax(2), 16, 0.5)
+    q = (student.detach().unflatten(1, (4, 16)) / tau).softmax(2)
+    expected = (soft * (soft.clamp(min=1e-30) / q).log()).sum(2).mean() * tau**2
+    assert value.item() == pytest.approx(expected.item(), rel=1e-3, abs=1e-5) and (tau > 1 or value < 1e-5)
+    assert LD(tau)({"boxes": student}, {"boxes": logits, **scores}) > 10 * value

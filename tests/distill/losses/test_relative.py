@@ -80,3 +80,20 @@ def test_level_is_not_seen(case, nc):
     if nc > 1:
         c.student["scores"] = x + torch.tensor([0.0, 3.0, 0.0])[:, None]
         assert abs(c() - before) > 0.1
+
+
+@pytest.mark.parametrize("nc", [1, 3])
+def test_standardized(case, nc):
+    """Level and spread of the student's logits are not seen; the weights are those of the teacher's own scores."""
+    c = case("relative", nc=nc, standardize=True, tau=2.0)
+    s, t = (x["scores"] for x in (c.student, c.teacher))
+    expected = 0
+    for dim in (1, 2)[nc == 1 :]:
+        a, b = ((x - x.mean(dim, True)) / x.std(dim, correction=0, keepdim=True) / 2 for x in (s, t))
+        q, w = b.softmax(dim), t.amax(dim).sigmoid()
+        expected += ((q * (q / a.softmax(dim)).log()).sum(dim) * w).sum() / w.sum().clamp(min=1) * 4
+    torch.testing.assert_close(c(), expected, rtol=1e-4, atol=0)
+    c.student["scores"] = 3 * s + 5
+    torch.testing.assert_close(c(), expected, rtol=1e-4, atol=0)
+    c.student["scores"] = 2 * t - 3
+    assert c() < 1e-6 < Relative(tau=2)(c.student, c.teacher)

@@ -17,9 +17,10 @@ from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 from ultralytics.distill.runtime.errors import TermError
 from ultralytics.distill.spelling import parameters_of, parse
 from ultralytics.distill.terms.term import MapTerm, ResponseTerm, build_loss
+from ultralytics.distill.upstream import LINE
 
 SOFTMAX = ("kl", "dist")  # over classes that exclude each other
-BOXES = {"relative", "ld", "giou", "crosskd"}  # what a classifier does not have
+BOXES = {"relative", "ld", "giou", "l1", "crosskd"}  # what a classifier does not have
 OWN = {"mask": "seg", "pose": "pose", "probiou": "obb", "cwdmap": "sem", "depth": "depth"}  # one task's own
 TERMS = [("feat", x) for x in FEATURE] + [("logit", x) for x in RESPONSE] + [("rel", x) for x in RELATION]
 CASES = [(k, x, "yolov8n.yaml") for k, x in TERMS if x not in {*SOFTMAX, *OWN}]
@@ -27,7 +28,7 @@ CASES += [("logit", x, "yolov8n-cls.yaml") for x in RESPONSE if x not in {*BOXES
 CASES += [("logit", x, f"yolo26n-{task}.yaml") for x, task in OWN.items()]
 CASES += [("logit", x, f"yolov8n-{OWN[x]}.yaml") for x in ("mask", "pose", "probiou")]
 CASES += [("logit", x, "yolo26n-sem.yaml") for x in (*SOFTMAX, "bckd", "bce", "mse")]
-CASES += [("logit", x, "yolo26n.yaml") for x in ("relative", "bckd", "giou", "crosskd")]
+CASES += [("logit", x, "yolo26n.yaml") for x in ("relative", "bckd", "giou", "l1", "crosskd")]
 CASES += [("feat", "cwd", "yolov8n-rtdetr.yaml"), ("feat", "at(over=channel)", "yolov8n.yaml")]
 
 
@@ -181,6 +182,20 @@ def test_unlike_heads(name, student, teacher, make_model, make_step, make_batch)
     assert student.model[0].conv.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.skipif(LINE == "8.3", reason="8.3 has one number of bins")
+@pytest.mark.parametrize("bins", [8, 24])
+def test_bins_in_other_number(bins, make_model, make_step, make_batch):
+    """A teacher of fewer or more bins teaches those of the student, a teacher of larger images too."""
+    student, teacher = make_model(), make_model(seed=1, trained=True, reg_max=bins)
+    assert teacher.model[-1].reg_max == bins
+    for size in (64, 96):
+        step = make_step(student, teacher, distill_logit="ld(margin=0)", distill_imgsz=size)
+        *_, columns = step.compute(make_batch())
+        assert columns["dlogit_loss"] > 0
+        columns["dlogit_loss"].backward()
+        assert student.model[-1].cv2[0][-1].weight.grad.abs().sum() > 0
+
+
 def term(kind, text, **more):
     """Build a loss from its spelling."""
     spelled = parse(f"distill_{kind}", text, {**FEATURE, **RESPONSE, **RELATION})
@@ -196,8 +211,9 @@ def test_run_wide_parameters():
     assert [x.in_features for x in (term("rel", "crd").embed_s, term("rel", "crd").embed_t)] == [4, 6]
 
 
-@pytest.mark.parametrize("text, says", [("cwd(tau=-1)", "tau=-1 is out of range"), ("mimic(p=3)", "p=3"),
-                                        ("mgd(lambda_mgd=a)", "lambda_mgd='a' is not a number")])  # fmt: skip
+@pytest.mark.parametrize("text, says", [("cwd(tau=-1)", "'tau=-1' must be a finite number above 0"),
+                                        ("mimic(p=3)", "p=3"),
+                                        ("mgd(lambda_mgd=a)", "'lambda_mgd=a' must be a finite number")])  # fmt: skip
 def test_refused_parameters(text, says):
     """What a constructor refuses is said in one line, with the argument and its value."""
     with pytest.raises(ValueError, match=rf"distill_feat={text.split('(')[0]}\(.*cannot be built: .*{says}") as e:

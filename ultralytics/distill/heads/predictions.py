@@ -119,7 +119,12 @@ def _assign(
 
 
 def match_levels(student: dict[str, Any], teacher: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keep the levels of equal stride and resample the teacher's grids where they differ from the student's.
+    """Keep the levels of equal stride and bring the teacher's grids to the student's where they differ.
+
+    With images of another size a cell of the student covers several of the teacher's, or a part of one. It hears the
+    most confident of those that it meets, as a whole: classes, box and what its task adds. Means over them would drown
+    the one that is sure in those that are not, and levels are not paired by shares of the image, since a detector looks
+    for objects of some pixels at a stride, so the finest level of both has the smallest objects.
 
     Args:
         student (dict): One branch as `branches` gives it.
@@ -128,47 +133,53 @@ def match_levels(student: dict[str, Any], teacher: dict[str, Any]) -> tuple[dict
     Returns:
         student (dict): With the common levels only.
         teacher (dict): The same levels on the student's grids; dense maps in the student's size. Where grids differ,
-            its image had another size, and `scale` (4, A) is the number of the student's cells to one of its own, for
-            left, top, right and bottom.
+            its predictions stay in its own cells and from its own anchors. For left, top, right and bottom `scale`
+            (4, A) is the number of the student's cells to one of its own, and `shift` (N, 4, A) what is added then to
+            be a distance from the student's anchor, in the student's cells.
     """
     if "shapes" not in student:
         dense = {k: student[k].shape[2:] for k in ("scores", "depth") if k in student and student[k].ndim == 4}
         return student, {**teacher, **{k: _resize(teacher[k], size) for k, size in dense.items()}}
-    if student["shapes"] == teacher["shapes"] and student["strides"] == teacher["strides"]:
+    if student["strides"] != teacher["strides"]:
+        common = [v for v in student["strides"] if v in teacher["strides"]]
+        student, teacher = _pick(student, common), _pick(teacher, common)
+    if student["shapes"] == teacher["shapes"]:
         return student, teacher
-    common = [v for v in student["strides"] if v in teacher["strides"]]
-    grids = [student["shapes"][student["strides"].index(v)] for v in common]
-    return _pick(student, common, grids), _pick(teacher, common, grids)
+    return student, _regrid(teacher, student["shapes"])
 
 
-def _pick(branch: dict[str, Any], strides: list[float], grids: list[tuple[int, int]]) -> dict[str, Any]:
-    """Take the levels of some strides out of a branch, each on a given grid."""
+def _pick(branch: dict[str, Any], strides: list[float]) -> dict[str, Any]:
+    """Take the levels of some strides out of a branch."""
     sizes = [h * w for h, w in branch["shapes"]]
     index = [branch["strides"].index(v) for v in strides]
-    picked = {**branch, "shapes": grids, "strides": strides}
-    old = [branch["shapes"][i] for i in index]
-    if old != list(grids):
-        ratios = [branch["scores"].new_tensor([w / v, h / u] * 2) for (u, v), (h, w) in zip(old, grids)]
-        picked["scale"] = torch.cat([r.view(4, 1).expand(-1, h * w) for r, (h, w) in zip(ratios, grids)], dim=1)
-    for key in PER_ANCHOR:
-        if key in branch:
-            levels = branch[key].split(sizes, dim=2)
-            picked[key] = torch.cat([_regrid(levels[i], branch["shapes"][i], g) for i, g in zip(index, grids)], dim=2)
+    picked = {**branch, "shapes": [branch["shapes"][i] for i in index], "strides": strides}
+    for key in (k for k in (*PER_ANCHOR, "fg_mask") if k in branch):
+        levels = branch[key].split(sizes, dim=-1)
+        picked[key] = torch.cat([levels[i] for i in index], dim=-1)
     for key in ("features", "tails"):
         if branch.get(key):
             picked[key] = [branch[key][i] for i in index]
-    if branch.get("features"):
-        picked["features"] = [_resize(x, g) for x, g in zip(picked["features"], grids)]
-    if "fg_mask" in branch:
-        picked["fg_mask"] = torch.cat([branch["fg_mask"].split(sizes, dim=1)[i] for i in index], dim=1)
     return picked
 
 
-def _regrid(x: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
-    """Resample one level (N, C, H * W) to another grid."""
-    if tuple(old) == tuple(new):
-        return x
-    return _resize(x.unflatten(2, old), new).flatten(2)
+def _regrid(branch: dict[str, Any], grids: list[tuple[int, int]]) -> dict[str, Any]:
+    """Bring a teacher's levels to other grids: each new cell hears the most confident anchor of those it meets."""
+    index, scale, shift, start = [], [], [], 0
+    sure = branch["scores"].detach().float().amax(1, keepdim=True)  # (N, 1, A)
+    for level, (u, v), (h, w) in zip(sure.split([u * v for u, v in branch["shapes"]], 2), branch["shapes"], grids):
+        at = F.adaptive_max_pool2d(level.unflatten(2, (u, v)), (h, w), return_indices=True)[1].flatten(1)  # (N, h * w)
+        new = torch.arange(h * w, device=at.device)
+        across = (at % v + 0.5) * (w / v) - (new % w + 0.5)  # from the student's anchor to the teacher's, in its cells
+        down = (at // v + 0.5) * (h / u) - (new // w + 0.5)
+        shift.append(torch.stack([-across, -down, across, down], 1))
+        scale.append(torch.stack([sure.new_full((h * w,), x) for x in (w / v, h / u, w / v, h / u)]))
+        index.append(at[:, None] + start)
+        start += u * v
+    chosen = torch.cat(index, 2)  # (N, 1, A)
+    found = {k: branch[k].gather(2, chosen.expand(-1, branch[k].shape[1], -1)) for k in PER_ANCHOR if k in branch}
+    if branch.get("features"):
+        found["features"] = [_resize(x, g) for x, g in zip(branch["features"], grids)]
+    return {**branch, **found, "shapes": grids, "scale": torch.cat(scale, 1), "shift": torch.cat(shift, 2)}
 
 
 def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -180,11 +191,6 @@ def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 def scores_at(teacher: dict[str, dict[str, Any]], stride: float, size: tuple[int, int]) -> torch.Tensor:
     """Return the teacher's class logits at one level as a map, the mean of its branches.
-
-    Args:
-        teacher (dict[str, dict]): The teacher's branches.
-        stride (float): Pixels a cell of the level.
-        size (tuple[int, int]): Height and width wanted, in cells.
 
     Returns:
         (torch.Tensor): Logits (N, nc, H, W).

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from .at import AT
 from .base import Loss
-from .bce import BCE
-from .bckd import BCKD
+from .bckd import BCE, BCKD
 from .cosine import Cosine
 from .crd import CRD
 from .crosskd import CrossKD
-from .cwd import CWD
-from .cwdmap import CWDMap
+from .cwd import CWD, CWDMap
 from .depth import Depth
 from .dist import DIST
 from .fgd import FGD
 from .giou import GIoU
 from .gram import Gram
 from .kl import KL
+from .l1 import L1
 from .ld import LD
 from .mask import Mask
 from .mgd import MGD
@@ -55,6 +54,7 @@ RESPONSE: dict[str, type[Loss]] = {
     "mse": MSE,
     "ld": LD,
     "giou": GIoU,
+    "l1": L1,
     "crosskd": CrossKD,
     "mask": Mask,
     "pose": Pose,
@@ -76,6 +76,7 @@ __all__ = (
     "FGD",
     "FINAL",
     "KL",
+    "L1",
     "LD",
     "MGD",
     "MSE",

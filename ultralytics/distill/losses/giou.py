@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
-from .base import Loss, number
-from .response import confidence, distances, sides, total
+from ultralytics.distill.values import number
+
+from .base import Loss
+from .response import confidence, distances, reach, sides, total
 
 EPS = 1e-7
 
@@ -24,8 +26,8 @@ class GIoU(Loss):
     w_a = max_c sigmoid(scores_T) and Z = max(sum of w_a over the batch, 1), where BCKD takes the classes' disagreement
     and the positive anchors. Both boxes are given from the same anchor, so their four distances in grid units decide,
     whatever the anchor and stride. With reg_max = 1 the head's outputs are the distances, otherwise they are the
-    expectation over the bins. Where the teacher's cells have another size, `scale` (4, A) turns its distances into the
-    student's. A box turned inside out counts as empty. Z is a statistic of the (local) batch, so a
+    expectation over the bins; a teacher that sees images of another size is heard in the student's units. A box turned
+    inside out counts as empty. Z is a statistic of the (local) batch, so a
     batch's value is not the mean of its images'.
 
     Args:
@@ -39,12 +41,12 @@ class GIoU(Loss):
     def __init__(self, margin: float = 0.03):
         """Check and keep the parameter."""
         super().__init__()
-        self.margin = number("margin", margin, 0, 1)
+        self.margin = number("margin", margin, least=0, most=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A) too."""
         s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
-        s, t = distances(s), distances(t) * teacher.get("scale", 1)
+        s, t = distances(s), reach({**teacher, "boxes": t})
         self.same_shape(s, t)
         w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
         return ((1 - giou(s, t)) * w).sum() / total(w)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .base import number
-from .response import ClassLoss
+from ultralytics.distill.values import number, switch
+
+from .response import ClassLoss, standardize
 
 
 class KL(ClassLoss):
@@ -26,19 +27,24 @@ class KL(ClassLoss):
     Args:
         tau (float): Temperature.
         alpha (float): Share of the teacher in the target; the rest are the labels.
+        standardize (bool): Both models' logits have mean 0 and deviation 1 over the classes before the temperature, so
+            that their order and relative distances alone are compared (Sun et al., arXiv 2403.01427). Of two classes
+            only the order is left.
     """
 
     exclusive = True
 
-    def __init__(self, tau: float = 4.0, alpha: float = 1.0):
+    def __init__(self, tau: float = 4.0, alpha: float = 1.0, standardize: bool = False):
         """Check and keep the parameters."""
         super().__init__(alpha)
-        self.tau = number("tau", tau, 0, open_low=True)
+        self.tau, self.standardize = number("tau", tau, above=0), switch("standardize", standardize)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc) or (N, nc, H, W)."""
         self.refuse_boxes(student)
         s, t = self.scores(student, teacher)
+        if self.standardize:
+            s, t = standardize(s, 1), standardize(t, 1)
         q = self.mix((t / self.tau).softmax(1), student)
         count = s.numel() // s.shape[1]
         return F.kl_div((s / self.tau).log_softmax(1), q, reduction="sum") * (self.tau**2 / count)

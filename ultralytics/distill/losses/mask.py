@@ -9,9 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ultralytics.distill.values import whole
+
 from .analytic import weighted_bce
-from .base import Loss, whole
-from .response import anchor_points, confidence, distances, total
+from .base import Loss
+from .response import anchor_points, confidence, reach, total
 
 
 class Mask(Loss):
@@ -38,7 +40,7 @@ class Mask(Loss):
     def __init__(self, top: int = 32):
         """Check and keep the number of anchors."""
         super().__init__()
-        self.top = whole("top", top)
+        self.top = whole("top", top, least=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts' masks.
@@ -46,7 +48,7 @@ class Mask(Loss):
         Args:
             student (dict): `mask_coefficient` (N, M, A) and `proto` (N, M, H, W).
             teacher (dict): The same with an M, H and W of its own, `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A),
-                `shapes` and `strides` of its levels, and `scale` (4, A) where its cells have another size.
+                `shapes` and `strides` of its levels, and what `reach` reads where its cells have another size.
             batch (dict, optional): Not used.
 
         Returns:
@@ -77,8 +79,8 @@ class Mask(Loss):
         """Return a map (N, K, H, W) for each anchor, 1 where a pixel's centre is in its box and 0 elsewhere."""
         boxes = self.need(teacher, "boxes", "teacher's dict")
         points, strides, image = anchor_points(teacher["shapes"], teacher["strides"], boxes)
-        reach = distances(boxes) * teacher.get("scale", 1) * strides  # (N, 4, A) in pixels
-        corners = torch.cat([points - reach[:, :2], points + reach[:, 2:]], 1)
+        pixels = reach(teacher) * strides  # (N, 4, A)
+        corners = torch.cat([points - pixels[:, :2], points + pixels[:, 2:]], 1)
         x1, y1, x2, y2 = (v.gather(1, index)[..., None] for v in corners.unbind(1))  # (N, K, 1)
         (h, w), like = size, {"device": boxes.device, "dtype": boxes.dtype}
         x = (torch.arange(w, **like) + 0.5) * (image[1] / w)

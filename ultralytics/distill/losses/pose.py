@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .base import Loss
-from .response import confidence, distances, sides, total
+from .response import confidence, reach, sides, total
 
 
 class Pose(Loss):
@@ -37,19 +37,20 @@ class Pose(Loss):
         Args:
             student (dict): `keypoints` (N, K, D, A): x and y in grid units from the anchor, and for D = 3 the logit of
                 visibility.
-            teacher (dict): The same, `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A), and `scale` (4, A) where its
-                cells have another size.
+            teacher (dict): The same, `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A), and what `reach` reads where
+                its cells have another size.
             batch (dict, optional): Not used.
 
         Returns:
             (torch.Tensor): Scalar.
         """
         s, t = self.need(student, "keypoints", "student's dict"), self.need(teacher, "keypoints", "teacher's dict")
-        scale = teacher.get("scale", t.new_ones(4, 1))
-        place = t[:, :, :2] * scale[:2]
+        place = t[:, :, :2]
+        if "scale" in teacher:
+            place = place * teacher["scale"][2:] + teacher["shift"][:, None, 2:]
         self.same_shape(s[:, :, :2], place)
         w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
-        bw, bh = sides(distances(self.need(teacher, "boxes", "teacher's dict")) * scale)
+        bw, bh = sides(reach({**teacher, "boxes": self.need(teacher, "boxes", "teacher's dict")}))
         size = (bw * bh).clamp(min=1).sqrt()[:, None, None]
         visible = t[:, :, 2].sigmoid() if t.shape[2] == 3 else torch.ones_like(t[:, :, 0])
         error = F.smooth_l1_loss(s[:, :, :2] / size, place / size, reduction="none").sum(2) * visible

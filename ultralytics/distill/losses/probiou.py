@@ -24,12 +24,12 @@ class ProbIoU(Loss):
         L = 1 / Z * sum over anchors of w_a * (1 - ProbIoU),    1 - ProbIoU = sqrt(1 - exp(-B)),
 
     w_a = max_c sigmoid(scores_T) and Z = max(sum of w_a over the batch, 1). Both boxes are given from the same anchor,
-    in grid units, so anchor and stride do not matter. The root is shifted by 1e-6 to have a slope at zero. Z is a
-    statistic of the (local) batch, so a batch's value is not the mean of its images'. The bins' distribution and some
-    thirty numbers an anchor are kept for backward.
+    in grid units, so anchor and stride do not matter. A teacher that sees images of another size has its Gaussians
+    stretched to the student's. The root is shifted by 1e-6 to have a slope at zero. Z is a statistic of the (local)
+    batch, so a batch's value is not the mean of its images'. The bins' distribution and some thirty numbers an anchor
+    are kept for backward.
     """
 
-    same_grid = True  # turned boxes do not stretch, and angles do not interpolate
     reads = ("scores", "boxes", "angle")
     needs_outputs = ("angles",)
 
@@ -46,6 +46,8 @@ class ProbIoU(Loss):
         """
         places = "student's dict", "teacher's dict"
         s, t = (gaussian(*(self.need(x, k, p) for k in ("boxes", "angle"))) for x, p in zip((student, teacher), places))
+        if "scale" in teacher:
+            t = stretched(t, teacher["scale"], teacher["shift"])
         self.same_shape(s[0], t[0])
         w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
         hellinger = (1 - (-bhattacharyya(s, t)).exp() + EPS).sqrt() - EPS**0.5
@@ -68,6 +70,14 @@ def gaussian(boxes: torch.Tensor, angle: torch.Tensor) -> tuple[torch.Tensor, ..
     cos, sin = angle[:, 0].cos(), angle[:, 0].sin()
     cos2, sin2 = cos.square(), sin.square()
     return x * cos - y * sin, x * sin + y * cos, b * cos2 + h * sin2, b * sin2 + h * cos2, (b - h) * cos * sin
+
+
+def stretched(found: tuple[torch.Tensor, ...], scale: torch.Tensor, shift: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return Gaussians as `gaussian` gives them, in other units and from other anchors, as `match_levels` has both."""
+    x, y, xx, yy, xy = found
+    (across, down), (dx, dy) = scale[2:], shift[:, 2:].unbind(1)
+    xx, yy = ((v - FLOOR) * a.square() + FLOOR for v, a in ((xx, across), (yy, down)))
+    return x * across + dx, y * down + dy, xx, yy, xy * across * down
 
 
 def bhattacharyya(s: tuple[torch.Tensor, ...], t: tuple[torch.Tensor, ...]) -> torch.Tensor:

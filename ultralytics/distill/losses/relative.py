@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 
-from .analytic import softmax_kl
-from .base import number
-from .response import ClassLoss, confidence, total
+from ultralytics.distill.values import number, switch
 
-TINY = 1e-30  # a probability of which nothing is left
+from .analytic import softmax_kl
+from .response import TINY, ClassLoss, confidence, standardize, total
 
 
 class Relative(ClassLoss):
@@ -37,24 +36,36 @@ class Relative(ClassLoss):
         tau (float): Temperature.
         alpha (float): Share of the teacher in both distributions; the rest are the assigner's target scores.
         margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
+        standardize (bool): Both models' logits have mean 0 and deviation 1 over what the softmax goes over, before the
+            temperature (Sun et al., arXiv 2403.01427), so the size of their differences is not seen either. It keeps
+            two tensors more.
     """
 
     needs_outputs = ("classes", "boxes")  # anchors; scores of a whole image are for `kl`
 
-    def __init__(self, tau: float = 1.0, alpha: float = 1.0, margin: float = 0.03):
+    def __init__(self, tau: float = 1.0, alpha: float = 1.0, margin: float = 0.03, standardize: bool = False):
         """Check and keep the parameters."""
         super().__init__(alpha)
-        self.tau, self.margin = number("tau", tau, 0, open_low=True), number("margin", margin, 0, 1)
+        self.standardize = switch("standardize", standardize)
+        self.tau, self.margin = number("tau", tau, above=0), number("margin", margin, least=0, most=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc, A)."""
         s, t = self.scores(student, teacher)
         seen = t.amax(2, keepdim=True).sigmoid()  # (N, nc, 1)
-        value = softmax_kl(s, self.target(t, 2, student), self.tau, 2, seen / total(seen))
+        value = self.divergence(s, t, 2, seen / total(seen), student)
         if t.shape[1] > 1:
             w = confidence(t)[:, None]  # (N, 1, A)
-            value = value + softmax_kl(s, self.target(t, 1, student), self.tau, 1, w / total(w))
+            value = value + self.divergence(s, t, 1, w / total(w), student)
         return value
+
+    def divergence(
+        self, s: torch.Tensor, t: torch.Tensor, dim: int, weight: torch.Tensor, student: dict[str, Any]
+    ) -> torch.Tensor:
+        """Return the weighted divergence of two models' logits (N, nc, A) with the softmax over a dimension."""
+        if self.standardize:
+            s, t = standardize(s, dim), standardize(t, dim)
+        return softmax_kl(s, self.target(t, dim, student), self.tau, dim, weight)
 
     def target(self, logits: torch.Tensor, dim: int, student: dict[str, Any]) -> torch.Tensor:
         """Return logits whose softmax at the temperature is the target: the teacher's, or mixed with the labels'."""

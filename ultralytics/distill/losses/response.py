@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
+from ultralytics.distill.values import number
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
-from .base import Loss, number
+from .base import Loss
+
+TINY = 1e-30  # a probability of which nothing is left
 
 
 def confidence(scores: torch.Tensor) -> torch.Tensor:
@@ -51,6 +55,54 @@ def distances(boxes: torch.Tensor) -> torch.Tensor:
         return boxes
     bins = torch.arange(c // 4, device=boxes.device, dtype=boxes.dtype)
     return torch.einsum("nsra,r->nsa", boxes.view(n, 4, c // 4, a).softmax(2), bins)
+
+
+def standardize(x: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return logits with mean 0 and deviation 1 over a dimension.
+
+    Sun, Ren, Li, Wang, Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024, arXiv 2403.01427.
+    """
+    return F.layer_norm(x.movedim(dim, -1), x.shape[dim : dim + 1]).movedim(-1, dim)
+
+
+def reach(teacher: dict[str, Any]) -> torch.Tensor:
+    """Return left, top, right, bottom (N, 4, A) of a teacher's boxes in the student's cells, from its anchors.
+
+    Args:
+        teacher (dict): `boxes` (N, 4 * reg_max, A); `scale` (4, A) and `shift` (N, 4, A), as
+            `heads.predictions.match_levels` has them, where its images have another size; `angle` (N, 1, A) of rotated
+            boxes, whose sides lie along turned axes. They are taken to keep their form.
+    """
+    found = distances(teacher["boxes"])
+    if "scale" not in teacher:
+        return found
+    scale, shift = teacher["scale"], teacher["shift"]
+    if "angle" in teacher:
+        cos, sin = teacher["angle"].to(shift).cos(), teacher["angle"].to(shift).sin()
+        across, down = shift[:, 2:3], shift[:, 3:]
+        across, down = across * cos + down * sin, down * cos - across * sin
+        scale, shift = (scale[:1] * scale[1:2]).sqrt(), torch.cat([-across, -down, across, down], 1)
+    return found * scale + shift
+
+
+def rebin(share: torch.Tensor, bins: int, scale: torch.Tensor | float = 1.0, shift: torch.Tensor | float = 0.0) -> Any:
+    """Return distributions of distances on bins of another unit, each share split between the two bins around it.
+
+    The expectation times `scale` plus `shift` is kept, as far as the new bins reach; what lies beyond is in the last.
+
+    Args:
+        share (torch.Tensor): Probabilities (N, 4, R, A) of whole distances 0 to R - 1.
+        bins (int): Number of new bins.
+        scale (torch.Tensor | float): New units to an old one, one number or (4, A).
+        shift (torch.Tensor | float): New units that are added, one number or (N, 4, A).
+
+    Returns:
+        (torch.Tensor): Probabilities (N, 4, bins, A).
+    """
+    old = torch.arange(share.shape[2], device=share.device, dtype=share.dtype)[:, None]  # (R, 1)
+    scale, shift = (x.unsqueeze(-2) if isinstance(x, torch.Tensor) else x for x in (scale, shift))
+    at = (old * scale + shift).clamp(0, bins - 1)  # (N, 4, R, A)
+    return torch.stack([(share * (1 - (at - i).abs()).clamp(min=0)).sum(2) for i in range(bins)], 2)
 
 
 def decode(
@@ -97,7 +149,7 @@ class ClassLoss(Loss):
     def __init__(self, alpha: float = 1.0):
         """Check and keep the share."""
         super().__init__()
-        self.alpha = number("alpha", alpha, 0, 1)
+        self.alpha = number("alpha", alpha, least=0, most=1)
         self.needs_targets = self.alpha < 1
 
     def refuse_boxes(self, student: dict[str, Any]) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ultralytics.distill.report.curves import read_columns
+from ultralytics.distill.report.int8 import measure_int8
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
-from ultralytics.distill.report.own_process import run_in_subprocess
 from ultralytics.distill.report.style import DASHES, MODELS, below, by_epoch, line, to_one
+from ultralytics.distill.runtime.distributed import run_in_subprocess
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, sentence
 from ultralytics.distill.upstream import load_checkpoint
@@ -45,7 +46,9 @@ class Contender:
         return {k: np.array(v) for k, v in read_columns(file).items()} if file.is_file() else {}
 
 
-def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any = None) -> None:
+def compare(
+    models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str | Path, device: Any = None, int8: bool = False
+) -> None:
     """Print the table of some models and save it with the pictures.
 
     Args:
@@ -54,18 +57,21 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
         imgsz (int | list): Image size in pixels.
         folder (str | Path): Where `comparison.csv`, `comparison.png` and `samples.png` go.
         device (Any): As `device=` takes it; of several the first.
+        int8 (bool): Whether the students are measured in INT8 too.
     """
     from ultralytics.distill.report.samples import plot_samples
     from ultralytics.utils.torch_utils import select_device
 
     if LOCAL_RANK != -1:
         if RANK == 0:
-            run_in_subprocess(compare, {k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device)
+            run_in_subprocess(
+                compare, {k: str(v) for k, v in models.items()}, str(data), imgsz, str(folder), device, int8
+            )
         return
     order = [n for n in models if n.startswith("teacher")] + [n for n in ("plain", "distilled") if n in models]
     contenders = [Contender(n, Path(models[n])) for n in [*order, *(n for n in models if n not in order)]]
     device = str(device).strip("[] ").partition(",")[0] if device is not None else None
-    validate_all(contenders, data, imgsz, device)
+    validate_all(contenders, data, imgsz, device, int8)
     folder = Path(folder)
     save_csv(contenders, folder / "comparison.csv")
     plot_curves(contenders, folder / "comparison.png")
@@ -74,15 +80,10 @@ def compare(models: Mapping[str, str | Path], data: str, imgsz: Any, folder: str
     LOGGER.info(f"\n{table(contenders, place, imgsz)}\n{headroom(contenders)}\n{files(folder, FILES)}")
 
 
-def validate_all(contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None) -> None:
-    """Validate each model and fill in its facts.
-
-    Args:
-        contenders (Sequence[Contender]): The models; the last one's classes are the labels'.
-        data (str): The data's YAML.
-        imgsz (int | list): Image size in pixels.
-        device (Any): As `device=` takes it.
-    """
+def validate_all(
+    contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None, int8: bool = False
+) -> None:
+    """Validate each model and fill in its facts; all but teachers in INT8 too, where asked."""
     from ultralytics.utils.torch_utils import select_device
 
     for c in contenders:
@@ -92,6 +93,8 @@ def validate_all(contenders: Sequence[Contender], data: str, imgsz: Any, device:
             student = load_checkpoint(contenders[-1].weights)[0]
             found = validate(c.weights, student, data=data, imgsz=imgsz, device=device)[0]
             c.facts.update(accuracy(found.results_dict))
+            if int8 and not c.name.startswith("teacher"):
+                c.facts.update(measure_int8(f"{c.name} student", c.weights, student.task, data=data, imgsz=imgsz))
         except Exception as e:  # e.g. a teacher of another data set, or none of Ultralytics: its row stays
             LOGGER.warning(f"Comparison: {c.name} cannot be measured on {data}: {reason(e)}")
 
@@ -103,16 +106,7 @@ def files(folder: Path, wanted: Mapping[str, str]) -> str:
 
 
 def table(contenders: Sequence[Contender], device: str = "", imgsz: Any = None) -> str:
-    """Return the facts as aligned text, a row a model, and what distilling changed where both students are there.
-
-    Args:
-        contenders (Sequence[Contender]): Measured models.
-        device (str): Where they were timed, for the header.
-        imgsz (int | list, optional): Image size that the GFLOPs are of, for the header.
-
-    Returns:
-        (str): The table.
-    """
+    """Return the facts as aligned text, a row a model, and what distilling changed where both students are there."""
     keys = list(dict.fromkeys(k for c in contenders for k in c.facts if k != "ms")) + ["ms"]
     shown = [[c.name, *(_show(k, c.facts.get(k)) for k in keys)] for c in contenders]
     by_name = {c.name: c.facts for c in contenders}
@@ -164,10 +158,6 @@ def plot_curves(contenders: Sequence[Contender], file: str | Path) -> None:
     """Draw accuracy and validation loss of every run by epoch, and the distillation terms.
 
     A model without a run of its own, such as a downloaded teacher, stands as a dashed line.
-
-    Args:
-        contenders (Sequence[Contender]): Models, measured or not.
-        file (str | Path): Picture to write.
     """
     import matplotlib.pyplot as plt  # scope for faster 'import ultralytics'
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.heads.common import outputs
 from ultralytics.distill.teacher.evaluation import narrow
 from ultralytics.distill.upstream import load_checkpoint, score_unfound, time_sync
+
+if TYPE_CHECKING:
+    from ultralytics import YOLO
 
 METRICS = ("mAP", "accuracy", "mIoU", "delta1")  # how the names of what is compared begin
 
@@ -46,7 +49,7 @@ def time_forward(model: nn.Module, imgsz: Any, repeats: int = 30, warm: int = 5)
 
 
 def validate(weights: str | Path, student: nn.Module | None = None, **arguments: Any) -> tuple[Any, dict[int, str]]:
-    """Validate a checkpoint and leave no results folder, which upstream makes even where nothing is saved.
+    """Validate a checkpoint and leave no results folder.
 
     Args:
         weights (str | Path): The checkpoint.
@@ -66,9 +69,13 @@ def validate(weights: str | Path, student: nn.Module | None = None, **arguments:
     if student is not None and not (_one_class(student) or "depth" in outputs(student.model[-1])):
         narrow(model.model, student.names)
     model.add_callback("on_val_end", score_unfound)
+    return quietly(model, **arguments), model.names
+
+
+def quietly(model: YOLO, **arguments: Any) -> Any:
+    """Validate a model and leave no results folder, which upstream makes even where nothing is saved."""
     with tempfile.TemporaryDirectory() as scratch:
-        quiet = {"plots": False, "verbose": False, "save_json": False, "project": scratch}
-        return model.val(**arguments, **quiet), model.names
+        return model.val(**arguments, plots=False, verbose=False, save_json=False, project=scratch)
 
 
 def _one_class(model: nn.Module) -> bool:

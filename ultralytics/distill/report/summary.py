@@ -27,8 +27,8 @@ from ultralytics.distill.report.curves import (
     still_rising,
     taught,
 )
+from ultralytics.distill.report.int8 import measure_int8
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
-from ultralytics.distill.report.own_process import run_in_subprocess
 from ultralytics.distill.report.samples import plot_samples
 from ultralytics.distill.report.similarity import (
     COUNT,
@@ -39,6 +39,7 @@ from ultralytics.distill.report.similarity import (
     read_images,
     validation_images,
 )
+from ultralytics.distill.runtime.distributed import run_in_subprocess
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, verdict
 from ultralytics.distill.teacher.preprocessing import Preprocessing, build_preprocessing
@@ -131,6 +132,8 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
         rows.insert(0, Contender("teacher", source.path))
     place = _place(args.get("device") if device is None else device)
     _fill(rows, student, args, place)
+    if config.int8:
+        rows[-1].facts.update(measure_int8("student", weights, args["task"], **_val_arguments(args)))
     _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
     columns = read_columns(folder / "results.csv")
@@ -144,9 +147,9 @@ def similarity_of(student: nn.Module, source: Source, config: Config, args: dict
     """Return the CKA of student and teacher at each layer pair on some validation images; nothing without pairs."""
     if source.module is None:
         return {}
-    teacher, pairs, view = _meet(student, source, config)
+    teacher, pairs, preprocess = _meet(student, source, config)
     images = _images(student, args, _affordable(size(teacher, args["imgsz"])["GFLOPs"], 400, most=COUNT))[1]
-    return compare(student, teacher, pairs, images, view) if pairs else {}
+    return compare(student, teacher, pairs, images, preprocess) if pairs else {}
 
 
 def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
@@ -157,7 +160,7 @@ def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
 
 
 def _meet(student: nn.Module, source: Source, config: Config) -> tuple[nn.Module, list[Pair], Preprocessing]:
-    """Return the teacher, the layer pairs and the teacher's view; no pairs where the models share none."""
+    """Return the teacher, the layer pairs (none where the models share none) and the teacher's preprocessing."""
     device = next(student.parameters()).device
     teacher = source.fresh().float().eval().to(device)
     try:
@@ -199,12 +202,16 @@ def _fill(rows: Sequence[Contender], student: nn.Module, args: dict[str, Any], d
             scores, row.facts = row.facts, facts  # a teacher of other classes keeps its size and time
             if not scores:
                 LOGGER.info(f"\nDistillation: validating the {row.name} for the report, {row.weights}...")
-                more = {k: args[k] for k in ("data", "imgsz", "batch", "single_cls") if args.get(k)}
-                scores = class_scores(*validate(row.weights, student, device=str(device), **more))
+                scores = class_scores(*validate(row.weights, student, device=str(device), **_val_arguments(args)))
             row.facts = {**facts, **scores}
         except Exception as e:  # e.g. a teacher of other data, or no Ultralytics model: its row stays
             say = LOGGER.info if isinstance(e, ValueError) else LOGGER.warning  # other classes are no fault
             say(f"Distillation: the {row.name} is not measured: {reason(e)}")
+
+
+def _val_arguments(args: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a run's arguments its models are validated with."""
+    return {k: args[k] for k in ("data", "imgsz", "batch", "single_cls") if args.get(k)}
 
 
 def _draw_samples(
@@ -213,19 +220,14 @@ def _draw_samples(
     """Draw some validation images: labels and predictions of models with boxes, and where both models look."""
     heats, count = [], 4
     if source.module is not None:
-        teacher, pairs, view = _meet(student, source, config)
+        teacher, pairs, preprocess = _meet(student, source, config)
         count = _affordable(size(teacher, args["imgsz"])["GFLOPs"], 200, most=4)
     files, images = _images(student, args, count)
     if source.module is not None and pairs:
         p = pairs[len(pairs) // 2]
-        t, s = (
-            layer_maps(teacher, [p.teacher], images, view)[p.teacher],
-            layer_maps(student, [p.student], images)[p.student],
-        )
-        heats = [
-            (f"{who}'s feature map {p.name}", [activation_map(x) for x in m])
-            for who, m in (("teacher", t), ("student", s))
-        ]
+        maps = {"teacher": layer_maps(teacher, [p.teacher], images, preprocess)[p.teacher]}
+        maps["student"] = layer_maps(student, [p.student], images)[p.student]
+        heats = [(f"{who}'s feature map {p.name}", [activation_map(x) for x in m]) for who, m in maps.items()]
     shown = [r for r in rows if r.facts] if args["task"] in BOXES else []
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 

@@ -12,10 +12,10 @@ from torch import nn
 from ultralytics.distill.heads.classes import select_classes
 from ultralytics.distill.heads.common import outputs
 from ultralytics.distill.heads.predictions import match_levels
-from ultralytics.distill.losses.base import choice
-from ultralytics.distill.losses.response import decode, distances
+from ultralytics.distill.losses.response import decode, distances, reach
 from ultralytics.distill.runtime.distributed import mean_over_processes
 from ultralytics.distill.terms.term import ResponseTerm
+from ultralytics.distill.values import choice
 from ultralytics.utils.metrics import bbox_iou
 
 KEPT = 0.95  # share of the running averages that a new batch leaves: they look back over some 20 batches
@@ -60,7 +60,7 @@ class Margin(nn.Module):
             student (dict): One branch, with `scores` (N, nc, A), `boxes` and what `watch_assigner` yields.
             teacher (dict): The same branch of the teacher, with `scores` and `boxes`.
         """
-        s, t = match_levels(student, teacher)
+        s, t = match_levels(student, select_classes(teacher, self.index_t, self.merge))
         fits = [self.fit(x) for x in (self._student(s), self._teacher(s, t))]
         now = torch.stack([*fits, fits[0].new_ones(())]).to(self.seen)
         now = mean_over_processes(torch.where(now.isfinite().all(), now, 0.0))  # its last entry: how many had labels
@@ -93,8 +93,8 @@ class Margin(nn.Module):
 
     def _teacher(self, s: dict[str, Any], t: dict[str, Any]) -> dict[str, Any]:
         """Return the teacher's branch as `fit` reads it, with labels that were assigned to its own predictions."""
-        t = {**select_classes(t, self.index_t, self.merge), "points": s["points"], "cells": cells(s)}
-        t["boxes"] = distances(t["boxes"]).float() * t.get("scale", 1)
+        t = {**t, "points": s["points"], "cells": cells(s)}
+        t["boxes"] = reach(t).float()
         scores = t["scores"].float().sigmoid()
         if self.index_s is not None:  # classes that it does not know have no score
             scores = scores.new_zeros(s["scores"].shape).index_copy(1, self.index_s, scores)

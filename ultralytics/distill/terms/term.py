@@ -37,11 +37,6 @@ UNMEASURED = (
 def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = None) -> nn.Module:
     """Build one loss of a term.
 
-    Args:
-        term (Term): What to build.
-        config (Config): The run's temperature and share of soft targets, for losses that have them.
-        channels (tuple[int, int], optional): Widths of the layer pair, for losses that want them.
-
     Returns:
         (nn.Module): The loss, with `forward(student, teacher, batch)`.
 
@@ -121,6 +116,7 @@ class ResponseTerm(nn.Module):
         """Build the losses."""
         super().__init__()
         self.kind, self.name, self.gain, self.branches = term.kind, term.spelled.name, term.gain, fit.branches
+        self.auto = term.auto
         self.readers, self.count, self.merge = fit.readers, count, bool(fit.classes and fit.classes.merge)
         self.losses = nn.ModuleList(build_loss(term, config) for _ in self.branches)
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)
@@ -144,12 +140,12 @@ class ResponseTerm(nn.Module):
         values = []
         for name, loss in zip(self.branches, self.losses):
             s, t, seen = readable(self, student[name], teacher[name], batch)
-            s, t = match_levels(s, t)
+            s, t = match_levels(s, select_classes(t, self.index_t, self.merge))
             if name in self.aligns:
                 pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["features"], t["features"])]
                 s = {**s, "head": [a for a, _ in pairs]}
                 t = {**t, "head": [b for _, b in pairs], "tail": t["tails"]}
-            s, t = select_classes(s, self.index_s), select_classes(t, self.index_t, self.merge)
+            s = select_classes(s, self.index_s)
             if self.needs_targets and "target_scores" not in s:
                 self._require_labels(s, batch)
                 s["target_scores"] = label_scores(s["scores"], self.count, batch, self.index_s)[: batch.get("labeled")]
@@ -184,10 +180,14 @@ def nothing_to_say(parts: Sequence[str], batch: dict[str, Any]) -> list[torch.Te
 
 
 def describe(term: Term, loss: nn.Module) -> str:
-    """Return a term as it stands in the printed formula, e.g. `1 x cwd(tau=1.0, norm=batch)`."""
+    """Return a term as it stands in the printed formula, e.g. `1 x cwd(tau=1, norm=batch)`, without what is off."""
     shown = []
     for name in parameters_of(type(loss)) or []:
         value = getattr(loss, name, None)
-        if isinstance(value, (bool, int, float, str)) and name not in {"channels_s", "channels_t"}:
+        if (
+            value is not False
+            and isinstance(value, (bool, int, float, str))
+            and name not in {"channels_s", "channels_t"}
+        ):
             shown.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
     return f"{term.gain:g} x {term.spelled.name}({', '.join(shown)})"

@@ -1,0 +1,64 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Difference of decoded box sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ultralytics.distill.values import number
+
+from .base import Loss
+from .response import confidence, distances, reach, total
+
+
+class L1(Loss):
+    """Difference of the two models' box sides at each anchor, in shares of the image.
+
+    What upstream's `BboxLoss` has for heads with reg_max = 1, in the place of the bins' divergence, with the teacher's
+    sides for the label's:
+
+        L = 1 / Z * sum over anchors of w_a * mean over 4 sides of |d_S - d_T| * stride / image,
+
+    d a side's distance from the anchor in cells, image the width for left and right and the height for top and bottom,
+    w_a = max_c sigmoid(scores_T) and Z = max(sum of w_a over the batch, 1), where upstream takes the labelled anchors
+    and their target scores. With bins d is their expectation. Other than `giou` it has the same slope for large and
+    small boxes, and for boxes that do not overlap. Z is a statistic of the (local) batch, so a batch's value is not the
+    mean of its images'.
+
+    Args:
+        margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
+    """
+
+    upright = True
+    reads = ("scores", "boxes")
+    needs_outputs = ("classes", "boxes")
+
+    def __init__(self, margin: float = 0.03):
+        """Check and keep the parameter."""
+        super().__init__()
+        self.margin = number("margin", margin, least=0, most=1)
+
+    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return the difference of two dicts with `boxes` (N, 4 * reg_max, A).
+
+        Args:
+            student (dict): `boxes`, and `shapes` and `strides` of its levels.
+            teacher (dict): `boxes` and `scores` (N, nc, A).
+            batch (dict, optional): Not used.
+
+        Returns:
+            (torch.Tensor): Scalar.
+        """
+        s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
+        s, t = distances(s), reach({**teacher, "boxes": t})
+        self.same_shape(s, t)
+        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
+        shapes, strides = (self.need(student, k, "student's dict") for k in ("shapes", "strides"))
+        down, across = (
+            torch.cat([s.new_full((h * k,), v / (cells * strides[0])) for (h, k), v in zip(shapes, strides)])
+            for cells in shapes[0]
+        )
+        error = (s - t).abs() * torch.stack([across, down, across, down])  # (N, 4, A)
+        return (error.mean(1) * w).sum() / total(w)
