@@ -112,6 +112,13 @@ def test_dense_maps_are_resampled():
     assert torch.equal(b["depth"][0, 0, 0], torch.tensor([0.5, 2.5, 4.5, 6.5]))
 
 
+def test_lengths_of_unlike_grids_have_a_scale_for_each_side():
+    """A cell of a wide teacher image is 6/18 of the student's in width, 4/8 in height: left, top, right, bottom."""
+    s, t = ({"scores": torch.zeros(1, 1, h * w), "shapes": [(h, w)], "strides": [8.0]} for h, w in ((4, 6), (8, 18)))
+    scale = match_levels(s, t)[1]["scale"]
+    assert torch.allclose(scale, torch.tensor([1 / 3, 1 / 2, 1 / 3, 1 / 2])[:, None].expand(4, 24))
+
+
 def test_matching_keeps_gradient_and_targets():
     """The student's side keeps its gradient, and its targets follow the levels."""
     s, t = ramp(P2345), ramp(P345)
