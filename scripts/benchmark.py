@@ -15,10 +15,6 @@ Six ways to spend a step (forward, loss, backward, clipping, optimizer, EMA; the
 
 All are timed in one process in turns, so that drift of the machine hits all alike; the figures are medians, the ratios
 are taken round by round. Memory is weighed apart, one process each.
-
-    python scripts/benchmark.py --startup 100000
-
-times reading drawn answers for so many images and joining them with a training set, and weighs what they hold.
 """
 
 from __future__ import annotations
@@ -38,7 +34,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmarking import measure, report
-from benchmarking.startup import time_startup
 from benchmarking.ways import MORE, WAYS, Way, make_batch
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
@@ -67,9 +62,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="mixed precision; as upstream on for CUDA")
     parser.add_argument("--no-memory", action="store_true", help="time only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures; the chart goes beside, as .png")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    parser.add_argument("--startup", type=int, metavar="IMAGES", help="measure the start with a file of answers alone")
     parser.add_argument("--weigh", choices=(*WAYS, *MORE), help=argparse.SUPPRESS)  # the process that weighs one way
     options = parser.parse_args(argv)
     if bad := [x for x in options.terms if "=" not in x or not x.startswith(("d", "distill_"))]:
@@ -126,12 +120,6 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     if options.weigh:
         print(json.dumps(weigh(options)))
         return None
-    if options.startup:
-        found = time_startup(options.startup)
-        print(
-            f"answers for {options.startup} images: {found['seconds']:.1f} s at start, {found['gib']:.2f} GiB at most"
-        )
-        return found
     found = run(options, argv)
     print(f"{report.sentence(found['about'])}\n\n{report.table(found['rows'], options.markdown)}\n")
     for row in (r for r in found["rows"] if r["way"] in MORE and "by_ours" in r):
@@ -141,7 +129,6 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(found, indent=1) + "\n")
-        report.chart(found["rows"], found["about"], options.json.with_suffix(".png"))
     return found
 
 

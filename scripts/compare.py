@@ -19,7 +19,7 @@ the teacher's boxes over confidence 0.5 as labels of the rest. A teacher trained
 pattern, --teacher "few-{labels}-{seed}.pt"; --lists writes the data YAML to train each of them on, and stops.
 
 Each run is a process of its own and ends as a row of the CSV; what has a row is not run again, and a run that was
-stopped in the middle goes on from its last epoch. Beside the CSV stand the table (.txt, .md, -table.csv) and a figure.
+stopped in the middle goes on from its last epoch. Beside the CSV stand a page (.md) with the tables, and figures.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import tables
 from comparing import figure, rows, shares, table, verdict
 from comparing.plan import Plan
 from comparing.run import Run
@@ -93,45 +94,35 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def report(file: Path, pictures: bool = True) -> str:
-    """Write the tables and figures of a CSV beside it.
-
-    Args:
-        file (Path): The rows.
-        pictures (bool): Whether to draw figures too.
-
-    Returns:
-        (str): The tables as text.
-    """
-    texts, pages = [], []
-    sheets: list[list[str]] = []
-    found = rows.groups(rows.read(file))
-    names = table.pictures(file.stem, list(found))
-    for name, (key, some) in zip(names, found.items()):
-        cells, notes = table.cells(some), [*verdict.sentences(some), *table.remarks(some)]
-        head = table.title(key)
-        texts.append("\n".join([head, "", table.as_text(cells), *notes]))
-        commands = "".join(f"{c}\n" for c in dict.fromkeys(r["command"] for r in some))
-        listed = "".join(f"\n- {n}" for n in notes) + "\n" * bool(notes)
-        picture = f"![Seeds, means and intervals]({name})\n\n" if pictures else ""
-        pages.append(f"## {head}\n\n{table.as_markdown(cells)}\n{listed}\n{picture}```bash\n{commands}```\n")
-        sheets += [["comparison", *cells[0]]] * (not sheets) + [[head, *row] for row in cells[1:]]
-        if pictures:
-            figure.draw(some, head, file.with_name(name))
+def report(file: Path) -> str:
+    """Write the tables of a CSV beside it as Markdown, and their figures; return the tables as text."""
+    found, texts, pages = rows.groups(rows.read(file)), [], []
+    for name, (key, some) in zip(table.pictures(file.stem, list(found)), found.items()):
+        head, cells, notes = table.title(key), table.cells(some), [*verdict.sentences(some), *table.remarks(some)]
+        texts.append("\n".join([head, "", tables.text(cells, table.LEFT), *notes]))
+        picture, commands = (
+            f"![Seeds, means and intervals]({name})",
+            "\n".join(dict.fromkeys(r["command"] for r in some)),
+        )
+        parts = [f"## {head}", tables.markdown(cells, table.LEFT), *_items(notes), picture, f"```bash\n{commands}\n```"]
+        pages.append("\n\n".join(parts))
+        figure.draw(some, head, file.with_name(name))
     for i, (head, some) in enumerate(shares.sort(rows.read(file)).items()):
         name, notes = f"{file.stem}-labels{f'-{i + 1}' if i else ''}.png", shares.sentences(some)
         texts.append("\n".join([head, "", *notes]))
-        picture = f"![Accuracy over the share of the labels]({name})\n\n" if pictures else ""
-        pages.append(f"## {head}\n\n{picture}" + "".join(f"- {n}\n" for n in notes))
-        if pictures:
-            shares.draw(some, head, file.with_name(name))
+        pages.append("\n\n".join([f"## {head}", f"![Accuracy over the share of the labels]({name})", *_items(notes)]))
+        shares.draw(some, head, file.with_name(name))
     if several := verdict.pooled(found):
         texts.append("\n".join(["All data sets", "", *several]))
-        pages.append("## All data sets\n\n" + "".join(f"- {n}\n" for n in several))
-    write_whole(file.with_suffix(".txt"), ("\n\n".join(texts) + "\n").encode())
-    write_whole(file.with_suffix(".md"), "\n".join([f"# {file.stem.capitalize()}\n", *pages]).encode())
-    write_whole(file.with_name(f"{file.stem}-table.csv"), table.as_csv(sheets).encode())
+        pages.append("\n\n".join(["## All data sets", *_items(several)]))
+    page = "\n\n".join([f"# {file.stem.capitalize()}", *pages])
+    write_whole(file.with_suffix(".md"), f"{page}\n".encode())
     return "\n\n".join(texts)
+
+
+def _items(notes: list[str]) -> list[str]:
+    """Return notes as a Markdown list, none for none."""
+    return ["\n".join(f"- {n}" for n in notes)] if notes else []
 
 
 def stop(*_: Any) -> None:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import tables
 from comparing import rows
-from comparing.table import Difference, half_width
+from comparing.table import Difference, half_width, interval
 from ultralytics.distill.report.style import MODELS
 from ultralytics.distill.teacher.headroom import LITTLE, NOTHING
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from comparing.rows import Row
 
 SHOWN = {  # apart in grey too, by sign and line
-    "ours": ("o", MODELS["ours"], MODELS["ours"], "-"),
-    "native": ("s", MODELS["native"], "white", (0, (4, 2))),
+    "ours": ("o", MODELS["ours"], MODELS["ours"], "-", "ours (model_t alone)"),
+    "native": ("s", MODELS["native"], "white", (0, (4, 2)), "native (Ultralytics' distill_model)"),
 }
 
 
@@ -106,14 +107,14 @@ def table(entries: Sequence[Entry]) -> str:
     head = ["student <- teacher", "plain", "teacher - plain", "native - plain", "ours - plain", "seeds", "machine"]
     parts = []
     for group in dict.fromkeys(e.group for e in entries):
-        lines = [head, ["---", "---:", "---:", "---", "---", "---:", "---"]]
+        lines = [head]
         for e in (e for e in entries if e.group == group):
             letters = ", ".join(sorted(chr(ord("A") + builds.index(m)) for m in e.machines))
             seeds = ", ".join(str(len(e.gains[m].values)) for m in ("native", "ours") if e.gains[m].values)
             gains = [_text(e.gains[m]) for m in ("native", "ours")]
             name = f"{e.data}: {_stem(e.student)} <- {_stem(e.teacher)}"
             lines.append([name, f"{e.plain:.3f}", f"{e.gap:+.3f}", *gains, seeds, letters])
-        parts.append(f"**{group}**\n\n" + "\n".join("| " + " | ".join(x) + " |" for x in lines))
+        parts.append(f"**{group}**\n\n" + tables.markdown(lines, left={0, 3, 4, 6}))
     return "\n\n".join(parts)
 
 
@@ -124,70 +125,50 @@ def _stem(name: str) -> str:
 
 def _text(gain: Difference) -> str:
     """Return a mean difference with its interval, which two seeds do not have."""
-    if not gain.values:
-        return ""
-    half = half_width(gain.values)
-    interval = f" [{gain.mean - half:+.3f}, {gain.mean + half:+.3f}]" if len(gain.values) > 2 else ""
-    return f"{gain.mean:+.3f}{interval}"
+    return interval(gain.values, digits=3, least=3)
 
 
 def draw(entries: Sequence[Entry], file: Path) -> None:
-    """Draw comparisons as a forest plot.
-
-    Args:
-        entries (Sequence[Entry]): The comparisons, sorted by group.
-        file (Path): Picture to write.
-    """
+    """Draw comparisons, sorted by group, as a forest plot."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     groups = list(dict.fromkeys(e.group for e in entries))
-    height = 0.36 * (len(entries) + len(groups)) + 1.1
-    fig, axis = plt.subplots(figsize=(9, height), layout="constrained")
+    fig, axis = plt.subplots(figsize=(9, 0.36 * (len(entries) + len(groups)) + 1.1), layout="constrained")
     axis.axvline(0, color="#444444", linewidth=1)
-    y, ticks, labels = 0.0, [], []
+    beside: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}
+    y, labels = 0, {}
+    places: dict[str, list[tuple[float, Difference]]] = {method: [] for method in SHOWN}
     for group in groups:
-        axis.text(-0.01, y, group, transform=axis.get_yaxis_transform(), ha="right", va="center", weight="bold")
-        y += 1
+        axis.text(-0.01, y, group, ha="right", weight="bold", **beside)
         for e in (e for e in entries if e.group == group):
-            for method, gain in e.gains.items():
-                _mark(axis, method, gain, y - 0.16 if method == "ours" else y + 0.16)
-            ours = e.gains["ours"]
-            axis.text(1.01, y, _text(ours), transform=axis.get_yaxis_transform(), va="center", fontsize=9)
-            ticks.append(y)
-            labels.append(f"{_stem(e.student)}, {e.data} ({len(ours.values)} seeds)")
             y += 1
-    axis.set_yticks(ticks, labels)
+            for method, gain in e.gains.items():
+                places[method] += [(y - 0.16 if method == "ours" else y + 0.16, gain)] * bool(gain.values)
+            axis.text(1.01, y, _text(e.gains["ours"]), fontsize=9, **beside)
+            labels[y] = f"{_stem(e.student)}, {e.data} ({len(e.gains['ours'].values)} seeds)"
+        y += 1
+    for method, found in places.items():
+        marker, color, inside, line, name = SHOWN[method]
+        halves = [half_width(gain.values) if len(gain.values) > 2 else 0 for _, gain in found]
+        look: dict[str, Any] = {"fmt": marker, "ecolor": color, "elinewidth": 1.8, "label": name, "markersize": 7}
+        look.update(markeredgecolor="#222222", markerfacecolor=inside, markeredgewidth=1.3)
+        means, heights = [gain.mean for _, gain in found], [height for height, _ in found]
+        *_, bars = axis.errorbar(means, heights, xerr=halves, **look)
+        bars[0].set_linestyle(line)
+    axis.set_yticks(list(labels), list(labels.values()))
     axis.set_ylim(y - 0.4, -0.6)
     axis.set_xlabel("mAP50-95 minus that of the same student trained alone, with 95 percent interval")
-    axis.text(1.01, -0.02, "ours", transform=axis.get_yaxis_transform(), va="center", fontsize=9, weight="bold")
+    axis.text(1.01, -0.02, "ours", fontsize=9, weight="bold", **beside)
     axis.grid(axis="x", color="#dddddd")
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(left=False)
-    handles = [_handle(plt, m) for m in SHOWN]
-    names = ["ours (model_t alone)", "native (Ultralytics' distill_model)"]
-    fig.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
+    fig.legend(loc="outside upper center", ncols=2, frameon=False)
     fig.savefig(file, dpi=110)
     plt.close(fig)
-
-
-def _mark(axis: Any, method: str, gain: Difference, y: float) -> None:
-    """Draw one mean, with its interval from three seeds on."""
-    if gain.values:
-        marker, color, inside, line = SHOWN[method]
-        half = half_width(gain.values) if len(gain.values) > 2 else 0
-        axis.plot([gain.mean - half, gain.mean + half], [y, y], color=color, linewidth=1.8, linestyle=line)
-        axis.plot([gain.mean], [y], marker, color="#222222", markerfacecolor=inside, markersize=7, markeredgewidth=1.3)
-
-
-def _handle(plt: Any, method: str) -> Any:
-    """Return a method's sign in the legend."""
-    marker, color, inside, line = SHOWN[method]
-    edge = {"markeredgecolor": "#222222", "markerfacecolor": inside, "markersize": 7}
-    return plt.Line2D([], [], color=color, marker=marker, linestyle=line, **edge)
 
 
 def main(argv: list[str] | None = None) -> None:

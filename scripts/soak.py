@@ -5,8 +5,7 @@
 
 The same student trains twice, alone and with a teacher, each in a process of its own. Every 20th epoch has another
 batch size or another image size. After each epoch live tensors, hooks and open files are counted and the memory of the
-process is read; `soak.png` shows the four curves, and the table says whether memory grows otherwise than in plain
-training.
+process is read; the table says whether memory grows otherwise than in plain training.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 import torch.nn.functional as F
+from scipy.stats import linregress, t
 from torch import nn
 
-from comparing.table import t95
+import tables
 from demo import prepare
+from matrices.cell import write_teacher
 from ultralytics import YOLO
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 
 WAYS = ("plain", "distilled")
@@ -112,10 +111,7 @@ def run(folder: Path, name: str, epochs: int, every: int, **arguments: Any) -> l
 def make_teacher(folder: Path) -> Path:
     """Write a checkpoint of the drawn set's wider model."""
     names = load_yaml(prepare(folder, 64, train=8, val=4))["names"]
-    model, file = DetectionModel(str(folder / "teacher.yaml"), nc=len(names), verbose=False), folder / "teacher.pt"
-    model.names = names
-    torch.save({"epoch": -1, "model": model.half(), "train_args": {"task": "detect", "imgsz": 64}, "ema": None}, file)
-    return file
+    return write_teacher(str(folder / "teacher.yaml"), names, folder / "teacher.pt", 64)
 
 
 def trend(values: list[float], every: int) -> tuple[float, float]:
@@ -130,54 +126,26 @@ def trend(values: list[float], every: int) -> tuple[float, float]:
         error (float): Half the width of its 95 percent confidence interval.
     """
     ys = [median(values[i : i + every]) for i in range(0, len(values) - every + 1, every)]
-    (slope, _), covariance = np.polyfit([every * i for i in range(len(ys))], ys, 1, cov=True)
-    return slope, t95(len(ys) - 2) * math.sqrt(covariance[0, 0])
+    line = linregress([every * i for i in range(len(ys))], ys)
+    return line.slope, t.ppf(0.975, len(ys) - 2) * line.stderr
 
 
 def report(found: dict[str, list[dict[str, float]]], warm: int, every: int) -> tuple[str, bool]:
     """Return the table as Markdown, and whether nothing piles up."""
-    lines = [f"| after epoch {warm} | {' | '.join(WAYS)} |", "| --- | ---: | ---: |"]
-    ok = True
+    rows, ok = [[f"after epoch {warm}", *WAYS]], True
     for key, label in COUNTS.items():
         seen = [sorted({int(x[key]) for x in found[way][warm:]}) for way in WAYS]
         ok = ok and len(seen[1]) == 1
-        lines.append(f"| {label} | {' | '.join('to'.join(str(v) for v in {s[0], s[-1]}) for s in seen)} |")
+        rows.append([label, *(" to ".join(str(v) for v in dict.fromkeys((s[0], s[-1]))) for s in seen)])
     slopes = [trend([x["memory"] * 1024 for x in found[way][warm:]], every) for way in WAYS]
-    lines.append(f"| memory, KiB an epoch | {' | '.join(f'{s:+.1f} ± {e:.1f}' for s, e in slopes)} |")
+    rows.append(["memory, KiB an epoch", *(f"{slope:+.1f} ± {error:.1f}" for slope, error in slopes)])
     gap, error = slopes[1][0] - slopes[0][0], math.hypot(slopes[0][1], slopes[1][1])
-    lines.append(f"\nGrowth with a teacher minus growth without: {gap:+.1f} ± {error:.1f} KiB an epoch (95 percent).")
-    return "\n".join(lines), ok and gap <= error
-
-
-def draw(found: dict[str, list[dict[str, float]]], warm: int, file: Path) -> None:
-    """Draw the curves of both runs."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import MaxNLocator
-
-    fig, axes = plt.subplots(4, 1, figsize=(8, 8), sharex=True)
-    for axis, (key, label) in zip(axes, {**COUNTS, "memory": "memory, MiB above\nend of warm-up"}.items()):
-        for way, colour, width in zip(WAYS[::-1], ("#d1495b", "#57606a"), (3.0, 1.2)):  # thin on thick: both show
-            start = found[way][warm]["memory"] if key == "memory" else 0
-            values = [x[key] - start for x in found[way]]
-            axis.plot(range(1, len(values) + 1), values, color=colour, label=way, lw=width)
-        axis.axvline(warm, color="#c9d1d9", ls=":")
-        axis.set_ylabel(label)
-        axis.spines[["top", "right"]].set_visible(False)
-        if key != "memory":
-            axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
-            axis.margins(y=0.2)
-    axes[0].legend(frameon=False, ncol=2, loc="center right")
-    axes[-1].set_xlabel("epoch (dotted: end of warm-up)")
-    fig.align_ylabels(axes)
-    fig.tight_layout()
-    fig.savefig(file, dpi=120)
+    says = f"Growth with a teacher minus growth without: {gap:+.1f} ± {error:.1f} KiB an epoch (95 percent)."
+    return f"{tables.markdown(rows)}\n\n{says}", ok and gap <= error
 
 
 def main() -> int:
-    """Run both ways, print the table, draw the curves."""
+    """Run both ways and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/soak"), help="where everything goes")
     parser.add_argument("--epochs", type=int, default=200)
@@ -197,7 +165,6 @@ def main() -> int:
     for way in WAYS:
         subprocess.run([sys.executable, *sys.argv, "--way", way], check=True)
     found = {way: json.loads((folder / f"{way}.json").read_text(encoding="utf-8")) for way in WAYS}
-    draw(found, options.warm, folder / "soak.png")
     text, ok = report(found, options.warm, options.every)
     print(text)
     return 0 if ok else 1

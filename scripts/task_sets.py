@@ -32,7 +32,14 @@ class Board:
 
 
 def draw_set(
-    task: str, folder: str | Path, train: int = 8, val: int = 4, imgsz: int = 64, seed: int = 0, names: tuple = NAMES
+    task: str,
+    folder: str | Path,
+    train: int = 8,
+    val: int = 4,
+    imgsz: int = 64,
+    seed: int = 0,
+    names: tuple[str, ...] = NAMES,
+    points: int = 3,
 ) -> str:
     """Draw a set.
 
@@ -43,7 +50,8 @@ def draw_set(
         val (int): Validation images.
         imgsz (int): Side of the images in pixels.
         seed (int): Of the drawing.
-        names (tuple): Classes, up to three; the boards have their colours in turn.
+        names (tuple[str, ...]): Classes; the boards have the three colours in turn.
+        points (int): Keypoints of a board for pose: its corners in turn.
 
     Returns:
         (str): What `data=` takes: a YAML, or for classification the folder.
@@ -55,11 +63,11 @@ def draw_set(
             boards.sort(key=lambda b: -b.depth)  # the nearest is drawn last
             image = rng.integers(90, 130, (imgsz, imgsz, 3), dtype=np.uint8)
             for b in boards:
-                cv2.fillConvexPoly(image, b.corners.astype(np.int32), COLORS[b.kind])
-            _write(task, root, split, f"{i}.png", image, boards, names)
+                cv2.fillConvexPoly(image, b.corners.astype(np.int32), COLORS[b.kind % 3])
+            _write(task, root, split, f"{i}.png", image, boards, names, points)
     if task == "classify":
         return str(root)
-    save_yaml(root / "data.yaml", _describe(task, root, names))
+    save_yaml(root / "data.yaml", _describe(task, root, names, points))
     return str(root / "data.yaml")
 
 
@@ -73,7 +81,7 @@ def _place(rng: np.random.Generator, kind: int, imgsz: int) -> Board:
     return Board(kind, corners, depth)
 
 
-def _describe(task: str, root: Path, names: tuple) -> dict[str, object]:
+def _describe(task: str, root: Path, names: tuple, points: int) -> dict[str, object]:
     """Return the content of the set's YAML."""
     found: dict[str, object] = {"path": str(root.resolve()), "train": "images/train", "val": "images/val"}
     if task == "semantic":
@@ -81,11 +89,13 @@ def _describe(task: str, root: Path, names: tuple) -> dict[str, object]:
     if task == "depth":
         return {**found, "nc": 1, "names": {0: "depth"}, "channels": 3, "depth_scale": 1000}
     if task == "pose":
-        found |= {"kpt_shape": [3, 3], "flip_idx": [0, 1, 2]}
+        found |= {"kpt_shape": [points, 3], "flip_idx": list(range(points))}
     return {**found, "names": dict(enumerate(names))}
 
 
-def _write(task: str, root: Path, split: str, name: str, image: np.ndarray, boards: list[Board], names: tuple) -> None:
+def _write(
+    task: str, root: Path, split: str, name: str, image: np.ndarray, boards: list[Board], names: tuple, points: int
+) -> None:
     """Write an image and its labels."""
     place = root / split / names[boards[0].kind] if task == "classify" else root / "images" / split
     place.mkdir(parents=True, exist_ok=True)
@@ -100,15 +110,15 @@ def _write(task: str, root: Path, split: str, name: str, image: np.ndarray, boar
     elif task != "classify":
         labels = root / "labels" / split
         labels.mkdir(parents=True, exist_ok=True)
-        rows = [[b.kind, *_label(task, b.corners / image.shape[0])] for b in boards]
+        rows = [[b.kind, *_label(task, b.corners / image.shape[0], points)] for b in boards]
         text = "\n".join(" ".join(f"{v:.6g}" for v in row) for row in rows)
         (labels / Path(name).with_suffix(".txt")).write_text(f"{text}\n")
 
 
-def _label(task: str, corners: np.ndarray) -> list[float]:
+def _label(task: str, corners: np.ndarray, points: int) -> list[float]:
     """Return the numbers that a task's label file has for corners from 0 to 1."""
     if task in {"segment", "obb"}:
         return corners.ravel().tolist()
     low, high = corners.min(0), corners.max(0)
-    points = [v for x, y in corners[:3] for v in (x, y, 2)] if task == "pose" else []
-    return [*((low + high) / 2), *(high - low), *points]
+    seen = [v for x, y in np.resize(corners, (points, 2)) for v in (x, y, 2)] if task == "pose" else []
+    return [*((low + high) / 2), *(high - low), *seen]

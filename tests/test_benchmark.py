@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import benchmark
-import cv2
 import pytest
 
 from benchmarking.measure import compare
@@ -19,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[1] / "scripts/benchmark.py"
 
 @pytest.mark.skipif(LINE == "8.3", reason="Ultralytics 8.3 has no distill_model to compare with")
 def test_it_measures_every_way(tmp_path):
-    """Six ways of a step, their medians and ratios as a table, as JSON and as a chart."""
+    """Six ways of a step, their medians and ratios as a table, and as JSON."""
     options = ["--imgsz", "64", "--batch", "2", "--steps", "2", "--teacher", "yolov8n.yaml", "--no-memory"]
     terms = ["--terms", "distill_feat=cwd", "distill_logit=none", "distill_precision=fp32"]
     command = [sys.executable, str(SCRIPT), *options, *terms, "--device", "cpu", "--json", str(tmp_path / "x.json")]
@@ -30,7 +28,6 @@ def test_it_measures_every_way(tmp_path):
     assert all(r["ms"] > 0 and r["steps"] == 2 for r in found["rows"])
     assert "distill_feat=cwd" in done.stdout and "fp32" in found["about"]["our_teacher"]
     assert max(map(len, done.stdout.splitlines())) <= 120
-    assert cv2.imread(str(tmp_path / "x.png")).shape[1] > 400
 
 
 def test_an_argument_that_is_none():
@@ -47,9 +44,3 @@ def test_ratios_are_taken_round_by_round():
     ours = next(r for r in found if r["way"] == "ours")
     assert ours["mib_by_native"] == 0.75 and ours["by_floor"] == pytest.approx(1.4) and ours["ms"] == 80.0
     assert table(found).splitlines()[2].split()[:3] == ["ours", "80", "0.70"]
-
-
-def test_the_start_with_a_file_of_answers(capsys):
-    """Drawn answers are read and joined with a set of as many images; time and memory are said."""
-    found = benchmark.main(["--startup", "50"])
-    assert found["seconds"] > 0 and "answers for 50 images:" in capsys.readouterr().out

@@ -70,8 +70,9 @@ def test_compares_what_it_trained(trained):
         assert cv2.imread(str(folder / name)).std() > 10, f"{name} is empty"
 
 
-def test_the_demo_trains_all_three_on_what_it_drew(monkeypatch, tmp_path):
-    """Nothing edited and nothing given: teacher, student and the student alone get the drawn set, and compare it."""
+@pytest.fixture
+def played(monkeypatch, tmp_path):
+    """`played(line)`: the arguments of each training that the script asks for, and last what it compares."""
     spec = importlib.util.spec_from_file_location("script", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -91,22 +92,28 @@ def test_the_demo_trains_all_three_on_what_it_drew(monkeypatch, tmp_path):
     monkeypatch.setattr(demo, "prepare", lambda folder, imgsz: f"{folder}/data.yaml")
     monkeypatch.setattr("ultralytics.distill.runtime.open_model.open_model", lambda file: Model())
     monkeypatch.setattr(comparison, "compare", lambda models, data, *_: runs.append((list(models), data)))
-    script.main([])
+
+    def play(*line):
+        script.main(list(line))
+        return runs
+
+    return play
+
+
+def test_the_demo_trains_all_three_on_what_it_drew(played, tmp_path):
+    """Nothing edited and nothing given: teacher, student and the student alone get the drawn set, and compare it."""
+    runs = played()
     assert [r["name"] for r in runs[:3]] == ["teacher", "distilled", "plain"]
     assert {r["data"] for r in runs[:3]} == {"runs/demo/data.yaml"} and runs[0]["epochs"] == 10
     assert runs[1]["model_t"] == str(tmp_path / "teacher.pt") and "model_t" not in runs[2]
     assert {"plain", "distilled"} <= set(runs[3][0]) and runs[3][1] == "runs/demo/data.yaml"
 
 
-@TOGETHER
-def test_takes_a_teacher_and_trains_only_the_student(trained, data, tmp_path):
+def test_takes_a_teacher_and_trains_only_the_student(played):
     """With a teacher and one's own data nothing but the distilled run is trained."""
-    teacher = trained[0] / "teacher" / "weights" / "best.pt"
-    line = [f"data={data}/data.yaml", f"model={data}/student.yaml", f"model_t={teacher}", *TINY]
-    done = run(*line, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    folder = tmp_path / "runs" / "distill" / "train"
-    assert [x.name for x in folder.iterdir() if x.is_dir()] == ["distilled"]
+    run, (models, data) = played("data=my.yaml", "model=s.yaml", "model_t=t.pt", *TINY)
+    assert (run["name"], run["model"], run["model_t"], run["data"]) == ("distilled", "s.yaml", "t.pt", "my.yaml")
+    assert models == ["distilled"] and data == "my.yaml"
 
 
 def test_refuses_a_wrong_argument_before_anything_is_trained(tmp_path):

@@ -45,8 +45,9 @@ def test_the_command_fails_with_a_crash(monkeypatch):
 
 
 def test_notes_are_numbered_once():
-    """Equal texts share a note, and every row and column keeps its place."""
+    """Equal texts share a note, every row and column keeps its place, and one without a cell is empty."""
     cells = [Cell(r, c, "works", "x" if r == c else "y") for r in "ab" for c in "ab"]
+    assert table.grid(cells[:3], "row").splitlines()[3] == "| **b** | works (2) |  |"
     text = table.grid(cells, "row")
     assert "| row | a | b |" in text and "| **a** | works (1) | works (2) |" in text
     assert "| **b** | works (2) | works (1) |" in text and text.endswith("1. x\n2. y")

@@ -22,7 +22,7 @@ def test_cells_are_real_runs(tmp_path, capsys):
     assert "kl <- classify: works: kl" in says
     assert "kl <- depth: refused: 'distill_logit=kl': it needs classes, which Depth does not predict." in says
     page = (tmp_path / "tasks.md").read_text()
-    assert "| **kl** | works (1) | refused (2) |" in page and "2. 'distill_logit=kl': it needs classes" in page
+    assert "| **kl** | works | refused (1) |" in page and "1. 'distill_logit=kl': it needs classes" in page
 
 
 def test_the_table_is_whole():

@@ -7,13 +7,13 @@ import io
 import tarfile
 from pathlib import Path
 
+import cv2
 import pytest
 
 from patching import Repo
 from suite import data, sdist, sides
 from suite.difference import differing, explain, reasons, table
 from suite.sides import Outcome
-from ultralytics.data.dataset import YOLODataset
 
 TOY = """
 import os, time, pytest
@@ -102,19 +102,12 @@ def test_an_unknown_version_is_refused(tmp_path):
         sdist.obtain("8.0.0", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "task, label, more",
-    [
-        ("detect", data.as_box, {}),
-        ("segment", data.as_corners, {}),
-        ("pose", data.as_pose, {"kpt_shape": [17, 3]}),
-        ("obb", data.as_corners, {}),
-    ],
-)
-def test_upstream_reads_what_is_drawn(task, label, more, tmp_path):
-    """Every image has its objects, inside its borders."""
-    data.draw_boxes(tmp_path, 5, label)
-    facts = {"names": {i: str(i) for i in range(5)}, "channels": 3, **more}
-    found = YOLODataset(img_path=str(tmp_path / "images/train"), data=facts, task=task, imgsz=64, augment=False)
-    assert [len(x["cls"]) for x in found.labels] == [3] * data.COUNT
-    assert all(0 < v < 1 for x in found.labels for v in x["bboxes"].ravel())
+def test_what_is_drawn_is_named_and_made_as_upstream_wants_it(tmp_path):
+    """Ten channels, raw ids of Cityscapes, ten classes of two images, 17 keypoints, and a folder of another name."""
+    data.draw_datasets(tmp_path)
+    assert len(cv2.imreadmulti(str(tmp_path / "coco8-multispectral/images/train/0.tiff"))[1]) == 10
+    mask = cv2.imread(str(tmp_path / "cityscapes8/masks/val/0.png"), cv2.IMREAD_GRAYSCALE)
+    assert set(mask.flat) == {7, 26}
+    assert [len(list(x.iterdir())) for x in (tmp_path / "imagenet10/val").iterdir()] == [2] * 10
+    assert len((tmp_path / "coco8-pose/labels/val/0.txt").read_text().splitlines()[0].split()) == 5 + 17 * 3
+    assert len(list((tmp_path / "coco128-seg/labels/train2017").iterdir())) == 4

@@ -1,11 +1,11 @@
-"""The benchmark's figures as rows, as a table that fits a terminal, and as a bar chart."""
+"""The benchmark's figures as rows, and as a table that fits a terminal."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+import tables
 from benchmarking.measure import compare
 
 LABELS = {
@@ -17,15 +17,6 @@ LABELS = {
     "floor": "floor",
     "answers": "answers from a file",
 }
-COLOURS = {
-    "plain": "#9aa5b1",
-    "native": "#4c6a92",
-    "tutorial": "#b08968",
-    "ours": "#d1495b",
-    "floor": "#c9d1d9",
-    "answers": "#edae49",
-}
-COLOURS["unlabeled"] = "#e59aa5"
 
 
 def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[str, Any]]:
@@ -44,22 +35,13 @@ def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[s
 
 def table(found: list[dict[str, Any]], markdown: bool = False) -> str:
     """Return the rows as text of less than 90 columns, or as Markdown."""
-    head = ["a step", "ms", "/ native", "quartiles", "/ floor", "/ plain", "MiB", "/ native"]
-    body = []
+    lines = [["a step", "ms", "/ native", "quartiles", "/ floor", "/ plain", "MiB", "/ native"]]
     for r in found:
-        low, high = r.get("by_native_quartiles", (float("nan"),) * 2)
-        cells = [
-            f"{r['ms']:.0f}",
-            _ratio(r, "by_native"),
-            f"{low:.2f}-{high:.2f}",
-            _ratio(r, "by_floor"),
-            _ratio(r, "by_plain"),
-        ]
+        between = "-".join(f"{x:.2f}" for x in r.get("by_native_quartiles", ()))
+        ratios = [_ratio(r, "by_native"), between, _ratio(r, "by_floor"), _ratio(r, "by_plain")]
         mib = "" if r["mib"] is None else f"{r['mib']:.0f}"
-        body.append([LABELS[r["way"]], *cells, mib, _ratio(r, "mib_by_native")])
-    if markdown:
-        return "\n".join("| " + " | ".join(x) + " |" for x in [head, ["---"] + ["---:"] * 7, *body])
-    return "\n".join("{:<22}{:>7}{:>10}{:>12}{:>9}{:>9}{:>8}{:>10}".format(*x) for x in [head, *body])
+        lines.append([LABELS[r["way"]], f"{r['ms']:.0f}", *ratios, mib, _ratio(r, "mib_by_native")])
+    return tables.markdown(lines) if markdown else tables.text(lines)
 
 
 def _ratio(row: dict[str, Any], key: str) -> str:
@@ -76,30 +58,3 @@ def sentence(about: dict[str, Any]) -> str:
         f"{about['student']} <- {about['teacher']}, {about['imgsz']} px, batch {about['batch']}, {terms}, "
         f"{about['optimizer']}{amp}\n{about['machine']}{threads}, torch {about['torch']}"
     )
-
-
-def chart(found: list[dict[str, Any]], about: dict[str, Any], path: Path) -> None:
-    """Draw times and, where weighed, memory as bars, each with its ratio to native's."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    sides = [("ms", "by_native", "step time, ms")]
-    sides += [("mib", "mib_by_native", "peak memory, MiB")] * any(r["mib"] for r in found)
-    figure, axes = plt.subplots(1, len(sides), figsize=(5.2 * len(sides), 3.2), squeeze=False)
-    names = [LABELS[r["way"]] for r in found]
-    for axis, (key, ratio, title) in zip(axes[0], sides):
-        bars = axis.barh(names, [r[key] or 0 for r in found], color=[COLOURS[r["way"]] for r in found], height=0.65)
-        axis.bar_label(bars, [f"{r[key] or 0:.0f}  ({_ratio(r, ratio)})" for r in found], padding=4, fontsize=9)
-        axis.set_title(title + ("  (ratio to native)" if ratio in found[0] else ""), fontsize=10, loc="left")
-        axis.invert_yaxis()
-        axis.margins(x=0.3)
-        axis.spines[["top", "right", "bottom"]].set_visible(False)
-        axis.tick_params(bottom=False, labelbottom=False, left=False, labelsize=9)
-    for axis in axes[0][1:]:
-        axis.tick_params(labelleft=False)
-    figure.text(0.01, 0.01, sentence(about), fontsize=7, color="#57606a", va="bottom")
-    figure.tight_layout(rect=(0, 0.1, 1, 1))
-    figure.savefig(path, dpi=150)
-    plt.close(figure)

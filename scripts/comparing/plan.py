@@ -116,7 +116,6 @@ class Plan:
                 print(f"{_name(run)}: left out, since no image is without labels; --unlabeled adds some", flush=True)
             else:
                 left.append(run)
-        rows.upgrade(self.options.results)
         return left
 
     def _one(self, run: Run) -> str:

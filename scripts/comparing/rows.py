@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultralytics.distill.runtime.checkpoints import write_whole
 from ultralytics.distill.teacher.headroom import main_metric
 
 if TYPE_CHECKING:
@@ -32,21 +30,6 @@ def read(file: Path) -> list[Row]:
         return []
     with open(file, encoding="utf-8", newline="") as f:
         return [{**LATER, **row} for row in csv.DictReader(f)]
-
-
-def upgrade(file: Path) -> None:
-    """Give a CSV of before the columns that came later; its values stay as they are."""
-    if not file.is_file():
-        return
-    with open(file, encoding="utf-8", newline="") as f:
-        found = next(csv.reader(f), [])
-    wanted = columns([k for k in found if k.startswith("metrics/")])
-    if set(wanted) - set(found) and set(wanted) - set(found) <= set(LATER) and set(found) <= set(wanted):
-        text = io.StringIO()
-        writer = csv.DictWriter(text, wanted, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(read(file))
-        write_whole(file, text.getvalue().encode())
 
 
 def require_columns(file: Path, metrics: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from comparing.rows import decisive, groups, short
-from comparing.table import half_width
+from comparing.table import half_width, interval
 from comparing.verdict import LEAST
 from ultralytics.distill.report.style import of_methods
 
@@ -70,15 +70,9 @@ def sentences(rows: Sequence[Row]) -> list[str]:
             won = [v - plain[share][s] for s, v in c.values.get(share, {}).items() if s in plain[share]]
             if won:
                 closes = f", {mean(won) / gap:.0%} of the gap" if gap > 0 else ""
-                text += f"; {c.name} {mean(won):+.4f}{_between(won)}{closes}"
+                text += f"; {c.name} {interval(won)}{closes}"
         texts.append(text)
     return texts
-
-
-def _between(values: Sequence[float]) -> str:
-    """Return the 95 percent interval of a mean in words."""
-    half = half_width(values)
-    return f" [{mean(values) - half:+.4f}, {mean(values) + half:+.4f}]" if half == half else ""
 
 
 def draw(rows: Sequence[Row], title: str, file: Path) -> None:

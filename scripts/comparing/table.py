@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from comparing.rows import metrics, short, shown
@@ -17,24 +15,25 @@ from comparing.rows import metrics, short, shown
 if TYPE_CHECKING:
     from comparing.rows import Row
 
-# Student's t for a two-sided interval of 95 percent, for 1 to 30 degrees of freedom.
-T95 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
+LEFT = {0, 1, 4, 6}  # columns of the table that are text
 
 
 def half_width(values: Sequence[float]) -> float:
     """Return half of the 95 percent interval of a mean, by Student's t; nan for less than two values."""
     if len(values) < 2:
         return math.nan
-    return t95(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    from scipy.stats import sem, t
+
+    return float(t.ppf(0.975, len(values) - 1) * sem(values))
 
 
-def t95(freedom: int) -> float:
-    """Return Student's t for a two-sided interval of 95 percent."""
-    return T95[freedom - 1] if freedom <= len(T95) else 1.960 + 2.4 / freedom  # within 0.002 of it from there on
+def interval(values: Sequence[float], digits: int = 4, least: int = 2) -> str:
+    """Return the mean of differences with its interval where there are enough, e.g. `+0.0210 [+0.0040, +0.0380]`."""
+    if not values:
+        return ""
+    middle, half = mean(values), half_width(values) if len(values) >= least else math.nan
+    between = f" [{middle - half:+.{digits}f}, {middle + half:+.{digits}f}]" if half == half else ""
+    return f"{middle:+.{digits}f}{between}"
 
 
 @dataclass
@@ -58,11 +57,8 @@ class Difference:
         return f"{sum(v > 0 for v in self.values)}/{len(self.values)}" if self.values else ""
 
     def __str__(self) -> str:
-        """Return the mean with its interval, e.g. `+0.021 [+0.004, +0.038]`."""
-        if not self.values:
-            return ""
-        half = half_width(self.values)
-        return f"{self.mean:+.4f}" + (f" [{self.mean - half:+.4f}, {self.mean + half:+.4f}]" if half == half else "")
+        """Return the mean with its interval."""
+        return interval(self.values)
 
 
 @dataclass
@@ -120,18 +116,8 @@ def passes(row: Row, goal: float) -> float:
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:
     """Return the table of one comparison, its head first."""
-    head = [
-        "metric",
-        "method",
-        "seeds",
-        "mean",
-        "- plain [95%]",
-        "wins",
-        "- native [95%]",
-        "wins",
-        "epoch / plain",
-        "passes plain after",
-    ]
+    head = ["metric", "method", "seeds", "mean", "- plain [95%]", "wins", "- native [95%]", "wins", "epoch / plain"]
+    head += ["passes plain after"]
     body = []
     for metric in shown(rows):
         for x in lines(rows, metric):
@@ -167,29 +153,6 @@ def pictures(stem: str, keys: Sequence[Sequence[str]]) -> list[str]:
         count = sum(re.fullmatch(rf"{re.escape(name)}(-\d+)?\.png", x) is not None for x in names)
         names.append(f"{name}-{count + 1}.png" if count else f"{name}.png")
     return names
-
-
-def as_text(found: list[list[str]]) -> str:
-    """Return a table as aligned text."""
-    widths = [max(len(row[i]) for row in found) for i in range(len(found[0]))]
-    left = {0, 1, 4, 6}
-    shown = [
-        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths))) for r in found
-    ]
-    return "\n".join(x.rstrip() for x in shown)
-
-
-def as_markdown(found: list[list[str]]) -> str:
-    """Return a table as Markdown."""
-    rule = ["---", "---", "---:", "---:", "---", "---:", "---", "---:", "---:", "---:"]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [found[0], rule, *found[1:]])
-
-
-def as_csv(found: list[list[str]]) -> str:
-    """Return a table as CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(found)
-    return text.getvalue()
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:

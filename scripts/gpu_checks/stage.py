@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from benchmarking.ways import make_batch
 from demo import draw_dataset, write_model
+from matrices.cell import write_teacher
 from ultralytics import YOLO
 from ultralytics.distill.upstream import load_yaml, save_yaml
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
@@ -58,12 +58,7 @@ class Stage:
         data = draw_dataset(self.folder / "data", *((16, 4) if self.small else (128, 32)), 64 if self.small else 320)
         for name, width in (("student", 0.125 if self.small else 0.25), ("teacher", 0.25 if self.small else 0.5)):
             write_model(self.folder / f"{name}.yaml", width)
-        torch.manual_seed(0)
-        model = build(str(self.folder / "teacher.yaml"))
-        warm(model, make_batch(6, Namespace(imgsz=64, batch=2, device="cpu")), steps=4)
-        model.names = load_yaml(data)["names"]
-        ckpt = {"epoch": -1, "model": model.half(), "train_args": {"task": "detect", "imgsz": 64}, "ema": None}
-        torch.save(ckpt, self.folder / "teacher.pt")
+        write_teacher(str(self.folder / "teacher.yaml"), load_yaml(data)["names"], self.folder / "teacher.pt", 64)
 
     def data(self, images: int) -> str:
         """Return a data set whose epoch has so many images: the drawn ones, again and again."""

@@ -13,6 +13,7 @@ from benchmarking.measure import time_ways
 from benchmarking.report import rows
 from benchmarking.ways import Way, make_batch
 from gpu_checks.stage import Stage, build, need
+from matrices.cell import write_teacher
 from ultralytics.distill.report import summary
 from ultralytics.distill.teacher import evaluation
 
@@ -26,10 +27,7 @@ def step_time(stage: Stage) -> tuple[str, dict[str, Any]]:
     pairs = [("yolov8n", "yolov8s")] if stage.small else [("yolo26n", "yolo26m"), ("yolov8n", "yolov8x")]
     figures, said, slow = {}, [], []
     for student, teacher in pairs:
-        file = stage.folder / f"{teacher}.pt"
-        torch.manual_seed(0)
-        model = build(f"{teacher}.yaml")
-        torch.save({"epoch": -1, "model": model.half(), "train_args": {"task": "detect"}, "ema": None}, file)
+        file = write_teacher(f"{teacher}.yaml", dict(enumerate("abcdef")), stage.folder / f"{teacher}.pt", 64)
         for batch in (2,) if stage.small else (16, 64):
             name = f"{student} <- {teacher}, batch {batch}"
             try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from demo import draw_dataset
 from demo.drawing import CLASSES
 from matrices.cell import Cell, run, write_teacher
-from matrices.table import grid, listing
+from matrices.table import grid
 
 FAMILIES = {  # each at its smallest size
     "v3u": "yolov3-tiny.yaml",
@@ -22,16 +22,8 @@ FAMILIES = {  # each at its smallest size
     "26": "yolo26n.yaml",
     "RT-DETR": "rtdetr-l.yaml",
 }
-MORE = {  # other sizes and other levels
-    "26n": "yolo26n.yaml",
-    "26x": "yolo26x.yaml",
-    "v8n": "yolov8n.yaml",
-    "v8n-p2": "yolov8n-p2.yaml",
-    "v8n-p6": "yolov8n-p6.yaml",
-    "v9e": "yolov9e.yaml",
-}
-MORE_PAIRS = [("26n", "26x"), ("v8n", "v9e"), ("v8n", "v8n-p2"), ("v8n-p2", "v8n-p6"), ("v8n-p6", "v8n-p2"),
-              ("v8n-p6", "v8n-p6")]  # fmt: skip
+MORE = {"26x": "yolo26x.yaml", "v9e": "yolov9e.yaml", "v8-p2": "yolov8n-p2.yaml", "v8-p6": "yolov8n-p6.yaml"}
+MORE_PAIRS = [("26", "26x"), ("v8", "v9e"), ("v8", "v8-p2"), ("v8-p2", "v8-p6"), ("v8-p6", "v8-p2"), ("v8-p6", "v8-p6")]
 ROWS = COLUMNS = list(FAMILIES)
 IMGSZ = 128  # RT-DETR picks 300 queries, so the maps must have as many cells
 IMAGES, BATCH = 4, 2
@@ -58,21 +50,16 @@ def cells(folder: Path, rows: Sequence[str], columns: Sequence[str], more: bool 
 
 def page(cells: Sequence[Cell]) -> str:
     """Return the cells as a page."""
-    families = [c for c in cells if c.row in FAMILIES]
-    others = [c for c in cells if c.row not in FAMILIES]
     sizes = ", ".join(y[: -len(".yaml")] for y in FAMILIES.values())
     return f"""# Student family <- teacher family
 
 Each cell is a short real run by the recipe and `distill_feat=cwd`, on a CPU: {IMAGES} drawn images of {IMGSZ} pixels, {IMAGES // BATCH} steps, random weights.
 It says that the pair trains and with which terms, not how much is gained. The number stands for the terms that
 were computed, with their levels or branches; the recipe's others do not fit the two heads and were left out with a line
-in the log. Every family is there at its smallest size: {sizes}.
+in the log. Every family is there at its smallest size: {sizes}. The last rows and columns
+have other sizes and levels, a few pairs of them.
 
     python scripts/matrix.py pairs --out docs/results
 
-{grid(families, "student <- teacher")}
-
-## Other sizes and levels
-
-{listing(others, "student", "teacher")}
+{grid(cells, "student <- teacher")}
 """  # noqa: E501  # a row of a table stands on one line

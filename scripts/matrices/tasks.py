@@ -9,7 +9,7 @@ from pathlib import Path
 from task_sets import NAMES, draw_set
 
 from matrices.cell import Cell, run, write_teacher
-from matrices.table import grid, listing
+from matrices.table import grid
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 
 MODELS = {  # student and teacher, one size apart
@@ -60,33 +60,20 @@ def chosen(term: str) -> dict[str, str]:
 
 
 def page(cells: Sequence[Cell]) -> str:
-    """Return the cells as a page."""
-    trained = "The term was computed at every level or branch that both models have."
-    recipe = [c for c in cells if c.row == "auto"]
-    alone = [replace(c, says=trained) if c.outcome == "works" else c for c in cells if c.row != "auto"]
-    models = [
-        f"| {task} | {s[:-5]} | {t[:-5]} |" for task, (s, t) in MODELS.items() if any(task == c.column for c in cells)
-    ]
+    """Return the cells as a page; what a single term was computed on goes without saying."""
+    told = [replace(c, says="") if c.outcome == "works" and c.row != "auto" else c for c in cells]
+    models = "; ".join(f"{t[:-5]} teaches {s[:-5]}" for s, t in MODELS.values())
     images, steps = f"{IMAGES} drawn images of {IMGSZ} pixels", IMAGES // BATCH
     return f"""# Task x term
 
 Each cell is a short real run on a CPU: {images} with labels of the task's kind, {steps} steps, random
-weights. It says that the term trains, not how much is gained. A refused term ends the run before its first step, with
-the sentence that the number stands for.
+weights. It says that the term trains, not how much is gained; a single term was computed at every level or branch that
+both models have. `auto` is the recipe, and the number stands for its terms. A refused term ends the run before its
+first step, with the sentence that the number stands for.
 
     python scripts/matrix.py tasks --out docs/results
 
-## The recipe
+{grid(told, "term")}
 
-{listing(recipe, "term", "task")}
-
-## One term alone
-
-{grid(alone, "term")}
-
-## The models
-
-| task | student | teacher |
-| --- | --- | --- |
-{chr(10).join(models)}
+The models: {models}.
 """

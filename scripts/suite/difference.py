@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import tables
 from suite.sides import Outcome
 
 STATES = ("passed", "failed", "error", "skipped")
@@ -22,14 +23,13 @@ def differing(runs: Runs) -> list[str]:
 def table(runs: Runs) -> str:
     """Return the counts of each file as a Markdown table; each cell has the sides in their order."""
     files = sorted({test.partition("::")[0] for run in runs.values() for test in run})
-    rows = [["file", "tests", *STATES, "differ"], ["---", *["---:"] * (len(STATES) + 2)]]
-    other = Counter(test.partition("::")[0] for test in differing(runs))
-    for file in [*files, "all"]:
-        counts = [count(run, "" if file == "all" else file) for run in runs.values()]
+    rows = [["file", "tests", *STATES, "differ"]]
+    for file in [*files, ""]:
+        counts = [count(run, file) for run in runs.values()]
         cells = [" / ".join(str(c[state]) for c in counts) for state in STATES]
-        differ = sum(other.values()) if file == "all" else other[file]
-        rows.append([file, " / ".join(str(sum(c.values())) for c in counts), *cells, str(differ)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        differ = sum(test.startswith(file) for test in differing(runs))
+        rows.append([file or "all", " / ".join(str(sum(c.values())) for c in counts), *cells, str(differ)])
+    return tables.markdown(rows)
 
 
 def count(run: Mapping[str, Outcome], file: str) -> Counter[str]:
@@ -40,8 +40,8 @@ def count(run: Mapping[str, Outcome], file: str) -> Counter[str]:
 def reasons(run: Mapping[str, Outcome], states: Sequence[str] = ("failed", "error", "skipped")) -> str:
     """Return why tests did not pass, as a Markdown table: each reason with its number, the commonest first."""
     found = Counter(outcome.reason[:110] for outcome in run.values() if outcome.status in states)
-    lines = [f"| {number} | {reason.replace('|', '/')} |" for reason, number in found.most_common()]
-    return "\n".join(["| tests | reason |", "| ---: | --- |", *lines])
+    lines = [[str(number), reason.replace("|", "/")] for reason, number in found.most_common()]
+    return tables.markdown([["tests", "reason"], *lines], left={1})
 
 
 def explain(runs: Runs) -> str:

@@ -59,6 +59,8 @@ def test_crowded_objects_pair_one_to_one():
     told = boxes((0, close, 1, 0.4, 0.0), (0, A, 1, 0.8, 0.0))
     found = merge(boxes(label(0, A, 1), label(0, close, 1)), told, images=1)
     assert [r[3][1] for r in rows(found)] == [0.8, 0.4]
+    found = merge(boxes(label(0, A, 1), label(0, close, 1)), boxes((0, NEAR, 1, 0.7, 0.2)), images=1)
+    assert rows(found) == [(0, NEAR, 1, [0, 0.7, 0.2]), (0, close, 1, [0, 1, 0])]  # one answer is one object
 
 
 def test_images_without_labels_or_answers():

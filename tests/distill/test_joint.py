@@ -112,6 +112,15 @@ def test_one_image_more_counts_as_one_labelled(beside):
     assert step(batch)[0].sum().item() == pytest.approx((task.sum() + 5 * apart).item(), rel=1e-6)
 
 
+def test_without_labels_the_terms_alone_teach(beside):
+    """In a batch of unlabelled images alone the task loss is zero, in value and gradient, and so are its items."""
+    step, batch, _ = beside()
+    step.join(batch, batch)
+    task, items, columns = step.compute(batch)
+    assert not task.any() and not any(listed(items)) and columns["dfea_loss"] > 0
+    assert not any(g is not None and g.any() for g in gradients(step.student, task))
+
+
 @pytest.mark.parametrize("logit", ["none", "giou(margin=0)"])
 def test_a_balance_goes_by_all_images(logit, beside):
     """The terms of all images are half of the task loss, on steps that also look at each kind apart and on others."""
@@ -199,6 +208,9 @@ def test_an_online_teacher_learns_from_labels_alone(beside, make_model, make_arg
         m.train(not isinstance(m, nn.BatchNorm2d))
     own = teacher(batch, step.joint)[1]
     assert torch.equal(own, teacher(batch)[1]) and own != loss
+    teacher.gain = 3.0
+    assert teacher(batch)[1].item() == pytest.approx(3 * own.item())
+    teacher.gain = 1.0
     step.teacher, step.online, step.weight = teacher, True, 0.0
     total, task = step(batch)[0].sum(), step.student.loss(batch)[0].sum()
     assert total.item() == pytest.approx((task + own).item(), rel=1e-5)

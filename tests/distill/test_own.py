@@ -58,10 +58,9 @@ def watch(model, seen, stop_after=None):
     return model
 
 
-@pytest.mark.parametrize("how", ["class", "instance", "text"])
-def test_loss_is_trained(how, seated, data_yaml, teacher_pt, student_yaml, tmp_path):
-    """However it is given: its parameters train, its columns and its text are in the run's files, best.pt is plain."""
-    given, text = spell(how)
+def test_loss_is_trained(seated, data_yaml, teacher_pt, student_yaml, tmp_path):
+    """Its parameters train, its columns and its text are in the run's files, best.pt is plain."""
+    given, text = spell("class")
     seen, more = {}, {"model_t": str(teacher_pt), "distill_feat": given, "distill_logit": None, "nbs": 4}
     watch(YOLO(student_yaml), seen).train(**options(data_yaml, tmp_path, **more))
     filters = [k for k in seen["start"] if "filter" in k]
@@ -106,7 +105,7 @@ print(json.dumps([own.describe(), {k: float(v.sum()) for k, v in own.state_dict(
 
 @pytest.mark.parametrize("how", ["instance", "text"])
 def test_interrupted_loss_comes_back(how, seated, data_yaml, teacher_pt, student_pt, tmp_path):
-    """Its trained parameters are in the interrupted checkpoint, resume restores them, and so does another process."""
+    """Given as an object or as text, it trains; the interrupted checkpoint has its parameters, which come back."""
     given, text = spell(how)
     more = {"model_t": str(teacher_pt), "distill_feat": given, "distill_logit": None, "nbs": 4, "epochs": 2}
     seen = {}
@@ -126,6 +125,7 @@ def test_interrupted_loss_comes_back(how, seated, data_yaml, teacher_pt, student
     model = watch(YOLO(last), again)
     model.train(resume=True)
     assert model.trainer.args.distill_feat == text
+    assert all(r["train/dfea_loss"] > 0 for r in rows(tmp_path)) and "distill/Outline/P3" in columns(tmp_path)
     assert again["start"].keys() == saved.keys() and all(torch.equal(v, saved[k]) for k, v in again["start"].items())
 
 

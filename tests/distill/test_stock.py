@@ -60,18 +60,20 @@ import json, sys
 import numpy as np
 import ultralytics
 from ultralytics import YOLO
-path, data, folder = sys.argv[1:]
+data, folder, *paths = sys.argv[1:]
 assert not hasattr(ultralytics, "distill")
-model = YOLO(path)
-image = np.full((64, 64, 3), 120, np.uint8)
-said = {"version": ultralytics.__version__, "class": type(model.model).__name__}
-model.predict(image, imgsz=64, verbose=False)
-said["map"] = float(model.val(data=data, imgsz=64, batch=4, plots=False, project=folder, name="val").box.map)
-said["export"] = str(YOLO(path).export(format="torchscript", imgsz=64))
-tuned = YOLO(path)
-tuned.train(data=data, imgsz=64, batch=4, epochs=1, plots=False, val=False, project=folder, name="tune", workers=0)
-said["tuned"] = str(tuned.trainer.last)
-print(json.dumps(said))
+image, found = np.full((64, 64, 3), 120, np.uint8), []
+for path in paths:
+    model = YOLO(path)
+    said = {"version": ultralytics.__version__, "class": type(model.model).__name__}
+    model.predict(image, imgsz=64, verbose=False)
+    said["map"] = float(model.val(data=data, imgsz=64, batch=4, plots=False, project=folder, name="val").box.map)
+    said["export"] = str(YOLO(path).export(format="torchscript", imgsz=64))
+    tuned = YOLO(path)
+    tuned.train(data=data, imgsz=64, batch=4, epochs=1, plots=False, val=False, project=folder, name="tune", workers=0)
+    said["tuned"] = str(tuned.trainer.last)
+    found.append(said)
+print(json.dumps(found))
 """
 
 
@@ -98,7 +100,8 @@ def test_checkpoints_open_in_stock(stock, data_yaml, teacher_pt, student_yaml, t
     model.add_callback("on_model_save", keep)
     model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), val=True))
     assert "distill" in torch.load(interrupted, weights_only=False)
-    for path in (tmp_path / "run/weights/best.pt", interrupted):
-        said = run_in(stock, USE, path, data_yaml, tmp_path / path.stem)
+    found = run_in(stock, USE, data_yaml, tmp_path / "used", tmp_path / "run/weights/best.pt", interrupted)
+    assert len(found) == 2
+    for said in found:
         assert said["version"] == VERSION and said["class"] == "DetectionModel"
         assert Path(said["export"]).exists() and Path(said["tuned"]).exists()

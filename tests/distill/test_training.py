@@ -59,27 +59,6 @@ def test_live_teacher(kind, data_yaml, teacher_pt, student_yaml, tmp_path):
         assert equal(before, YOLO(saved).model.state_dict())
 
 
-def test_one_student_forward_a_step(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """The student's head runs once for each batch of training, whatever terms are on; no hook is left behind."""
-    calls = []
-    model = YOLO(student_yaml)
-
-    def count(trainer):
-        head = trainer.model.model[-1]
-        trainer.handle = head.register_forward_hook(lambda m, a, o: calls.append(m.training) if m.training else None)
-
-    def done(trainer):
-        trainer.handle.remove()
-        assert not [m for m in trainer.model.modules() if m._forward_hooks or m._forward_pre_hooks]
-        trainer.batches = len(trainer.train_loader)
-
-    model.add_callback("on_train_start", count)
-    model.add_callback("on_train_epoch_end", done)
-    terms = {"distill_feat": "[cwd,mgd,mimic]", "distill_logit": "[bckd,ld,mse]", "distill_layers": [[4, 6], [15, 15]]}
-    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), **terms))
-    assert len(calls) == model.trainer.batches > 0
-
-
 def test_gain_matters_and_seed_repeats(data_yaml, teacher_pt, student_yaml, tmp_path):
     """`dfea=2` trains other weights than `dfea=1`; the same arguments train the same ones."""
     made = []
@@ -92,11 +71,17 @@ def test_gain_matters_and_seed_repeats(data_yaml, teacher_pt, student_yaml, tmp_
 
 
 def test_own_layers_train_and_teacher_does_not(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """Aligns and generators change in an optimizer of their own; the trainer's has the student alone."""
-    seen = {}
+    """Aligns and generators change in an optimizer of their own; the trainer's has the student alone.
+
+    The student's head runs once for each batch, whatever terms are on, and no hook is left behind.
+    """
+    seen, calls = {}, []
     model = YOLO(student_yaml)
 
     def start(trainer):
+        seen["hook"] = trainer.model.model[-1].register_forward_hook(
+            lambda m, a, o: calls.append(m.training) if m.training else None
+        )
         step = trainer.distill.step
         seen["own"] = copy.deepcopy(step.distiller.state_dict())
         seen["teacher"] = copy.deepcopy(step.teacher.model.state_dict())
@@ -106,6 +91,9 @@ def test_own_layers_train_and_teacher_does_not(data_yaml, teacher_pt, student_ya
         assert {id(p) for p in trainer.model.parameters()} == ids
 
     def end(trainer):
+        seen["hook"].remove()
+        assert not [m for m in trainer.model.modules() if m._forward_hooks or m._forward_pre_hooks]
+        assert len(calls) == len(trainer.train_loader) > 0
         after = trainer.distill.step.distiller.state_dict()
         assert all(not torch.equal(v, after[k]) for k, v in seen["own"].items())
         kept = trainer.distill.step.teacher.model.state_dict()  # without the weights that are packed at the first call
@@ -113,7 +101,8 @@ def test_own_layers_train_and_teacher_does_not(data_yaml, teacher_pt, student_ya
 
     model.add_callback("on_train_start", start)
     model.add_callback("on_train_epoch_end", end)
-    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_feat=["cwd", "mgd"], nbs=4))
+    terms = {"distill_feat": "[cwd,mgd,mimic]", "distill_logit": "[bckd,ld,mse]", "distill_layers": [[4, 6], [15, 15]]}
+    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), nbs=4, **terms))
 
 
 def test_clipping_is_apart(data_yaml, teacher_pt, student_yaml, tmp_path):
@@ -179,14 +168,14 @@ def test_command_line_and_cfg(data_yaml, teacher_pt, student_yaml, tmp_path):
     YOLO(student_yaml).train(**options(data_yaml, tmp_path / "python", **more))
     cfg = tmp_path / "run.yaml"
     cfg.write_text(yaml.safe_dump({**options(data_yaml, tmp_path / "cfg", **more), "model": str(student_yaml)}))
+    YOLO(student_yaml).train(cfg=str(cfg))
     words = [f"{k}={v}" for k, v in options(data_yaml, tmp_path / "cli", model=student_yaml, **more).items()]
-    for line in ([f"cfg={cfg}"], words):
-        code = "import sys; from ultralytics.cfg import entrypoint; sys.argv[0] = 'yolo'; entrypoint()"
-        done = subprocess.run([sys.executable, "-c", code, "train", *line], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
+    code = "import sys; from ultralytics.cfg import entrypoint; sys.argv[0] = 'yolo'; entrypoint()"
+    done = subprocess.run([sys.executable, "-c", code, "train", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
     assert "cwd(tau=2, norm=batch)" in done.stdout + done.stderr
-    assert equal(weights(tmp_path / "cfg"), weights(tmp_path / "cli"))
-    found, other = (rows(tmp_path / x)[0] for x in ("python", "cfg"))  # this process may round otherwise than a new one
+    assert equal(weights(tmp_path / "python"), weights(tmp_path / "cfg"))
+    found, other = (rows(tmp_path / x)[0] for x in ("python", "cli"))  # this process may round otherwise than a new one
     losses = [k for k in found if k.startswith("distill/") or k.startswith("train/")]
     assert len(losses) > 8 and all(found[k] == pytest.approx(other[k], rel=1e-3) for k in losses)
 

@@ -93,7 +93,7 @@ def test_gradcheck(case, name, params):
     for p in c.loss.parameters():  # away from the zeros that some layers start with
         p.data += 0.1 * torch.randn_like(p)
     leaves = [x.requires_grad_() for x in c.wanted()]
-    torch.autograd.gradcheck(lambda *_: 3 * c(), leaves, atol=1e-6)
+    torch.autograd.gradcheck(lambda *_: 3 * c(), leaves, atol=1e-6, fast_mode=True)
     value = c()
     first, second = (torch.autograd.grad(value, leaves, retain_graph=True) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
@@ -119,16 +119,14 @@ def test_half_inputs_are_computed_in_full(case, name, half):
     torch.testing.assert_close(value.double(), exact(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "kind", [{}, {"n": 1}, {"nc": 1}, {"size": (1, 1)}, {"size": (7, 3)}, {"objects": False}], ids=str
-)
-@pytest.mark.parametrize("zeros", [(), ("student",), ("teacher",), ("student", "teacher")], ids="-".join)
 @variants
-def test_finite_on_poor_inputs(case, name, params, kind, zeros):
+def test_finite_on_poor_inputs(case, name, params):
     """All-zero maps, one image, one class, one pixel, odd sizes, no objects: value and gradient stay finite."""
-    c = case(name, dtype=torch.float32, **kind, **params).map(torch.zeros_like, zeros)
-    assert backward(c).isfinite()
-    assert all(x.grad.isfinite().all() and x.grad.abs().max() < 1e7 for x in c.wanted())
+    for kind in ({}, {"n": 1}, {"nc": 1}, {"size": (1, 1)}, {"size": (7, 3)}, {"objects": False}):
+        for zeros in ((), ("student",), ("teacher",), ("student", "teacher")):
+            c = case(name, dtype=torch.float32, **kind, **params).map(torch.zeros_like, zeros)
+            assert backward(c).isfinite(), (kind, zeros)
+            assert all(x.grad.isfinite().all() and x.grad.abs().max() < 1e7 for x in c.wanted()), (kind, zeros)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

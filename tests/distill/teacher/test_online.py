@@ -144,6 +144,19 @@ def test_resume(data_yaml, student_yaml, teacher_pt, tmp_path):
         assert teacher.net.criterion.class_weights is not None
 
 
+@needs_84("has no criterion whose branches' weights change")
+def test_branches_weigh_what_the_students_do(make_model, make_args):
+    """At the start of each epoch a YOLO26 teacher's branches weigh what upstream lets the student's weigh then."""
+    teacher, student = (make_model("yolo26n.yaml") for _ in range(2))
+    teacher.args = student.args = make_args(epochs=5)
+    online, criterion = OnlineTeacher(teacher, [15], False, 1.0), student.init_criterion()
+    for epoch in range(4):
+        online.begin_epoch(epoch)
+        assert (teacher.criterion.o2m, teacher.criterion.o2o) == (criterion.o2m, criterion.o2o)
+        criterion.update()  # as upstream does after an epoch
+    assert criterion.o2m < 0.5
+
+
 @needs_84("has no class weights")
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml", "yolov8n-obb.yaml", "yolo26n-sem.yaml"])
 def test_class_weights(name, make_model, make_batch):

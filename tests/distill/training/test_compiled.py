@@ -92,22 +92,16 @@ def test_off_where_it_cannot_work(more, says, request, tmp_path, monkeypatch, lo
 
 
 def test_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):
-    """`compile=True` trains with both kinds of terms and ends with a plain checkpoint and an eager run's columns."""
+    """`compile=True` trains with both kinds of terms, logs their columns and ends with a plain checkpoint."""
     monkeypatch.setattr(upstream, "attempt_compile", graph_only)
-    found = []
-    for name, compiled in (("eager", False), ("compiled", True)):
-        run = options(data_yaml, tmp_path / name, model_t=str(teacher_pt), distill_feat="cwd", compile=compiled)
-        model = YOLO(student_yaml)
-        model.train(**run)
-        trained, average = model.trainer.model, model.trainer.ema.ema
-        assert hasattr(trained, "_orig_mod") == compiled  # as upstream compiles it, around the plain student
-        assert list(unwrap_model(trained).state_dict()) == list(average.state_dict()) and "loss" not in vars(trained)
-        found.append(rows(tmp_path / name)[0])
-    eager, fast = found
-    losses = [k for k in eager if "_loss" in k]
-    assert "train/dlogit_loss" in losses and fast.keys() == eager.keys()
-    assert all(fast[k] == pytest.approx(eager[k], rel=1e-3, abs=1e-4) for k in losses)
-    assert type(YOLO(tmp_path / "compiled/run/weights/last.pt").model).__name__ == "DetectionModel"
+    model = YOLO(student_yaml)
+    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_feat="cwd", compile=True))
+    trained, average = model.trainer.model, model.trainer.ema.ema
+    assert hasattr(trained, "_orig_mod")  # as upstream compiles it, around the plain student
+    assert list(unwrap_model(trained).state_dict()) == list(average.state_dict()) and "loss" not in vars(trained)
+    row = rows(tmp_path)[0]
+    assert row["train/dfea_loss"] > 0 and row["train/dlogit_loss"] >= 0 and row["distill/relative"] > 0
+    assert type(YOLO(tmp_path / "run/weights/last.pt").model).__name__ == "DetectionModel"
 
 
 @pytest.mark.slow

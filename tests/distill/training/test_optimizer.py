@@ -124,12 +124,12 @@ def test_gradients_are_added_up_over_batches():
 
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW, torch.optim.Rprop])
 def test_rates_follow(optimizer):
-    """Rate and momentum are the trainer's at each step, warmup included; a bias does not decay."""
+    """Rate, momentum and decay are the trainer's at each step, warmup included; a bias does not decay."""
     trainer, own = make(optimizer, **({"momentum": 0.5, "weight_decay": 0.2} if optimizer is torch.optim.SGD else {}))
     group = trainer.optimizer.param_groups[0]
     group["lr"] = 0.025
     if "momentum" in group:
-        group["momentum"] = 0.75
+        group.update(momentum=0.75, weight_decay=0.3)
     step(trainer, own)
     mine = own.pairs[0][1]
     assert type(mine) is optimizer and [g["lr"] for g in mine.param_groups] == [0.025, 0.025]

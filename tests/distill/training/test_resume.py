@@ -41,7 +41,8 @@ def look(trainer):
     }
     kept = {k: {n: v.clone() for n, v in t.items()} for k, t in tensors.items()}
     plain = trainer.ema.updates, trainer.best_fitness, trainer.stopper.best_fitness, trainer.stopper.best_epoch
-    return {**kept, "plain": plain, "patience": trainer.stopper.patience}
+    balance = trainer.distill.step.balance.state()
+    return {**kept, "plain": plain, "patience": trainer.stopper.patience, "balance": balance}
 
 
 def follow(model):
@@ -58,9 +59,9 @@ def follow(model):
 
 @pytest.mark.parametrize("optimizer", ["SGD", pytest.param("AdamW", marks=pytest.mark.slow)])
 def test_resume_needs_no_argument(optimizer, data_yaml, teacher_pt, student_yaml, tmp_path):
-    """`resume=True` alone: epoch, schedules, distiller, its optimizer state and the average are those at the stop."""
+    """`resume=True` alone: epoch, schedules, distiller, optimizer, balance and average are those at the stop."""
     more = {"model_t": str(teacher_pt), "distill_feat": "[cwd,mgd]", "distill_schedule": "linear", "nbs": 4}
-    more |= {"optimizer": optimizer, "epochs": 5, "warmup_epochs": 2, "val": True}
+    more |= {"optimizer": optimizer, "epochs": 5, "warmup_epochs": 2, "val": True, "distill_balance": "ratio"}
     whole = YOLO(student_yaml)
     expected = follow(whole)
     whole.train(**options(data_yaml, tmp_path / "whole", **more))
@@ -71,6 +72,7 @@ def test_resume_needs_no_argument(optimizer, data_yaml, teacher_pt, student_yaml
     model.train(resume=True)
     for what in ("own", "slots", "ema"):
         assert kept[what] and equal(found[what], kept[what]), what
+    assert found["balance"] == kept["balance"] and all(kept["balance"].values())
     count = 4 if LINE == "8.4" else 2  # 8.3 counts its patience anew
     assert found["plain"][:count] == kept["plain"][:count] and found["patience"] == kept["patience"]
     assert list(seen) == [2, 3, 4] and seen == {k: expected[k] for k in seen}

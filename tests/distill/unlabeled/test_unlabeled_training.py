@@ -11,7 +11,7 @@ from small_models import NAMES, build_model
 from ultralytics import YOLO
 from ultralytics.distill.graph import capture
 from ultralytics.distill.unlabeled import plot
-from ultralytics.distill.unlabeled.batches import split
+from ultralytics.distill.unlabeled.batches import Unlabeled, split
 from ultralytics.distill.unlabeled.dataset import without_labels
 from ultralytics.distill.upstream import LINE, load_yaml, save_yaml
 
@@ -152,6 +152,18 @@ def test_without_a_teacher_it_is_said(train, log):
     with pytest.raises(RuntimeError):
         train(data="nowhere.yaml", model_t=None)
     assert any("'unlabeled=" in x and "no effect without a teacher" in x for x in log())
+
+
+def test_unlabelled_images_follow_the_size_of_the_labelled_ones():
+    """They draw no scale of their own under multi_scale, which the next labelled batch has again."""
+    args, seen = SimpleNamespace(multi_scale=0.5), []
+    unlabeled = Unlabeled.__new__(Unlabeled)
+    unlabeled.alone, unlabeled.drawn = False, 0
+    drawn = {"img": torch.rand(2, 3, 64, 64)}
+    unlabeled.loader = SimpleNamespace(draw=lambda: drawn, rounds=SimpleNamespace(drawn=2))
+    trainer = SimpleNamespace(args=args, preprocess_batch=lambda batch: seen.append(args.multi_scale) or batch)
+    more = unlabeled.draw(trainer, {"img": torch.rand(2, 3, 96, 96)})
+    assert seen == [0] and args.multi_scale == 0.5 and more["img"].shape == (2, 3, 96, 96) and unlabeled.drawn == 2
 
 
 def test_split():
