@@ -66,7 +66,7 @@ def main(line: list[str]) -> None:
     from ultralytics import YOLO
     from ultralytics.distill.report import comparison
     from ultralytics.distill.runtime.open_model import open_model
-    from ultralytics.distill.script import command, demo
+    from ultralytics.distill.script import command
     from ultralytics.utils import LOGGER, colorstr
     from ultralytics.utils.files import increment_path
 
@@ -92,7 +92,7 @@ def main(line: list[str]) -> None:
         plain = command.without_teacher(args)
         command.check(args, {**plain, **teacher})
         if drawn:
-            args["data"] = plain["data"] = demo.prepare("runs/demo", args["imgsz"])
+            args["data"] = plain["data"] = draw_demo(args["imgsz"])
         folder = increment_path(Path(args["project"]).resolve() / args["name"])
 
         def train(name: str, given: dict[str, Any]) -> YOLO:
@@ -114,6 +114,17 @@ def main(line: list[str]) -> None:
     comparison.compare(
         models, run.args.data, run.args.imgsz, run.save_dir.parent, run.args.device, run.args.distill_int8
     )
+
+
+def draw_demo(imgsz: Any) -> str:
+    """Draw the demo's data and write its models into `runs/demo`; return the path of the data's YAML."""
+    scripts = Path(__file__).resolve().parent / "scripts"
+    if not (scripts / "demo").is_dir():
+        sys.exit(f"The demo draws its data with scripts/demo of a clone, which is not beside {__file__}; give 'data'.")
+    sys.path.insert(0, str(scripts))
+    from demo import prepare
+
+    return prepare("runs/demo", imgsz)
 
 
 if __name__ == "__main__":

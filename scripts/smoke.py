@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 import ultralytics
+from demo import draw_dataset, write_model
 from ultralytics import YOLO
-from ultralytics.distill.script.demo import draw_dataset, write_model
 
 
 class Stop(Exception):

@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from comparing.table import t95
+from demo import prepare
 from ultralytics import YOLO
-from ultralytics.distill.script.demo import prepare
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer

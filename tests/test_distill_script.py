@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import cv2
 import pytest
 
+import demo
 from ultralytics.distill.report import comparison
-from ultralytics.distill.script import demo
 
 SCRIPT = Path(__file__).resolve().parent.parent / "distill.py"
 TINY = ["imgsz=32", "epochs=1", "batch=4", "device=cpu", "plots=False", "verbose=False"]
@@ -114,6 +114,16 @@ def test_refuses_a_wrong_argument_before_anything_is_trained(tmp_path):
     done = run("distill_feat=cdw", cwd=tmp_path)
     assert done.returncode == 2
     assert "'distill_feat=cdw' is unknown" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_demo_needs_a_clone(tmp_path):
+    """A copy of the script beside an installed fork says what it lacks, before anything is trained."""
+    alone = tmp_path / "distill.py"
+    alone.write_bytes(SCRIPT.read_bytes())
+    (tmp_path / "path").symlink_to(SCRIPT.parent)
+    done = run(script=alone, cwd=tmp_path)
+    assert done.returncode == 1 and "scripts/demo of a clone" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarking.measure import status
+from ultralytics.distill.answers.extra import Extra
 from ultralytics.distill.answers.file import footer, header, line
 from ultralytics.distill.answers.join import join
 from ultralytics.distill.answers.recorded import Recorded
@@ -39,7 +40,7 @@ def time_startup(images: int) -> dict[str, Any]:
         (dict[str, Any]): `seconds` and `gib`, both beyond what the training set itself takes.
     """
     every = Classes(list(range(CLASSES)), list(range(CLASSES)))
-    term: Any = SimpleNamespace(classes=every, count=CLASSES, losses=[SimpleNamespace(conf=0.1)])
+    term: Any = SimpleNamespace(classes=every, count=CLASSES, losses=[SimpleNamespace(conf=0.1)], extra=Extra())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answers.jsonl"
         write_drawn(path, images)
@@ -49,5 +50,5 @@ def time_startup(images: int) -> dict[str, Any]:
             data={"names": every.student}, transforms=SimpleNamespace(transforms=[None]),
         )  # fmt: skip
         before, began = status("VmRSS"), time.perf_counter()
-        join(dataset, Recorded(path), term, SimpleNamespace(copy_paste=0.0))
+        join(dataset, Recorded(path), term)
         return {"seconds": time.perf_counter() - began, "gib": (status("VmHWM") - before) / 1024}

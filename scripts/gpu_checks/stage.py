@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from benchmarking.ways import make_batch
+from demo import draw_dataset, write_model
 from ultralytics import YOLO
-from ultralytics.distill.script.demo import draw_dataset, write_model
 from ultralytics.distill.upstream import load_yaml, save_yaml
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from demo import draw_dataset
+from demo.drawing import CLASSES
 from matrices.cell import Cell, run, write_teacher
 from matrices.table import grid, listing
-from ultralytics.distill.script.demo import draw_dataset
-from ultralytics.distill.script.drawing import CLASSES
 
 FAMILIES = {  # each at its smallest size
     "v3u": "yolov3-tiny.yaml",

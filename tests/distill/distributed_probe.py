@@ -150,15 +150,15 @@ def probe_margin():
 def probe_balance():
     """Balance unlike losses in each process; then resume from rank 0's state and look at unlike ones again."""
     rank, found = dist.get_rank(), {}
-    balance = Balance(Ratio(share=0.5), ["dlogit_loss"])
+    balance = Balance(Ratio(share=0.5))
 
     def factor(balance, task, terms):
-        return balance(torch.tensor(task[rank]), {"dlogit_loss": torch.tensor(terms[rank])}, {}).item()
+        return balance(torch.tensor(task[rank]), torch.tensor(terms[rank])).item()
 
     found["factors"] = gathered(factor(balance, (2.0, 6.0), (3.0, 1.0)))
     saved = [balance.state()]
     dist.broadcast_object_list(saved, src=0)
-    resumed = Balance(Ratio(share=0.5), ["dlogit_loss"])
+    resumed = Balance(Ratio(share=0.5))
     resumed.load_state(saved[0], torch.device("cpu"))
     found["goes on"] = gathered(factor(balance, (9.0, 1.0), (1.0, 3.0)))
     found["resumed"] = gathered(factor(resumed, (9.0, 1.0), (1.0, 3.0)))

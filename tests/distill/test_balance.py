@@ -12,7 +12,7 @@ from short_run import options, rows
 
 from ultralytics import YOLO
 from ultralytics.distill.balance import BALANCES, Balance, Ratio
-from ultralytics.distill.spelling import parse
+from ultralytics.distill.spelling import build_spelled, parse
 from ultralytics.distill.training.step import Step, batch_factor
 
 
@@ -52,9 +52,8 @@ def test_ratio_is_clamped_and_survives_a_broken_batch():
 )
 def test_bad_values(text, says):
     """One sentence names the argument, the value and what would do."""
-    spelled = parse("distill_balance", text, BALANCES)
-    with pytest.raises(ValueError, match=f"'distill_balance={text.partition('(')[0]}.*{says}"):
-        spelled.cls(**spelled.params)
+    with pytest.raises(ValueError, match=f"'distill_balance={text.partition('(')[0]}.*'{text[6:-1]}' must be .*{says}"):
+        build_spelled("distill_balance", parse("distill_balance", text, BALANCES))
 
 
 @pytest.fixture

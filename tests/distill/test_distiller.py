@@ -194,13 +194,27 @@ def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
         assert d.columns == ["dfea_loss"] * (model is not dual) + ["dlogit_loss"] * (model is not classifier)
 
 
-@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov10n.yaml"])
-def test_the_recipes_class_term_goes_by_the_students_bins(name, make_model, make_distiller):
+def test_the_recipes_class_term_goes_by_the_students_bins(make_model, make_distiller):
     """A student with bins has `relative`, from whichever teacher; one without has `bckd`, unless a user names it."""
-    student, bare = make_model(name), make_model("yolo26n.yaml")
+    student, bare = make_model("yolov10n.yaml"), make_model("yolo26n.yaml")
     assert make_distiller(student, bare, distill_logit="auto").parts[0].split("/")[0] == "relative"
     assert make_distiller(bare, student, distill_logit="auto").parts[0].split("/")[0] == "bckd"
     assert make_distiller(bare, student, distill_logit="relative").parts[0].split("/")[0] == "relative"
+
+
+@pytest.mark.parametrize("name", ["yolov10n.yaml", "yolo26n.yaml"])
+def test_a_one_to_one_head_learns_from_a_teacher_without_one(name, make_model, make_distiller):
+    """Final boxes are the whole recipe there, beside what a user names; a teacher that has the head teaches by it."""
+    student, teacher = make_model(name), make_model()
+    auto = {"distill_feat": "auto", "distill_logit": "auto"}
+    alone = make_distiller(student, teacher, **auto)
+    assert alone.parts == ["pseudo"] and "no one-to-one head" in alone.skipped[0]
+    assert make_distiller(student, teacher, **{**auto, "distill_logit": "[auto,giou]"}).parts == ["giou", "pseudo"]
+    assert "pseudo" not in make_distiller(student, make_model(name), **auto).parts
+    assert "pseudo" not in make_distiller(make_model(), student, **auto).parts
+    other = make_model()
+    other.names = {i: f"other {i}" for i in other.names}
+    assert "pseudo" not in make_distiller(student, other, **auto).parts
 
 
 def test_nothing_fits(make_model, make_distiller):

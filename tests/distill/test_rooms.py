@@ -15,6 +15,7 @@ ROOMS = (
     ("imports",),
     ("spelling",),
     ("values", "boxes", "text_prompts"),
+    ("labels",),
     ("losses", "dummy_input", "schedule", "balance"),
     ("align", "graph"),
     ("joint", "config"),

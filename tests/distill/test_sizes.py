@@ -54,7 +54,7 @@ def test_every_term(kind, name, models, make_distiller, make_args, make_batch):
     distiller, batch = make_distiller(student, teacher, **overrides), make_batch(n=3)
     batch["img"] = torch.rand(3, 3, 96, 64)
     frozen = make_teacher(teacher, distiller.layers[1], distiller.needs_head, distiller.needs_features)
-    frozen.view = build_preprocessing(read(make_args(**overrides)), student, teacher, CPU)
+    frozen.preprocess = build_preprocessing(read(make_args(**overrides)), student, teacher, CPU)
     learner = deepcopy(student).train()
     with capture(learner, distiller.layers[0], distiller.needs_features) as seen:
         learner(batch["img"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils._pytree import tree_leaves
 from small_models import build_model, save_model
+from torch.utils._pytree import tree_leaves
 
 import widen
 from ultralytics import YOLO

@@ -11,6 +11,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from ultralytics.distill.losses.base import NORMS
+from ultralytics.distill.values import choice
 
 
 class Align(nn.Module):
@@ -31,12 +32,10 @@ class Align(nn.Module):
     def __init__(self, channels_s: int, channels_t: int, project: bool = True, norm: str = "none"):
         """Initialize the projection and check the norm."""
         super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"'norm={norm}' is unknown; choose from {', '.join(NORMS)}.")
         self.project = (
             nn.Conv2d(channels_s, channels_t, 1, bias=False) if project and channels_s != channels_t else None
         )
-        self.norm = norm
+        self.norm = choice("norm", norm, NORMS)
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return both maps in fp32, ready to compare.
@@ -60,15 +59,7 @@ class Align(nn.Module):
         return self.normalise(student, self.project is not None), self.normalise(target, fresh)
 
     def normalise(self, x: torch.Tensor, fresh: bool = False) -> torch.Tensor:
-        """Shift and scale each channel to mean 0 and variance 1 over the batch or over each image.
-
-        Args:
-            x (torch.Tensor): Map (N, C, H, W).
-            fresh (bool): Nobody else needs this map, it may be overwritten.
-
-        Returns:
-            (torch.Tensor): Map of the same shape.
-        """
+        """Shift and scale each channel to mean 0 and variance 1 over the batch or over each image."""
         if self.norm == "batch":
             return standardise(x, fresh)
         if self.norm == "instance":
@@ -83,15 +74,7 @@ def memory_format(x: torch.Tensor) -> torch.memory_format:
 
 
 def standardise(x: torch.Tensor, fresh: bool = False) -> torch.Tensor:
-    """Give each channel of a map (N, C, H, W) mean 0 and variance 1 over images and positions.
-
-    Args:
-        x (torch.Tensor): The map.
-        fresh (bool): It may be overwritten.
-
-    Returns:
-        (torch.Tensor): The standardised map.
-    """
+    """Give each channel of a map (N, C, H, W) mean 0 and variance 1 over images and positions."""
     if x.device.type == "cpu" and x.is_contiguous():
         return _Standardise.apply(x, fresh)
     return F.batch_norm(x, None, None, training=True)

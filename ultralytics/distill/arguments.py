@@ -31,12 +31,6 @@ LOSSES = {"feat": losses.FEATURE, "logit": {**losses.RESPONSE, **losses.FINAL}, 
 def read(args: SimpleNamespace) -> Config:
     """Read and check the distillation arguments; leaves plain, reloadable values in `args`.
 
-    Args:
-        args (SimpleNamespace): The trainer's arguments.
-
-    Returns:
-        (Config): The checked configuration.
-
     Raises:
         ValueError: With one sentence that names the argument, the value and what would do.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ultralytics.distill.runtime.distributed import mean_over_processes
-from ultralytics.distill.values import require_parameter
+from ultralytics.distill.values import number
 
 KEPT = 0.98  # share of the running averages that a new value leaves
 
@@ -30,8 +30,8 @@ class Ratio:
 
     def __post_init__(self) -> None:
         """Check the parameters before the first batch asks."""
-        require_parameter("distill_balance", self, "share", above=0)
-        require_parameter("distill_balance", self, "clamp", least=1)
+        self.share = number("share", self.share, above=0)
+        self.clamp = number("clamp", self.clamp, least=1)
 
 
 BALANCES = {"ratio": Ratio}
@@ -56,7 +56,7 @@ class Balance:
         Args:
             task (torch.Tensor): The task loss, a scalar.
             terms (torch.Tensor): The sum of the terms on its scale, as it were without the teacher's margin and the
-                branches' shares: the terms are balanced as if these did not weigh, so that they stay in force.
+                branches' weights: the terms are balanced as if these did not weigh, so that they stay in force.
 
         Returns:
             (torch.Tensor | float): The factor, without gradient; 1 where nothing is balanced.

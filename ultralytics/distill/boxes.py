@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
+from torchvision.ops import batched_nms
+
+from ultralytics.distill.upstream import rotated_nms
+from ultralytics.utils.metrics import batch_probiou
 
 
 @dataclass
@@ -16,15 +19,19 @@ class Boxes:
 
     Attributes:
         image (torch.Tensor): Which image of the batch each object is in (n,), not falling.
-        boxes (torch.Tensor): x and y of the centre, width and height (n, 4), each a share of the image's own.
+        boxes (torch.Tensor): x and y of the centre, width and height (n, 4), each a share of the image's own; of
+            rotated boxes with the angle in radians (n, 5).
         cls (torch.Tensor): The class of each (n,), an index.
         scores (torch.Tensor): A score for each class, 0 to 1 (n, classes).
+        more (dict[str, torch.Tensor]): What else is known of each: `masks` (n, H, W), above 0 where the object is, or
+            `keypoints` (n, K, 3), x and y as shares of the image's sides, visible where the third is 0.5 or more.
     """
 
     image: torch.Tensor
     boxes: torch.Tensor
     cls: torch.Tensor
     scores: torch.Tensor
+    more: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of objects."""
@@ -32,7 +39,17 @@ class Boxes:
 
     def __getitem__(self, index: torch.Tensor) -> Boxes:
         """Return some of the objects."""
-        return Boxes(*(x[index] for x in (self.image, self.boxes, self.cls, self.scores)))
+        return self.each(lambda x: x[index])
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Boxes:
+        """Return the objects with every tensor changed in the same way."""
+        more = {k: change(v) for k, v in self.more.items()}
+        return Boxes(change(self.image), change(self.boxes), change(self.cls), change(self.scores), more)
+
+    @property
+    def best(self) -> torch.Tensor:
+        """Return the largest score of each object (n,)."""
+        return self.scores.amax(1)
 
     def slots(self) -> torch.Tensor:
         """Return the place of each object among those of its image (n,)."""
@@ -47,34 +64,29 @@ class Boxes:
         return out
 
 
-def read_labels(batch: dict[str, Any], count: int) -> Boxes:
-    """Return the labels of a batch.
-
-    Args:
-        batch (dict): Upstream's batch, with `batch_idx` (n,), `cls` (n, 1) and `bboxes` (n, 4).
-        count (int): Classes.
-
-    Returns:
-        (Boxes): Each with score 1 for its class and 0 for the others.
-    """
-    image, cls = batch["batch_idx"].view(-1).long(), batch["cls"].view(-1).long()
-    found = Boxes(image, batch["bboxes"].float(), cls, F.one_hot(cls, count).float())
-    return found[image.argsort(stable=True)]
-
-
 def join(first: Boxes, second: Boxes) -> Boxes:
     """Return the objects of both, image by image; of an image those of the first stand in front."""
-    fields = ("image", "boxes", "cls", "scores")
-    both = Boxes(*(torch.cat([getattr(x, k) for x in (first, second)]) for k in fields))
-    return both[both.image.argsort(stable=True)]
+    image, boxes, cls, scores = (
+        torch.cat([getattr(x, k) for x in (first, second)]) for k in ("image", "boxes", "cls", "scores")
+    )
+    more = {k: torch.cat([v, second.more[k]]) for k, v in first.more.items()}
+    return Boxes(image, boxes, cls, scores, more)[image.argsort(stable=True)]
 
 
-def merge(labels: Boxes, answers: Boxes, images: int, alpha: float = 1.0, iou: float = 0.5) -> Boxes:
+def merge(
+    labels: Boxes,
+    answers: Boxes,
+    images: int,
+    alpha: float = 1.0,
+    iou: float = 0.5,
+    size: Sequence[float] = (1, 1),
+) -> Boxes:
     """Join labels and answers so that each object stands once.
 
     An answer and a label of one class that overlap most with each other, and at least by `iou`, are one object: it has
-    the answer's box and scores, or a mix of both. Any other answer that overlaps a label so much repeats it or
-    contradicts it, and is left out. A label that no answer meets stands as it is, so that no object is taught as
+    the answer's box and scores, or a mix of both. Masks, keypoints and rotated boxes do not mix: they are those of the
+    answer where its share is half or more, else of the label. Any other answer that overlaps a label so much repeats it
+    or contradicts it, and is left out. A label that no answer meets stands as it is, so that no object is taught as
     background, and an answer where nothing is labelled stands with its own scores.
 
     Args:
@@ -83,6 +95,7 @@ def merge(labels: Boxes, answers: Boxes, images: int, alpha: float = 1.0, iou: f
         images (int): Images of the batch.
         alpha (float): Share of the answer where both mean one object, and weight of an answer without a label.
         iou (float): Overlap from which two boxes may mean one object.
+        size (Sequence[float]): Height and width of the images in pixels, which rotated boxes are measured in.
 
     Returns:
         (Boxes): The objects.
@@ -90,10 +103,9 @@ def merge(labels: Boxes, answers: Boxes, images: int, alpha: float = 1.0, iou: f
     if not alpha or not len(answers):
         return labels
     if not len(labels):
-        return Boxes(answers.image, answers.boxes, answers.cls, alpha * answers.scores)
-    boxes = [corners(x.padded(x.boxes, images)) for x in (labels, answers)]
+        return replace(answers, scores=alpha * answers.scores)
     classes = [x.padded(x.cls + 1, images) for x in (labels, answers)]  # 0 where an image has fewer
-    overlap = overlaps(*boxes)  # (N, L, M)
+    overlap = overlaps(labels.padded(labels.boxes, images), answers.padded(answers.boxes, images), size)  # (N, L, M)
     alike = overlap * (classes[0][:, :, None] == classes[1][:, None])
     value, index = alike.max(2)  # of each label the answer of its class that fits best (N, L)
     back = alike.argmax(1).gather(1, index)  # and of that answer the label
@@ -103,11 +115,14 @@ def merge(labels: Boxes, answers: Boxes, images: int, alpha: float = 1.0, iou: f
     kept = (overlap.amax(1) < iou)[answers.image, answers.slots()]
     starts = torch.bincount(answers.image, minlength=images).cumsum(0)
     rows = (torch.cat([starts.new_zeros(1), starts])[labels.image] + index)[paired]
-    told = Boxes(labels.image, labels.boxes.clone(), labels.cls, labels.scores.clone())
-    told.boxes[paired] = torch.lerp(labels.boxes[paired], answers.boxes[rows], alpha)
+    told = replace(labels, boxes=labels.boxes.clone(), scores=labels.scores.clone())
+    mixed = alpha if labels.boxes.shape[1] == 4 else float(alpha >= 0.5)
+    told.boxes[paired] = torch.lerp(labels.boxes[paired], answers.boxes[rows], mixed)
     told.scores[paired] = torch.lerp(labels.scores[paired], answers.scores[rows], alpha)
+    if alpha >= 0.5:
+        told.more = {k: v.index_put((paired,), answers.more[k][rows]) for k, v in labels.more.items()}
     alone = answers[kept]
-    return join(told, Boxes(alone.image, alone.boxes, alone.cls, alpha * alone.scores))
+    return join(told, replace(alone, scores=alpha * alone.scores))
 
 
 def corners(boxes: torch.Tensor) -> torch.Tensor:
@@ -116,9 +131,42 @@ def corners(boxes: torch.Tensor) -> torch.Tensor:
     return torch.cat([xy - wh, xy + wh], -1)
 
 
-def overlaps(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return the overlap (N, L, M), 0 to 1, of each two boxes of an image, given as corners (N, L, 4) and (N, M, 4)."""
-    a, b = a[:, :, None], b[:, None]
+def pixels(boxes: torch.Tensor, size: Sequence[float]) -> torch.Tensor:
+    """Return boxes (..., 4 or 5), given as shares of the sides of images of a size (H, W), in pixels."""
+    scale = boxes.new_ones(boxes.shape[-1])
+    scale[:4] = boxes.new_tensor([size[1], size[0]] * 2)
+    return boxes * scale
+
+
+def overlaps(a: torch.Tensor, b: torch.Tensor, size: Sequence[float] = (1, 1)) -> torch.Tensor:
+    """Return the overlap (N, L, M), 0 to 1, of each two boxes of an image.
+
+    Args:
+        a (torch.Tensor): Boxes (N, L, 4), or rotated ones (N, L, 5), whose overlap is that of Gaussians, as upstream's.
+        b (torch.Tensor): Boxes (N, M, 4 or 5).
+        size (Sequence[float]): Height and width of the images in pixels.
+    """
+    if a.shape[2] == 5:
+        return torch.stack([batch_probiou(x, y) for x, y in zip(pixels(a, size), pixels(b, size))])
+    a, b = corners(a)[:, :, None], corners(b)[:, None]
     inter = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
     areas = [(x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b)]
     return inter / (areas[0] + areas[1] - inter).clamp(min=1e-9)
+
+
+def suppress(objects: Boxes, iou: float, size: Sequence[float] = (1, 1)) -> torch.Tensor:
+    """Return which objects (k,) stay by non-maximum suppression, class by class, in their order.
+
+    Args:
+        objects (Boxes): The objects.
+        iou (float): Overlap of two boxes of one class from which the less sure falls.
+        size (Sequence[float]): Height and width of the images in pixels.
+    """
+    group = objects.cls + objects.image * objects.scores.shape[1]
+    if objects.boxes.shape[1] == 4:
+        return batched_nms(corners(objects.boxes), objects.best, group, iou).sort().values
+    kept = [group.new_zeros(0)]
+    for i in group.unique():
+        rows = (group == i).nonzero().view(-1)
+        kept.append(rows[rotated_nms(pixels(objects.boxes[rows], size), objects.best[rows], iou)])
+    return torch.cat(kept).sort().values

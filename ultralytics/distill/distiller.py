@@ -32,7 +32,7 @@ class Distiller(BaseDistiller):
 
     Attributes:
         terms (nn.ModuleList): The terms in use.
-        shares (dict[str, float]): How the student's criterion weighs each branch's loss, 1 on average; where it does.
+        branch_weights (dict[str, float]): How the student's criterion weighs each branch, 1 on average; if it does.
             A term follows its branch; those of maps follow `one2many`, whose loss alone reaches the maps.
         margins (nn.ModuleDict): How far the teacher is ahead, as `classes/one2many`, where a term's weight follows it.
 
@@ -52,7 +52,7 @@ class Distiller(BaseDistiller):
         super().__init__(config, student, teacher)
         self.skipped: list[str] = []
         responses, whole = build_responses(config, student, teacher, self.skipped)
-        finals = build_finals(config, student, teacher, bool(responses))
+        finals = build_finals(config, student, teacher, any(r.auto for r in responses))
         maps = choose_maps(config, teacher, whole, self.skipped)
         pairs = pair(student, teacher, config.layers) if maps else []
         self.pairs = [replace(p, imgsz=config.imgsz) for p in pairs]
@@ -66,7 +66,7 @@ class Distiller(BaseDistiller):
                 "'model_t' fits none of the terms of the recipe; name one in 'distill_feat', 'distill_logit' or "
                 "'distill_rel'."
             )
-        self.shares: dict[str, float] = {}
+        self.branch_weights: dict[str, float] = {}
         device = next(student.parameters()).device
         self.terms = nn.ModuleList(built).to(device)
         self.margins = build_margins(responses, student, teacher).to(device)
@@ -99,7 +99,7 @@ class Distiller(BaseDistiller):
             columns (dict[str, torch.Tensor]): For each loss column the sum of its terms times their gains.
             parts (list[torch.Tensor]): The unweighted values, in the order of `self.parts`.
         """
-        self.shares = student.shares
+        self.branch_weights = student.branch_weights
         s, t = branches(student.output, self.strides[0]), branches(teacher.output, self.strides[1])
         s = {k: {**v, **targets.get(k, {}), "features": student.features.get(k)} for k, v in s.items()}
         t = {k: {**v, "features": teacher.features.get(k), "tails": teacher.tails.get(k)} for k, v in t.items()}
@@ -138,13 +138,13 @@ class Distiller(BaseDistiller):
 
     def _factors(self, term: MapTerm | ResponseTerm | FinalTerm, branch: str) -> dict[str, Any]:
         """Return what weighs a term in a branch beside its gain."""
-        found: dict[str, Any] = {"branch": self.shares[branch]} if branch in self.shares else {}
+        found: dict[str, Any] = {"branch": self.branch_weights[branch]} if branch in self.branch_weights else {}
         if term.margin and self.margins:
             found["teacher margin"] = self.margins[f"{term.margin_of}/{branch}"].weight(term.margin)
         return found
 
     def term_weights(self) -> dict[str, dict[str, Any]]:
-        """Return the branches' shares and the teacher's margin, by term, and by branch where a term has several."""
+        """Return the branches' weights and the teacher's margin, by term, and by branch where a term has several."""
         places = zip(self.parts, self._places())
         return {p if t.kind == "logit" else p.rpartition("/")[0]: self._factors(t, branch) for p, (t, branch) in places}
 

@@ -27,7 +27,7 @@ class Capture:
         output (Any): What the head returned.
         features (dict[str, list[torch.Tensor]]): For each branch the inner features of the class head, level by level.
         tails (dict[str, list[nn.Module]]): For each branch what follows them in the class head, frozen; a teacher's.
-        shares (dict[str, float]): How the student's criterion weighs each branch's loss, 1 on average; where it does.
+        branch_weights (dict[str, float]): How the student's criterion weighs each branch, 1 on average; if it does.
         criterion (Any): The student's criterion with what it was given, where a term asks it once more.
     """
 
@@ -36,7 +36,7 @@ class Capture:
     output: Any = None
     features: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     tails: dict[str, list[nn.Module]] = field(default_factory=dict)
-    shares: dict[str, float] = field(default_factory=dict)
+    branch_weights: dict[str, float] = field(default_factory=dict)
     criterion: Any = None
 
 

@@ -40,10 +40,6 @@ def joined(model: nn.Module, joint: Joint) -> Iterator[None]:
     The first layer gets all images in place of those that the forward was called with, and the head returns the rows of
     the labelled ones alone. So the model's own loss does what it does without the others: it reads the labels and the
     predictions of the labelled images, whatever its form. Hooks that were put on the head before see all rows.
-
-    Args:
-        model (nn.Module): An Ultralytics model, unwrapped.
-        joint (Joint): The images; the model's forward is called with the first `count` of them.
     """
     total = len(joint.images)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ultralytics.distill.values import require_parameter
+from ultralytics.distill.values import number
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Falling(Constant):
 
     def __post_init__(self) -> None:
         """Check the parameter before the first batch asks."""
-        require_parameter("distill_schedule", self, "end", least=0)
+        self.end = number("end", self.end, least=0)
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Warmup(Constant):
 
     def __post_init__(self) -> None:
         """Check the parameter before the first batch asks."""
-        require_parameter("distill_schedule", self, "share", least=0, most=1)
+        self.share = number("share", self.share, least=0, most=1)
 
     def __call__(self, run: float, epoch: float) -> float:
         """Return the weight at a progress of the run."""

@@ -52,14 +52,7 @@ class Spelled:
 
 
 def accept_old_names(custom: dict) -> dict:
-    """Replace the tutorials' argument names by today's, in place, with one deprecation line each.
-
-    Args:
-        custom (dict): Arguments as the user gave them.
-
-    Returns:
-        (dict): The same dictionary.
-    """
+    """Replace the tutorials' argument names by today's, in place, with one deprecation line each."""
     from ultralytics.utils import deprecation_warn
 
     for old, new in OLD_NAMES.items():
@@ -182,15 +175,6 @@ def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
 
 def build_spelled(argument: str, spelled: Spelled, *given: Any, **defaults: Any) -> Any:
     """Build what was spelled.
-
-    Args:
-        argument (str): The argument, for the message.
-        spelled (Spelled): The class and its parameters.
-        *given (Any): What the constructor is given in front of them.
-        **defaults (Any): Parameters that are not given in brackets.
-
-    Returns:
-        (Any): The object.
 
     Raises:
         ValueError: If the constructor fails, whatever it raises; the message says where in a user's file.

@@ -14,11 +14,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK
 
 
 def warn_without_teacher(args: SimpleNamespace) -> None:
-    """Warn of what is given for a teacher where there is none.
-
-    Args:
-        args (SimpleNamespace): The trainer's arguments.
-    """
+    """Warn of what is given for a teacher where there is none."""
     asked, model = _given(args, ARGUMENTS), plain(getattr(args, "model_t", None))
     off = model is None or model is False or str(model).strip().lower() == "none"  # and not an empty list or text
     if RANK not in {-1, 0} or (off and not asked):
@@ -39,12 +35,7 @@ def warn_without_images(args: SimpleNamespace) -> None:
 
 
 def warn_beside_teacher(args: SimpleNamespace, configs: Sequence[Config]) -> None:
-    """Warn of what is given for terms that are not there, and of upstream's arguments that look like ours.
-
-    Args:
-        args (SimpleNamespace): The trainer's arguments.
-        configs (Sequence[Config]): What was read from them, for each teacher.
-    """
+    """Warn of what is given for terms that are not there, and of upstream's arguments that look like ours."""
     said = [] if configs[0].module else _without_term(args, [t for c in configs for t in c.terms])
     if not configs[0].online:
         said += [f"{x} is for 'distill_online=True'" for x in _given(args, ("dline",))]

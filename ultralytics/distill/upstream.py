@@ -66,9 +66,6 @@ def missing_packages(names: Sequence[str]) -> list[str]:
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the model of a checkpoint in fp32 and eval mode, and the checkpoint.
 
-    Args:
-        path (str | Path): A file, or the name of one that upstream publishes.
-
     Raises:
         FileNotFoundError: If there is none; 8.3 would ask the network for any name.
     """
@@ -142,6 +139,19 @@ def weight_group(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return min(named or [most], key=lambda g: g["lr"])
 
 
+def rotated_nms(boxes: torch.Tensor, scores: torch.Tensor, iou: float) -> torch.Tensor:
+    """Return which rotated boxes (n, 5), in pixels, stay by upstream's non-maximum suppression."""
+    try:
+        from ultralytics.utils.nms import TorchNMS
+    except ImportError:
+        from ultralytics.utils.ops import nms_rotated
+
+        return nms_rotated(boxes, scores, iou)
+    from ultralytics.utils.metrics import batch_probiou
+
+    return TorchNMS.fast_nms(boxes, scores, iou, iou_func=batch_probiou)
+
+
 def read_output(head: nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> Any:
     """Return what a head yielded in the form of 8.4.
 
@@ -186,10 +196,12 @@ def write_output(output: Any) -> Any:
         return {branch: write_output(found) for branch, found in output.items()}
     joined, feats = torch.cat([output["boxes"], output["scores"]], 1), output["feats"]
     levels = joined.split([x.shape[2] * x.shape[3] for x in feats], 2)
-    return [level.unflatten(2, x.shape[2:]) for level, x in zip(levels, feats)]
+    maps = [level.unflatten(2, x.shape[2:]) for level, x in zip(levels, feats)]
+    more = next(([output[k] for k in names] for names in EXTRAS.values() if names[0] in output), [])
+    return (maps, *more) if more else maps
 
 
-def branch_shares(criterion: Any) -> dict[str, float]:
+def branch_weights(criterion: Any) -> dict[str, float]:
     """Return how an end-to-end criterion weighs each branch at this epoch, 1 on average; nothing of others.
 
     That of 8.4 moves from `one2many`, the only branch that teaches more than its own head, to `one2one`.
@@ -198,16 +210,7 @@ def branch_shares(criterion: Any) -> dict[str, float]:
 
 
 def detection_loss(criterion: Any, preds: Any, batch: dict[str, Any]) -> torch.Tensor:
-    """Return what a criterion of masks or keypoints says of boxes and classes alone.
-
-    Args:
-        criterion (Any): One that is derived from upstream's for detection.
-        preds (Any): One branch's raw predictions as they are given to it.
-        batch (dict): Upstream's batch.
-
-    Returns:
-        (torch.Tensor): Scalar, a mean over the batch.
-    """
+    """Return what a criterion of masks or keypoints says of boxes and classes alone, as a mean over the batch."""
     from ultralytics.utils.loss import v8DetectionLoss
 
     if hasattr(v8DetectionLoss, "get_assigned_targets_and_loss"):
@@ -222,15 +225,7 @@ def no_items(device: torch.device) -> Any:
 
 
 def join_items(items: Any, columns: dict[str, torch.Tensor]) -> Any:
-    """Return what is logged of a step.
-
-    Args:
-        items (dict | torch.Tensor): The task's losses; in 8.3 a tensor.
-        columns (dict[str, torch.Tensor]): The weighted terms, scalars.
-
-    Returns:
-        (dict | torch.Tensor): With one entry more for each column.
-    """
+    """Return what is logged of a step, the task's losses (in 8.3 a tensor) and the weighted terms."""
     terms = {k: v.detach() for k, v in columns.items()}
     if isinstance(items, dict):
         return {**items, **terms}

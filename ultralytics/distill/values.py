@@ -17,12 +17,7 @@ from ultralytics.distill.spelling import split_list
 def plain(value: Any) -> Any:
     """Return a value as `args.yaml`, a checkpoint and a worker's script can hold it.
 
-    Args:
-        value (Any): Numbers and texts of numpy or torch, arrays, tensors, ranges and paths become Python's own, also
-            inside lists; anything else stays what it is.
-
-    Returns:
-        (Any): The value.
+    Numbers and texts of numpy or torch, arrays, tensors, ranges and paths become Python's own, also inside lists.
     """
     if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
         return plain(value.tolist())
@@ -39,69 +34,17 @@ def is_auto(value: Any) -> bool:
 def number(
     name: str, value: Any, above: float | None = None, least: float | None = None, most: float | None = None
 ) -> float:
-    """Return a float in range.
-
-    Args:
-        name (str): The argument, for the message.
-        value (Any): Its value.
-        above (float, optional): Bound that the number must exceed.
-        least (float, optional): Least number allowed.
-        most (float, optional): Greatest number allowed.
-
-    Returns:
-        (float): A finite number.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """Return a finite float in range, or raise a ValueError that names the argument."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         found = math.nan
-    if not _within(found, above, least, most):
-        raise ValueError(f"'{name}={value}' must be a finite number {_bounds(above, least, most)}.")
+    low = (above is None or found > above) and (least is None or found >= least)
+    if not (math.isfinite(found) and low and (most is None or found <= most)):
+        bounds = {"above": above, "of at least": least, "at most": most}
+        words = " and ".join(f"{k} {v}" for k, v in bounds.items() if v is not None)
+        raise ValueError(f"'{name}={value}' must be a finite number {words}.")
     return found
-
-
-def require_parameter(
-    argument: str,
-    owner: Any,
-    name: str,
-    whole: bool = False,
-    above: float | None = None,
-    least: float | None = None,
-    most: float | None = None,
-) -> None:
-    """Raise a ValueError unless a parameter that an argument gives in brackets is a number in range.
-
-    Args:
-        argument (str): The argument, e.g. `distill_schedule`.
-        owner (Any): What it spelled; the parameter is its attribute.
-        name (str): The parameter.
-        whole (bool): Whether it must be a whole number.
-        above (float, optional): Bound that the number must exceed.
-        least (float, optional): Least number allowed.
-        most (float, optional): Greatest number allowed.
-    """
-    value = getattr(owner, name)
-    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not (number and _within(value, above, least, most)):
-        raise ValueError(
-            f"'{argument}={type(owner).__name__.lower()}({name}={value})' must be a {'whole' if whole else 'finite'} "
-            f"number {_bounds(above, least, most)}."
-        )
-
-
-def _within(value: float, above: float | None, least: float | None, most: float | None) -> bool:
-    """Whether a number is finite and in range."""
-    low = (above is None or value > above) and (least is None or value >= least)
-    return math.isfinite(value) and low and (most is None or value <= most)
-
-
-def _bounds(above: float | None, least: float | None, most: float | None) -> str:
-    """Return a range in words."""
-    words = {"above": above, "of at least": least, "at most": most}
-    return " and ".join(f"{k} {v}" for k, v in words.items() if v is not None)
 
 
 def numbers(name: str, value: Any, **bounds: float) -> list[float] | None:
@@ -115,12 +58,11 @@ def numbers(name: str, value: Any, **bounds: float) -> list[float] | None:
     return [number(name, x, **bounds) for x in items]
 
 
-def whole(name: str, value: Any) -> int:
-    """Return a whole number of epochs of at least zero, or raise a ValueError."""
-    found = number(name, value, least=0)
-    if found != int(found):
-        raise ValueError(f"'{name}={value}' must be a whole number of epochs.")
-    return int(found)
+def whole(name: str, value: Any, least: int = 0) -> int:
+    """Return a whole number that is large enough, or raise a ValueError."""
+    if (found := to_whole(value)) is None or found < least:
+        raise ValueError(f"'{name}={value}' must be a whole number of at least {least}.")
+    return found
 
 
 def to_whole(value: Any) -> int | None:
@@ -160,11 +102,11 @@ def longer_side(imgsz: Any) -> int:
     return -(-side // 32) * 32
 
 
-def choice(name: str, value: Any, valid: tuple[str, ...]) -> str:
-    """Return one of the valid words, which may be written in capitals, or raise a ValueError."""
+def choice(name: str, value: Any, valid: tuple) -> Any:
+    """Return one of the valid words, which may be written in capitals, or numbers; or raise a ValueError."""
     found = value.strip().lower() if isinstance(value, str) else value
     if found not in valid:
-        raise ValueError(f"'{name}={value}' is unknown; choose from {', '.join(valid)}.")
+        raise ValueError(f"'{name}={value}' is unknown; choose from {', '.join(map(str, valid))}.")
     return found
 
 
@@ -178,15 +120,6 @@ def switch(name: str, value: Any) -> bool:
 
 def gains_of(argument: str, terms: Any, name: str, value: Any) -> list[float]:
     """Return the gain of each term as its user wrote them.
-
-    Args:
-        argument (str): The argument that names the terms.
-        terms (Any): Its value.
-        name (str): The argument that gives the gains.
-        value (Any): One number for all, or one for each item of `terms`.
-
-    Returns:
-        (list[float]): As many as there are items.
 
     Raises:
         ValueError: If there are more or fewer, or one is no number of at least 0.

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from task_sets import draw_set
 
 from ultralytics.cfg import get_cfg
 from ultralytics.data.build import build_yolo_dataset
@@ -56,6 +57,19 @@ def write_coco(data_yaml):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def draw(tmp_path_factory):
+    """`draw(task)`: the YAML of a drawn set of eight training images, made once."""
+    made = {}
+
+    def make(task):
+        if task not in made:
+            made[task] = draw_set(task, tmp_path_factory.mktemp(task))
+        return made[task]
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,10 @@ AUGMENTATIONS = {
 
 def ride(dataset, path, classes=EVERY, count=3, conf=0.1):
     """Let a file ride with a set."""
-    term = SimpleNamespace(classes=classes, count=count, losses=[SimpleNamespace(conf=conf)])
-    return join(dataset, Recorded(path), term, SimpleNamespace(copy_paste=0.0))
+    recorded = Recorded(path)
+    extra = SimpleNamespace(name=recorded.table.extra)
+    term = SimpleNamespace(classes=classes, count=count, losses=[SimpleNamespace(conf=conf)], extra=extra)
+    return join(dataset, recorded, term)
 
 
 def sample(dataset, index, seed):
@@ -100,12 +102,12 @@ def test_batches_hold_answers_apart_and_workers_can_be_sent_the_set(make_dataset
     ride(dataset, write_answers(tmp_path / "a.jsonl"))
     twin = pickle.loads(pickle.dumps(dataset))
     batch = dataset.collate_fn([sample(twin, i, 0) for i in range(4)])
-    found = read_batch(batch["answers"], 0.1, torch.device("cpu"))
+    found = read_batch({"answers": batch["answers"]}, 2, 3, 0.1, torch.device("cpu"))
     assert torch.equal(found.image, batch["batch_idx"].long())
     torch.testing.assert_close(found.boxes, batch["bboxes"], rtol=0, atol=1e-5)
     assert torch.equal(found.cls, batch["cls"].view(-1).long())
-    assert len(read_batch(batch["answers"], 0.95, torch.device("cpu"))) == 0
-    assert len(read_batch([np.zeros((0, 7), np.float32)] * 2, 0.1, torch.device("cpu"))) == 0
+    assert len(read_batch({"answers": batch["answers"]}, 2, 3, 0.95, torch.device("cpu"))) == 0
+    assert len(read_batch({"answers": []}, 2, 3, 0.1, torch.device("cpu"))) == 0
 
 
 def test_classes_are_those_of_the_student(make_dataset, write_answers, tmp_path):
@@ -144,6 +146,3 @@ def test_polygons_beside_labels_give_answers_outlines(make_dataset, data_yaml, w
     ride(dataset, write_answers(tmp_path / "a.jsonl"))
     for seed in range(12):
         require_same(sample(dataset, seed % 8, seed), atol=3e-4)
-    term = SimpleNamespace(classes=EVERY, count=3, losses=[SimpleNamespace(conf=0.1)])
-    with pytest.raises(ValueError, match="'copy_paste=0.4' cuts objects out along their polygons"):
-        join(make_dataset(yaml), Recorded(tmp_path / "a.jsonl"), term, SimpleNamespace(copy_paste=0.4))

@@ -8,7 +8,7 @@ import torch
 from short_run import columns, equal, options, rows, weights
 
 from ultralytics import YOLO
-from ultralytics.cfg import get_cfg
+from ultralytics.distill.answers.extra import Extra
 from ultralytics.distill.answers.final import final_boxes
 from ultralytics.distill.answers.join import join
 from ultralytics.distill.answers.recorded import Recorded
@@ -114,18 +114,18 @@ def test_what_needs_a_model_is_refused_beside_a_file(student_yaml, data_yaml, wr
 def test_some_images_may_have_no_answers(make_dataset, write_answers, write_coco, log, tmp_path):
     """Images on either side that the other lacks are counted in one line; boxes of COCO's results become shares."""
     every = Classes([0, 1, 2], [0, 1, 2])
-    term, args = SimpleNamespace(classes=every, count=3, losses=[SimpleNamespace(conf=0.1)]), get_cfg()
-    join(make_dataset(fraction=0.875), Recorded(write_answers(tmp_path / "a.jsonl", keep=slice(0, 6))), term, args)
+    term = SimpleNamespace(classes=every, count=3, losses=[SimpleNamespace(conf=0.1)], extra=Extra())
+    join(make_dataset(fraction=0.875), Recorded(write_answers(tmp_path / "a.jsonl", keep=slice(0, 6))), term)
     assert any("answers for 6 of 7 training images, 1 are taught by their labels alone" in x for x in log())
     coco = Recorded(write_coco(tmp_path / "b.json", 0))
-    ride = join(make_dataset(fraction=0.5), coco, term, args)
+    ride = join(make_dataset(fraction=0.5), coco, term)
     assert any("answers for 4 of 4 training images; 4 images of the file are not among them" in x for x in log())
     label = ride.dataset.labels[0]["bboxes"]
     shares = ride.table.boxes[ride.table.boxes_of(ride.found[0])]
     assert abs(shares - label).max() < 1e-4
     coco.table.boxes *= 2
     with pytest.raises(ValueError, match="^'model_t=.*b.json' is of other images, .* outside of its image.*[.]$"):
-        join(make_dataset(), coco, term, args)
+        join(make_dataset(), coco, term)
 
 
 def test_a_file_that_changed_is_told_on_resume(student_yaml, data_yaml, write_answers, log, tmp_path):

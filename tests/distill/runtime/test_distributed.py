@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from answer_files import write_labels_as_answers
 from lines import needs_84
 from short_run import BASE, options, rows
+from small_models import NAMES
 
 from ultralytics import YOLO
 from ultralytics.utils.dist import find_free_network_port
@@ -126,12 +128,15 @@ def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
     assert said[0]["drawn"] == 3 * 2 * 2  # two epochs before it was interrupted, and the last
 
 
-def test_killed_rank_ends_the_run(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """A rank that dies ends the run with an error within a minute."""
-    arguments = options(data_yaml, tmp_path, epochs=50, model_t=str(teacher_pt))
+def test_killed_rank_ends_the_run(data_yaml, student_yaml, tmp_path):
+    """A rank that dies ends the run with an error within a minute; its teacher is a file, which both ranks read."""
+    path = write_labels_as_answers(data_yaml, "detect", tmp_path / "a.jsonl", names=NAMES)
+    arguments = options(data_yaml, tmp_path, epochs=50, model_t=str(path), mosaic=1.0)
     start = time.monotonic()
     done = torchrun("distributed_run.py", str(student_yaml), arguments, str(tmp_path), "kill", timeout=90)
-    assert done.returncode != 0 and "SIGKILL" in done.stderr.upper() + done.stdout.upper()
+    said = done.stderr + done.stdout
+    assert done.returncode != 0 and "SIGKILL" in said.upper()
+    assert said.count("a.jsonl has answers for 8 of 8 training images") == 1
     assert time.monotonic() - start < 75
 
 

@@ -107,7 +107,7 @@ def test_the_maps_are_the_modules_own():
     """Channels-last, and behind a view, the maps are what the module returns for normalised images."""
     resnet, x = small_resnet(), torch.rand(2, 3, 64, 64)
     teacher = make_teacher(Foreign(resnet), [1, 2, 3], head=False)
-    teacher.view = Preprocessing(3, 3, mean=MEAN, std=STD)
+    teacher.preprocess = Preprocessing(3, 3, mean=MEAN, std=STD)
     with torch.no_grad():
         plain = resnet(torchvision.transforms.functional.normalize(x, MEAN, STD))
     for found, expected in zip(teacher(x).maps.values(), plain.values()):

@@ -70,7 +70,7 @@ def test_traced(form, channels, tmp_path):
     before, x = {k: v.clone() for k, v in made.state_dict().items()}, torch.rand(2, channels, 64, 64)
     source = resolve(made, tmp_path / "teacher.pt")
     teacher = make_teacher(source.module, layers=[1], head=False)
-    assert torch.allclose(teacher(x).maps[1], plain(x), atol=1e-5) and teacher.packed == 0
+    assert torch.allclose(teacher(x).maps[1], plain(x), atol=1e-5) and teacher.onednn_blocks == 0
     assert not any(p.requires_grad for p in teacher.model.parameters())
     assert all(p.requires_grad for p in made.parameters())
     assert all(torch.equal(v, before[k]) for k, v in made.state_dict().items())

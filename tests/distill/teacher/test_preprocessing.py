@@ -12,10 +12,10 @@ from short_run import columns, options, rows
 from torch import nn
 from torchvision.transforms.functional import normalize
 
+from demo import draw_dataset
 from ultralytics import YOLO
 from ultralytics.distill.arguments import read
 from ultralytics.distill.dummy_input import input_channels
-from ultralytics.distill.script.demo import draw_dataset
 from ultralytics.distill.teacher.preprocessing import Preprocessing, check_preprocessing
 from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.upstream import LINE, load_yaml, save_yaml

@@ -14,7 +14,8 @@ from ultralytics.distill.answers.file import read_answers
 from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.script.answers import answer
-from ultralytics.distill.teacher.write_answers import merge_views, write_answers
+from ultralytics.distill.teacher.views import merge_views
+from ultralytics.distill.teacher.write_answers import write_answers
 
 QUICK = {"imgsz": 64, "workers": 0, "batch": 4, "device": "cpu"}
 

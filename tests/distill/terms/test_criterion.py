@@ -7,8 +7,8 @@ import pytest
 import torch
 from lines import listed
 
-from ultralytics.distill.boxes import read_labels
 from ultralytics.distill.graph import capture
+from ultralytics.distill.labels import read_labels
 from ultralytics.distill.terms.criterion import branch_criteria, watch_criterion
 from ultralytics.distill.training.step import batch_factor
 

@@ -50,7 +50,7 @@ def test_terms_follow_it(yaml, branches, make_model, make_step, make_batch):
             margin.seen.copy_(torch.tensor([0.5, 0.5 + ahead[name.split("/")[0]], 1.0]))
         return distiller.add_up(parts)["dlogit_loss"].item()
 
-    shares = sum(distiller.shares.values()) or 1
+    shares = sum(distiller.branch_weights.values()) or 1
     gains = {t.name: t.gain * shares for t in distiller.terms}
     boxes = sum(v for k, v in gains.items() if k in ("ld", "giou"))
     classes = sum(v for k, v in gains.items() if k in ("relative", "bckd"))
@@ -122,7 +122,7 @@ def test_an_older_attribute_is_said(make_model, make_distiller, monkeypatch, log
     student = make_model("yolov8n.yaml")
     make_distiller(student, make_model("yolov8n.yaml", seed=1), distill_logit="bce")
     assert not [x for x in log() if "'lead'" in x]
-    monkeypatch.setattr("ultralytics.distill.losses.bce.BCE.lead", 0.03, raising=False)
+    monkeypatch.setattr("ultralytics.distill.losses.bckd.BCE.lead", 0.03, raising=False)
     distiller = make_distiller(student, make_model("yolov8n.yaml", seed=1), distill_logit="bce")
     assert [x for x in log() if "'distill_logit=bce': its 'lead' has no effect; call it 'margin'." in x]
     assert not distiller.margins
@@ -154,7 +154,7 @@ def test_a_classifier_has_none(make_model, make_distiller):
 def test_a_loss_that_compares_something_else(make_model, make_distiller, monkeypatch):
     """A wrong name on a class of one's own is told with what would do."""
     monkeypatch.setattr("ultralytics.distill.losses.giou.GIoU.margin_of", "masks")
-    with pytest.raises(ValueError, match="margin_of='masks' is unknown, valid are boxes, classes"):
+    with pytest.raises(ValueError, match="'margin_of=masks' is unknown; choose from boxes, classes"):
         make_distiller(make_model("yolov8n.yaml"), make_model("yolov8n.yaml", seed=1), distill_logit="giou")
 
 

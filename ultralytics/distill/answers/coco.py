@@ -9,9 +9,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from ultralytics.distill.answers.table import Table
+from ultralytics.data.converter import merge_multi_segment
+from ultralytics.distill.answers.table import Table, ragged
+from ultralytics.utils.ops import masks2segments
 
 WANTED = ("image_id", "category_id", "bbox", "score")
+KINDS = {"poly": "obb", "segmentation": "segment", "keypoints": "pose"}  # what a result may have beside its box
 
 
 class Results:
@@ -22,23 +25,82 @@ class Results:
         self.ids: dict[Any, int] = {}
         self.image, self.category = array("q"), array("i")
         self.box, self.score = array("f"), array("f")
+        self.more = {k: (array("f"), array("q", [0])) for k in KINDS}  # numbers, and where those of each result begin
 
     def __call__(self, item: dict[str, Any]) -> Any:
         """Take in an object of the text if it is a result; hand on any other."""
         if "image_id" not in item and "bbox" not in item:
             return item
+        corners = item.get("poly")
+        if corners and "bbox" not in item:  # of a rotated box
+            low, high = (min(corners[::2]), min(corners[1::2])), (max(corners[::2]), max(corners[1::2]))
+            item = {**item, "bbox": (*low, high[0] - low[0], high[1] - low[1])}
         if missing := [k for k in WANTED if k not in item]:
             why = "; labels are no answers" if missing == ["score"] else ""
             raise ValueError(f"has a result without '{missing[0]}', {str(item):.80}{why}")
         try:
+            if item.get("segmentation"):
+                item = {**item, "segmentation": _polygon(item["segmentation"])}
+                if len(item["segmentation"]) < 6:  # a mask of a cell or none, which upstream's predictions leave out
+                    return None
             x, y, w, h = item["bbox"]
             self.box.extend((x + w / 2, y + h / 2, w, h))
             self.category.append(item["category_id"])
             self.score.append(item["score"])
             self.image.append(self.ids.setdefault(item["image_id"], len(self.ids)))
+            for name, (numbers, first) in self.more.items():
+                numbers.extend(item.get(name) or ())
+                first.append(len(numbers))
         except (TypeError, ValueError, OverflowError) as e:
             raise ValueError(f"has a result that cannot be read ({e}), {str(item):.80}") from None
         return None
+
+    def kind(self) -> str:
+        """Return what all results have beside a box: a key of `KINDS`, or nothing."""
+        counts = {k: np.diff(np.asarray(first)) for k, (_, first) in self.more.items()}
+        whole = {k: bool(len(n)) and bool(n.min() > 0) for k, n in counts.items()}
+        points = counts["keypoints"]
+        if whole["poly"] and (counts["poly"] == 8).all():
+            return "poly"
+        if whole["segmentation"]:
+            return "segmentation"
+        return "keypoints" if whole["keypoints"] and (points == points[0]).all() and points[0] % 3 == 0 else ""
+
+
+def _polygon(segmentation: Any) -> list[float]:
+    """Return one polygon, x and y by turns, of a mask in COCO's format: several polygons, or lengths of runs."""
+    if isinstance(segmentation, dict):
+        outlines = masks2segments(read_mask(**segmentation)[None])
+        return list(np.ravel(outlines[0]))
+    parts = [np.asarray(x, np.float32) for x in segmentation]
+    if len(parts) > 1:
+        return list(np.ravel(np.concatenate(merge_multi_segment(parts))))
+    return list(np.ravel(parts))
+
+
+def read_mask(size: list[int], counts: Any) -> np.ndarray:
+    """Return a mask (H, W) that is given by the lengths of its runs, column by column, outside first.
+
+    Args:
+        size (list[int]): Height and width.
+        counts (list[int] | str): The lengths. In a text each is a number of 5 bits a character, the lowest first, from
+            the fourth on the difference to that before the last (the MS COCO API's `rleToString`).
+
+    Returns:
+        (np.ndarray): The mask, 1 inside.
+    """
+    if isinstance(counts, str):
+        text, counts, value, shift = counts.encode(), [], 0, 0
+        for code in text:
+            code -= 48
+            value |= (code & 31) << shift
+            shift += 5
+            if not code & 32:
+                value -= (code & 16) << (shift - 4)  # the sign
+                counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+                value = shift = 0
+    inside = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
+    return inside.reshape(size[1], size[0]).T
 
 
 def pack_coco(f: TextIO) -> Table:
@@ -93,4 +155,21 @@ def _table(found: Results, images: list[str], shapes: np.ndarray, names: dict[in
     boxes = np.where(size > 0, boxes / np.maximum(size, 1), boxes).astype(np.float32)
     first = np.concatenate([[0], np.bincount(image, minlength=len(images)).cumsum()])
     each = np.asarray(found.category)[order], np.asarray(found.score)[order]
-    return Table(names, images, shapes, first, boxes, np.arange(len(image) + 1), *each)
+    more = _more(found, order, np.maximum(shapes, 1)[image[order]][:, ::-1])
+    return Table(names, images, shapes, first, boxes, np.arange(len(image) + 1), *each, **more)
+
+
+def _more(found: Results, order: np.ndarray, size: np.ndarray) -> dict[str, Any]:
+    """Return the outlines or keypoints of results in an order, in units of a size (results, 2), and of which task."""
+    kind = found.kind()
+    if not kind:
+        return {}
+    numbers, first = (np.asarray(x) for x in found.more[kind])
+    told = {"task": KINDS[kind]}
+    if kind == "keypoints":
+        points = numbers.reshape(len(order), -1, 3)[order]
+        points = np.concatenate([points[..., :2] / size[:, None], np.minimum(points[..., 2:], 1)], 2)
+        return {"told": told, "keypoints": points.astype(np.float32)}
+    index, outline = ragged(first // 2, order)
+    points = numbers.reshape(-1, 2)[index] / size.repeat(np.diff(outline), axis=0)
+    return {"told": told, "outline": outline, "points": points.astype(np.float32)}

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from ultralytics.distill.answers.coco import pack_coco
-from ultralytics.distill.answers.table import Packer, Table
+from ultralytics.distill.answers.packer import Packer
+from ultralytics.distill.answers.table import TASKS, Table
 from ultralytics.distill.runtime.errors import reason
 
 VERSION = 1
@@ -58,7 +59,7 @@ def header(names: dict[int, str], **told: Any) -> str:
     return json.dumps({"answers": VERSION, "names": {str(k): v for k, v in names.items()}, **told}) + "\n"
 
 
-def line(image: str, shape: tuple[int, int], boxes: list, classes: list, scores: list) -> str:
+def line(image: str, shape: tuple[int, int], boxes: list, classes: list, scores: list, **more: list) -> str:
     """Return an image's line.
 
     Args:
@@ -67,12 +68,19 @@ def line(image: str, shape: tuple[int, int], boxes: list, classes: list, scores:
         boxes (list[list[float]]): x and y of the centre, width and height, as shares of the image's own.
         classes (list[list[int]]): For each box the classes that have a score.
         scores (list[list[float]]): Their scores.
+        **more (list[list[float]]): For each box `segments`, x and y of an outline's points, or `keypoints`, x, y and
+            the visibility of each, all as shares.
 
     Returns:
         (str): The line.
     """
-    boxes, scores = ([[round(v, digits) for v in x] for x in rows] for rows, digits in ((boxes, 5), (scores, 4)))
-    return json.dumps({"image": image, "shape": shape, "boxes": boxes, "classes": classes, "scores": scores}) + "\n"
+    told = {"boxes": _rounded(boxes), "classes": classes, "scores": _rounded(scores, 4)}
+    return json.dumps({"image": image, "shape": shape, **told, **{k: _rounded(v) for k, v in more.items()}}) + "\n"
+
+
+def _rounded(rows: list[list[float]], digits: int = 5) -> list[list[float]]:
+    """Return rows of numbers with so many digits."""
+    return [[round(v, digits) for v in x] for x in rows]
 
 
 def footer(images: int) -> str:
@@ -124,12 +132,13 @@ def read_lines(f: TextIO) -> Iterator[dict[str, Any]]:
 
 def _pack_lines(f: TextIO) -> Table:
     """Return the table of our own file, or raise a ValueError with the rest of a sentence."""
-    packer, told, complete = Packer(), None, None
+    packer, told, complete = Packer(), None, None  # anew once the header says of what
     for number, item in enumerate(read_lines(f), 1):
         if not isinstance(item, dict):
             raise ValueError(f"is no file of answers: its line {number} is no object")
         if told is None:
             told = _require_header(item)
+            packer = Packer(TASKS[told.get("task", "detect")], (told.get("kpt_shape") or [0])[0])
         elif complete is not None:
             raise ValueError(f"goes on behind its end in line {number}")
         elif "image" in item:
@@ -152,6 +161,10 @@ def _require_header(item: dict[str, Any]) -> dict[str, Any]:
     """Return a file's first line with class indices for keys, or raise a ValueError."""
     if item.get("answers") != VERSION or not isinstance(item.get("names"), dict) or not item["names"]:
         raise ValueError(f"is no file of answers of version {VERSION}: its first line has no classes under 'names'")
+    if (task := item.get("task", "detect")) not in TASKS:
+        raise ValueError(f"is of the task '{task}', and answers are of {', '.join(TASKS)}")
+    if task == "pose" and not (isinstance(shape := item.get("kpt_shape"), list) and shape[:1] > [0]):
+        raise ValueError("does not say under 'kpt_shape' how many keypoints a box has, as in [17, 3]")
     try:
         names = {int(k): str(v) for k, v in item["names"].items()}
         if min(names) < 0:
@@ -167,7 +180,8 @@ def _pack_image(packer: Packer, item: dict[str, Any], number: int) -> None:
         shape = [int(x) for x in item["shape"]]
         if len(shape) != 2 or min(shape) < 1:
             raise ValueError("has no height and width under 'shape'")
-        packer.image(str(item["image"]), shape, item["boxes"], item["classes"], item["scores"])
+        more = item["keypoints" if packer.extra == "keypoints" else "segments"] if packer.extra else ()
+        packer.image(str(item["image"]), shape, item["boxes"], item["classes"], item["scores"], more)
     except KeyError as e:
         raise ValueError(f"has no {e} in line {number}, image '{item['image']}'") from None
     except (TypeError, OverflowError) as e:

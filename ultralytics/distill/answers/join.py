@@ -11,7 +11,7 @@ from PIL import Image
 from ultralytics.data.utils import exif_size
 from ultralytics.distill.answers.dataset import DatasetAnswers
 from ultralytics.distill.answers.recorded import Recorded
-from ultralytics.distill.answers.table import find_images
+from ultralytics.distill.answers.table import Table, find_images
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add_to_training_set(trainer: BaseTrainer) -> None:
     def build_dataset(img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
         dataset = build(img_path, mode, batch)
         if mode == "train" and not trainer.distill.unlabeled_only:  # else it stands in for one
-            join(dataset, recorded, term, trainer.args)
+            join(dataset, recorded, term)
         return dataset
 
     trainer.build_dataset = build_dataset
@@ -39,7 +39,7 @@ def add_to_unlabeled_set(trainer: BaseTrainer, dataset: Any) -> Any:
     """Let a file's answers join a set of unlabelled images, each of which must have some; return the set."""
     recorded = recorded_of(trainer)
     if recorded is not None:
-        join(dataset, recorded, _term_of(trainer), trainer.args, kind="unlabelled")
+        join(dataset, recorded, _term_of(trainer), kind="unlabelled")
     return dataset
 
 
@@ -63,14 +63,13 @@ def _term_of(trainer: BaseTrainer) -> FinalTerm:
     return next(m for m in trainer.distill.step.distiller.modules() if getattr(m, "recorded", False))
 
 
-def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any, kind: str = "training") -> DatasetAnswers:
+def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "training") -> DatasetAnswers:
     """Check answers against a training set and let them ride with it.
 
     Args:
         dataset (Any): Upstream's training set; it is changed.
         recorded (Recorded): The answers.
-        term (FinalTerm): Says which classes are compared, and from which score.
-        args (SimpleNamespace): The trainer's arguments.
+        term (FinalTerm): Says which classes are compared, from which score, and what beside boxes.
         kind (str): `training`, or `unlabelled` for images of which nothing else is known.
 
     Returns:
@@ -80,10 +79,6 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any, kind: str
         ValueError: If they are of other data; one sentence.
     """
     table, name, files = recorded.table, f"'model_t={recorded.path}'", dataset.im_files
-    if args.copy_paste and any(len(x["segments"]) for x in dataset.labels):
-        raise ValueError(
-            f"'copy_paste={args.copy_paste}' cuts objects out along their polygons, and {name} has none; set it to 0."
-        )
     try:
         found = find_images(files, table.images)
     except ValueError as e:
@@ -107,31 +102,32 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, args: Any, kind: str
             f"{f', {missing} are taught by their labels alone' if missing else ''}"
             f"{f'; {over} images of the file are not among them' if over else ''}"
         )
-    boxes = _in_shares(dataset, recorded, found)
-    return DatasetAnswers(dataset, table.for_classes(term.classes, term.losses[0].conf, boxes), found, term.count)
+    table = _in_shares(dataset, recorded, found).for_classes(term.classes, term.losses[0].conf)
+    return DatasetAnswers(dataset, table, found, term.count, term.extra.name)
 
 
-def _in_shares(dataset: Any, recorded: Recorded, found: np.ndarray) -> np.ndarray:
-    """Return a table's boxes as shares of their images' sides; raise where the data's images have other shapes."""
-    table, boxes = recorded.table, recorded.table.boxes
+def _in_shares(dataset: Any, recorded: Recorded, found: np.ndarray) -> Table:
+    """Return a table in shares of its images' sides; raise where the data's images have other shapes."""
+    table, shapes = recorded.table, np.ones_like(recorded.table.shapes)
     known = np.asarray((table.shapes > 0).all(1))
     at = np.flatnonzero(found >= 0)
-    if not known.all():
-        boxes = boxes.copy()
     for i in at if not known.all() or "shape" in dataset.labels[0] else []:
         image, shape = found[i], dataset.labels[i].get("shape") or _shape(dataset.im_files[i])
-        if known[image]:
-            if tuple(table.shapes[image]) != tuple(shape):
-                raise ValueError(
-                    f"'model_t={recorded.path}' is of other images: '{dataset.im_files[i]}' has {shape[0]}x{shape[1]} "
-                    f"pixels, in the file {table.shapes[image][0]}x{table.shapes[image][1]}; give the answers for this "
-                    f"data."
-                )
-            continue
-        rows = table.boxes_of(image)
-        boxes[rows] /= np.tile(shape[::-1], 2)
-        table.require_inside(rows, boxes, f"'model_t={recorded.path}' ")
-    return boxes
+        if not known[image]:
+            shapes[image] = shape
+        elif tuple(table.shapes[image]) != tuple(shape):
+            raise ValueError(
+                f"'model_t={recorded.path}' is of other images: '{dataset.im_files[i]}' has {shape[0]}x{shape[1]} "
+                f"pixels, in the file {table.shapes[image][0]}x{table.shapes[image][1]}; give the answers for this "
+                f"data."
+            )
+    if known.all():
+        return table
+    table = table.divided(shapes[:, ::-1].astype(np.float32))
+    unknown = np.ones(len(known), bool)
+    unknown[found[at]] = False  # boxes of images that are not in the data stay in pixels
+    table.require_inside(unknown.repeat(np.diff(table.first)), f"'model_t={recorded.path}' ")
+    return table
 
 
 def _shape(file: str) -> tuple[int, int]:

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -16,6 +14,7 @@ from ultralytics.distill.heads.classes import Classes
 
 OUTSIDE = "is of other images, or of another size: it has a box outside of its image"
 SLACK = 0.01  # share of an image's side by which a box may reach outside of it, as rounded ones do
+TASKS = {"detect": "", "segment": "masks", "pose": "keypoints", "obb": "angles"}  # what a file has of each box
 
 
 @dataclass
@@ -32,7 +31,12 @@ class Table:
         start (np.ndarray): Where the scores of each box begin (boxes + 1,).
         cls (np.ndarray): Class of each score (scores,), a key of `names`.
         score (np.ndarray): The scores (scores,), 0 to 1.
-        told (dict[str, Any]): What else the file says of itself: its teachers, thresholds, flips and scales.
+        told (dict[str, Any]): What else the file says of itself: its task, teachers, thresholds, flips and scales.
+        outline (np.ndarray): Where the outline of each box begins (boxes + 1,), a mask's polygon or the four corners of
+            a rotated box; empty where the file has none.
+        points (np.ndarray): The points of the outlines (points, 2), in the units of the boxes.
+        keypoints (np.ndarray): The keypoints of each box (boxes, K, 3), x and y in the units of the boxes and the
+            visibility, 0 to 1; K is 0 where the file has none.
     """
 
     names: dict[int, str]
@@ -44,6 +48,18 @@ class Table:
     cls: np.ndarray
     score: np.ndarray
     told: dict[str, Any] = field(default_factory=dict)
+    outline: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    keypoints: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.float32))
+
+    @property
+    def extra(self) -> str:
+        """Return what stands beside each box: `masks`, `keypoints`, `angles` or nothing."""
+        return TASKS[self.told.get("task", "detect")]
+
+    def outlines_of(self, rows: slice) -> list[np.ndarray]:
+        """Return the outlines (points, 2) of some boxes."""
+        return [self.points[a:b] for a, b in zip(self.outline[rows], self.outline[rows.start + 1 : rows.stop + 1])]
 
     def boxes_of(self, image: int) -> slice:
         """Return the rows of an image's boxes."""
@@ -59,25 +75,45 @@ class Table:
         }
         for why, rows in wrong.items():
             self._require(~np.asarray(rows, bool), why)
+        if len(self.outline):
+            self._require(
+                self._outlines_are(np.isfinite(self.points).all(1)), "has an outline that is no finite numbers"
+            )
+        self._require(np.isfinite(self.keypoints).all((1, 2)), "has a keypoint that is no finite numbers")
+        seen = self.keypoints[..., 2]
+        good = np.asarray(((seen >= 0) & (seen <= 1)).all(1))
+        self._require(good, "has a keypoint whose visibility is no number from 0 to 1")
         known = (self.shapes > 0).all(1).repeat(np.diff(self.first))  # boxes of the others are in pixels
-        self._require(~known | _inside(self.boxes), OUTSIDE)
+        self.require_inside(~known)
 
-    def require_inside(self, rows: slice, boxes: np.ndarray, prefix: str = "") -> None:
-        """Raise a ValueError if one of an image's boxes, given as shares of its sides, lies outside of it."""
-        if not (inside := _inside(boxes[rows])).all():
-            self._require(np.concatenate([np.ones(rows.start, bool), inside]), OUTSIDE, prefix, "." * bool(prefix))
+    def require_inside(self, unknown: np.ndarray, prefix: str = "") -> None:
+        """Raise a ValueError for the first box or outline, given as shares of its image's sides, that lies outside.
+
+        Rotated boxes may by an image's side, and keypoints may, as labels of theirs.
+
+        Args:
+            unknown (np.ndarray): Which boxes are not looked at (boxes,).
+            prefix (str): How the sentence begins; without, its rest is raised.
+        """
+        self._require(unknown | _inside(self.boxes, 1.0 if self.extra == "angles" else SLACK), OUTSIDE, prefix)
+        if self.extra == "masks" and len(self.points):
+            inside = np.asarray(((self.points >= -SLACK) & (self.points <= 1 + SLACK)).all(1))
+            self._require(unknown | self._outlines_are(inside), OUTSIDE.replace("box", "polygon"), prefix)
+
+    def _outlines_are(self, good: np.ndarray) -> np.ndarray:
+        """Return which boxes' outlines have only good points."""
+        return np.asarray(np.logical_and.reduceat(good, self.outline[:-1]) if len(self.boxes) else good[:0])
 
     def each_box(self, reduce: np.ufunc, values: np.ndarray) -> np.ndarray:
         """Return one value for each box out of one for each score."""
         return np.asarray(reduce.reduceat(values, self.start[:-1])) if len(self.boxes) else values[:0]
 
-    def for_classes(self, classes: Classes, conf: float, boxes: np.ndarray) -> Table:
+    def for_classes(self, classes: Classes, conf: float) -> Table:
         """Return the table in the student's classes, without boxes of which none has enough of a score.
 
         Args:
             classes (Classes): Which of the table's classes are which of the student's.
             conf (float): Score from which a box stands.
-            boxes (np.ndarray): The boxes as shares of their images' sides.
         """
         places = np.full(max(self.cls.max(initial=0), *classes.teacher, 0) + 1, -1, np.int32)
         places[classes.teacher] = [0] * len(classes.teacher) if classes.merge else classes.student
@@ -86,63 +122,56 @@ class Table:
         pairs = np.repeat(kept, np.diff(self.start)) & (cls >= 0)
         counts = self.each_box(np.add, pairs.astype(np.int64))[kept]
         start, first = np.append(0, counts.cumsum()), np.append(0, kept.cumsum())[self.first]
-        packed = first, boxes[kept], start, cls[pairs], self.score[pairs]
-        return Table({}, self.images, self.shapes, *packed)
+        packed = first, self.boxes[kept], start, cls[pairs], self.score[pairs]
+        return Table({}, self.images, self.shapes, *packed, self.told, **self.of_rows(np.flatnonzero(kept)))
 
-    def _require(self, rows: np.ndarray, why: str, prefix: str = "", suffix: str = "") -> None:
+    def divided(self, sides: np.ndarray) -> Table:
+        """Return the table with its boxes, outlines and keypoints divided by the sides (images, 2), x and y."""
+        each = sides.repeat(np.diff(self.first), axis=0)
+        more = {"boxes": self.boxes / np.tile(each, 2)}
+        if len(self.outline):
+            more["points"] = self.points / each.repeat(np.diff(self.outline), axis=0)
+        if len(self.keypoints):
+            more["keypoints"] = np.concatenate([self.keypoints[..., :2] / each[:, None], self.keypoints[..., 2:]], 2)
+        return replace(self, **more)
+
+    def of_rows(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outlines and keypoints of some boxes, by the names of the attributes that hold them."""
+        found = {"keypoints": self.keypoints[rows] if len(self.keypoints) else self.keypoints}
+        if len(self.outline):
+            index, found["outline"] = ragged(self.outline, rows)
+            found["points"] = self.points[index]
+        return found
+
+    def _require(self, rows: np.ndarray, why: str, prefix: str = "") -> None:
         """Raise a ValueError that names the first row that is not as it should be."""
         if not rows.all():
             row = int(rows.argmin())
             image = self.images[int(np.searchsorted(self.first, row, side="right")) - 1]
             box = [round(float(x), 4) for x in self.boxes[row]]
-            raise ValueError(f"{prefix}{why}, {box} (centre, width, height), in image '{image}'{suffix}")
+            raise ValueError(f"{prefix}{why}, {box} (centre, width, height), in image '{image}'{'.' * bool(prefix)}")
 
 
-def _inside(boxes: np.ndarray) -> np.ndarray:
-    """Return which boxes (n, 4), given as shares, lie in their image."""
+def _inside(boxes: np.ndarray, slack: float) -> np.ndarray:
+    """Return which boxes (n, 4), given as shares, lie in their image but for some share of its sides."""
     low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    return np.asarray(((low >= -SLACK) & (high <= 1 + SLACK)).all(1))
+    return np.asarray(((low >= -slack) & (high <= 1 + slack)).all(1))
 
 
-class Packer:
-    """Takes answers image by image and packs them."""
+def ragged(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of what some rows have, one after the other, and where each row's begin then.
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self.images: list[str] = []
-        self.shapes, self.first, self.boxes = array("i"), array("q", [0]), array("f")
-        self.start, self.cls, self.score = array("q", [0]), array("i"), array("f")
+    Args:
+        start (np.ndarray): Where those of each row begin (all rows + 1,).
+        rows (np.ndarray): The rows (k,).
 
-    def image(
-        self,
-        name: str,
-        shape: Sequence[int],
-        boxes: Sequence[Sequence[float]],
-        classes: Sequence[Sequence[int]],
-        scores: Sequence[Sequence[float]],
-    ) -> None:
-        """Add an image with its boxes, and of each box the classes that have a score.
-
-        Raises:
-            TypeError: If something is no number.
-            ValueError: If boxes, classes and scores do not go together; the rest of a sentence.
-        """
-        sizes = [list(map(len, x)) for x in (boxes, classes, scores)]
-        if any(n != 4 for n in sizes[0]) or sizes[1] != sizes[2] or len(sizes[0]) != len(sizes[1]) or 0 in sizes[1]:
-            raise ValueError("has not four numbers and as many classes as scores for each box")
-        self.images.append(name)
-        self.shapes.extend(shape)
-        self.boxes.extend(chain.from_iterable(boxes))
-        self.cls.extend(chain.from_iterable(classes))
-        self.score.extend(chain.from_iterable(scores))
-        self.start.extend(accumulate(sizes[1], initial=self.start.pop()))
-        self.first.append(len(self.start) - 1)
-
-    def table(self, names: dict[int, str], told: dict[str, Any] | None = None) -> Table:
-        """Return what was packed."""
-        shapes, boxes = np.array(self.shapes, np.int32).reshape(-1, 2), np.array(self.boxes, np.float32).reshape(-1, 4)
-        start, cls, score = (np.asarray(x) for x in (self.start, self.cls, self.score))
-        return Table(names, self.images, shapes, np.asarray(self.first), boxes, start, cls, score, told or {})
+    Returns:
+        index (np.ndarray): The places.
+        first (np.ndarray): Where those of each row begin among them (k + 1,).
+    """
+    counts = np.diff(start)[rows]
+    first = np.append(0, counts.cumsum())
+    return np.arange(first[-1]) + np.repeat(start[rows] - first[:-1], counts), first
 
 
 def parts_of(path: str) -> tuple[str, ...]:

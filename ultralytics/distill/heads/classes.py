@@ -56,11 +56,6 @@ def class_map(
 def select_classes(branch: dict[str, Any], index: torch.Tensor | None, merge: bool = False) -> dict[str, Any]:
     """Reduce a branch to some classes.
 
-    Args:
-        branch (dict): One branch.
-        index (torch.Tensor, optional): The classes; None leaves the branch as it is.
-        merge (bool): Whether they become one, the largest at each anchor.
-
     Returns:
         (dict): The branch with other `scores` and `target_scores`.
     """

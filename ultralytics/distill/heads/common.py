@@ -14,6 +14,7 @@ from torch import nn
 from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads.classes import Classes, class_map
+from ultralytics.distill.upstream import WorldDetect, YOLOEDetect
 from ultralytics.utils import LOGGER
 
 Reader = Callable[[dict[str, Any]], dict[str, Any]]
@@ -62,14 +63,24 @@ def fit_features(student: nn.Module, teacher: nn.Module) -> list[tuple[int, int]
     return [(c, channels[1][v]) for v, c in channels[0].items() if v in channels[1]]
 
 
+def require_comparable(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> None:
+    """Raise a ValueError, half a sentence, where two models' predictions do not mean the same."""
+    heads = student.model[-1], teacher.model[-1]
+    if isinstance(heads[0], (WorldDetect, YOLOEDetect)) and not getattr(heads[0], "is_fused", False):
+        raise ValueError("the student's classes are in training those of each image's own prompts.")
+    for role, head in zip(("student", "teacher"), heads):
+        if hasattr(head, "cv2") and head.cv2 is None:
+            raise ValueError(
+                f"the {role}'s head was fused for inference and has no one-to-many branch left; give the {role}'s file."
+            )
+    if config.imgsz is not None and getattr(term.spelled.cls, "same_grid", False):
+        raise ValueError(
+            f"it compares raw outputs in cells, and the teacher's are of another size: 'distill_imgsz={config.imgsz}'."
+        )
+
+
 def fit_response(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> Fit:
     """Find out how a term compares two heads.
-
-    Args:
-        term (Term): A response term.
-        config (Config): The run's distillation arguments.
-        student (nn.Module): The student, unwrapped.
-        teacher (nn.Module): The teacher, unwrapped; the student itself where its running average teaches.
 
     Returns:
         (Fit): What they have in common.
@@ -163,12 +174,17 @@ def report_classes(classes: Classes, student: dict[int, str], teacher: dict[int,
 def _reader(head: nn.Module, needs: tuple[str, ...], calibrated: bool) -> Reader:
     """Return what brings a head's raw output into the form that a loss with these needs reads."""
     if "keypoints" in needs:
-        old = type(head).__name__ != "Pose26"  # heads before YOLO26 predict half the distance from the cell's corner
-        return partial(read_keypoints, shape=tuple(head.kpt_shape), factor=2.0 if old else 1.0, shift=-0.5 * old)
+        return keypoint_reader(head)
     if "depth" in needs:
         a, b = (float(head.cal_a), float(head.cal_b)) if calibrated else (1.0, 0.0)
         return partial(read_depth, scale=a, offset=b)
     return dict
+
+
+def keypoint_reader(head: nn.Module) -> Reader:
+    """Return what adds `keypoints` to a branch of a head's raw output."""
+    old = type(head).__name__ != "Pose26"  # heads before YOLO26 predict half the distance from the cell's corner
+    return partial(read_keypoints, shape=tuple(head.kpt_shape), factor=2.0 if old else 1.0, shift=-0.5 * old)
 
 
 def read_keypoints(branch: dict[str, Any], shape: tuple[int, int], factor: float, shift: float) -> dict[str, Any]:

@@ -192,11 +192,6 @@ def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def scores_at(teacher: dict[str, dict[str, Any]], stride: float, size: tuple[int, int]) -> torch.Tensor:
     """Return the teacher's class logits at one level as a map, the mean of its branches.
 
-    Args:
-        teacher (dict[str, dict]): The teacher's branches.
-        stride (float): Pixels a cell of the level.
-        size (tuple[int, int]): Height and width wanted, in cells.
-
     Returns:
         (torch.Tensor): Logits (N, nc, H, W).
     """

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from .at import AT
 from .base import Loss
-from .bce import BCE
-from .bckd import BCKD
+from .bckd import BCE, BCKD
 from .cosine import Cosine
 from .crd import CRD
 from .crosskd import CrossKD
-from .cwd import CWD
-from .cwdmap import CWDMap
+from .cwd import CWD, CWDMap
 from .depth import Depth
 from .dist import DIST
 from .fgd import FGD

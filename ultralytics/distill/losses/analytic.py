@@ -11,20 +11,26 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 
-class _Known(torch.autograd.Function):
-    """A value whose gradient was computed along with it."""
+class KnownGradient(torch.autograd.Function):
+    """A value whose gradients were computed along with it."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """Keep the gradient and hand on the value."""
-        ctx.save_for_backward(gradient)
+    def forward(
+        ctx: Any, value: torch.Tensor, gradients: Sequence[torch.Tensor], *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        """Keep the gradients, one for each input, and hand on the value."""
+        ctx.save_for_backward(*gradients)
+        ctx.dtypes = [x.dtype for x in inputs]
         return value.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """Scale the kept gradient; not in place, the graph may be walked twice."""
-        return ctx.saved_tensors[0] * grad, None, None
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        """Scale the kept gradients: not in place, the graph may be walked twice.
+
+        In full precision, since a scaler's factor saves small ones in 16 bits.
+        """
+        return None, None, *((g * grad).to(d) for g, d in zip(ctx.saved_tensors, ctx.dtypes))
 
 
 def softmax_kl(
@@ -55,7 +61,7 @@ def softmax_kl(
             values.append((ratio.mul_(p_t).sum(dim, keepdim=True) * w).sum())
             p_s.sub_(p_t).mul_(w * tau)
         value = torch.stack(values).sum() * tau**2
-    return _Known.apply(student, value, gradient) if student.requires_grad else value
+    return KnownGradient.apply(value, [gradient], student) if student.requires_grad else value
 
 
 def log_total(logits: torch.Tensor, softmax: torch.Tensor, dim: int) -> torch.Tensor:
@@ -93,7 +99,7 @@ def focal_bce(student: torch.Tensor, target: torch.Tensor, beta: float) -> torch
                 p.mul_(beta).mul_(size ** (beta - 1)).add_(size ** (beta + 1))
             p.mul_(error.sign_())
         value = torch.stack(values).sum()
-    return _Known.apply(student, value, gradient) if student.requires_grad else value
+    return KnownGradient.apply(value, [gradient], student) if student.requires_grad else value
 
 
 def weighted_bce(student: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -116,7 +122,7 @@ def weighted_bce(student: torch.Tensor, target: torch.Tensor, weight: torch.Tens
             values.append((F.binary_cross_entropy_with_logits(x, q, reduction="none").add_(entropy) * w).sum())
             torch.sigmoid(x, out=g).sub_(q).mul_(w)
         value = torch.stack(values).sum()
-    return _Known.apply(student, value, gradient) if student.requires_grad else value
+    return KnownGradient.apply(value, [gradient], student) if student.requires_grad else value
 
 
 def pieces(*tensors: torch.Tensor) -> list[Sequence[torch.Tensor]]:

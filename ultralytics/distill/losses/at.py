@@ -8,7 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .base import Loss, choice
+from ultralytics.distill.values import choice
+
+from .base import Loss
 
 
 class AT(Loss):

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_map
 
 from ultralytics.distill.upstream import autocast
 
@@ -17,28 +17,19 @@ NORMS = ("none", "batch", "instance")
 
 def widen(x: Any) -> Any:
     """Return tensors of 16 bits as float32, also inside lists, tuples and dicts; everything else as it is."""
-    if isinstance(x, torch.Tensor):
-        return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
-    if isinstance(x, (list, tuple)):
-        return type(x)(widen(v) for v in x)
-    return {k: widen(v) for k, v in x.items()} if isinstance(x, dict) else x
+    return tree_map(
+        lambda v: v.float() if isinstance(v, torch.Tensor) and v.dtype in {torch.float16, torch.bfloat16} else v, x
+    )
 
 
 def detach(x: Any) -> Any:
     """Cut tensors from their graph, also inside lists, tuples and dicts."""
-    if isinstance(x, torch.Tensor):
-        return x.detach()
-    if isinstance(x, (list, tuple)):
-        return type(x)(detach(v) for v in x)
-    return {k: detach(v) for k, v in x.items()} if isinstance(x, dict) else x
+    return tree_map(lambda v: v.detach() if isinstance(v, torch.Tensor) else v, x)
 
 
 def device_type(x: Any) -> str:
     """Return the kind of device of the first tensor in a list, tuple or dict, '' where there is none."""
-    if isinstance(x, torch.Tensor):
-        return x.device.type
-    inner = map(device_type, x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ())
-    return next(filter(None, inner), "")
+    return next((v.device.type for v in tree_flatten(x)[0] if isinstance(v, torch.Tensor)), "")
 
 
 def full_precision(kind: str) -> AbstractContextManager:
@@ -138,48 +129,3 @@ class Loss(nn.Module):
         if source is None or key not in source:
             raise ValueError(f"{self.label} needs '{key}' in the {where}, which has {sorted(source or ())}")
         return source[key]
-
-
-def number(name: str, value: Any, low: float, high: float = math.inf, open_low: bool = False) -> float:
-    """Return `value` as a float, or raise with a sentence that names the parameter and its range.
-
-    Args:
-        name (str): The parameter.
-        value (Any): What was given for it.
-        low (float): Smallest value allowed.
-        high (float): Largest value allowed.
-        open_low (bool): `low` itself is not allowed.
-
-    Returns:
-        (float): The value.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r} is not a number")
-    inside = math.isfinite(value) and (value > low if open_low else value >= low) and value <= high
-    if not inside:
-        span = (f"above {low:g}" if open_low else f"of at least {low:g}") + f" and at most {high:g}" * (high < math.inf)
-        raise ValueError(f"{name}={value} is out of range, use a number {span}")
-    return float(value)
-
-
-def flag(name: str, value: Any) -> bool:
-    """Return `value` if it is True or False, or raise."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is neither True nor False")
-    return value
-
-
-def choice(name: str, value: Any, valid: tuple) -> Any:
-    """Return `value` if it is one of `valid`, or raise with a sentence that lists them."""
-    if value not in valid:
-        raise ValueError(f"{name}={value!r} is unknown, valid are {', '.join(map(str, valid))}")
-    return value
-
-
-def whole(name: str, value: Any) -> int:
-    """Return `value` if it is a whole number of at least 1, or raise."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r} is not a whole number, use at least 1")
-    if value < 1:
-        raise ValueError(f"{name}={value} is out of range, use at least 1")
-    return value

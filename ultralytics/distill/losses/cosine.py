@@ -8,7 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .base import NORMS, Loss, choice
+from ultralytics.distill.values import choice
+
+from .base import NORMS, Loss
 
 EPS = 1e-6  # a shorter vector is not stretched to length 1; 1e-12 would give gradients of 1e12
 

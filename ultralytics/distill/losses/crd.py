@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import number, whole
+from ultralytics.distill.values import number, whole
+
 from .relation import RelationLoss, pool
 
 
@@ -35,10 +36,10 @@ class CRD(RelationLoss):
     def __init__(self, channels_s: int, channels_t: int, dim: int = 128, temperature: float = 0.07):
         """Check the parameters and build the embeddings."""
         super().__init__()
-        dim = whole("dim", dim)
-        self.embed_s = nn.Linear(whole("channels_s", channels_s), dim)
-        self.embed_t = nn.Linear(whole("channels_t", channels_t), dim)
-        self.temperature = number("temperature", temperature, 0, open_low=True)
+        dim = whole("dim", dim, least=1)
+        self.embed_s = nn.Linear(whole("channels_s", channels_s, least=1), dim)
+        self.embed_t = nn.Linear(whole("channels_t", channels_t, least=1), dim)
+        self.temperature = number("temperature", temperature, above=0)
 
     def relation(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         """Return the contrast of two maps."""

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .analytic import focal_bce
 from .bckd import BCKD
 from .pkd import EPS
 
@@ -63,7 +62,7 @@ class CrossKD(BCKD):
             )
         cross = torch.cat([self.cross(a, b, m).flatten(2) for a, b, m in zip(*heads, tails)], 2)
         self.same_shape(cross, t)
-        return focal_bce(cross, self.mix(t.sigmoid(), student), self.beta) / self.count(t, student)
+        return self.divergence(cross, self.mix(t.sigmoid(), student)) / self.count(t, student)
 
     def cross(self, student: torch.Tensor, teacher: torch.Tensor, tail: nn.Module) -> torch.Tensor:
         """Return the class logits (N, nc, H, W) that the teacher's branch makes of the student's features."""

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from .base import Loss, number
+from ultralytics.distill.values import number
+
+from .base import Loss
 
 
 class Depth(Loss):
@@ -33,7 +35,7 @@ class Depth(Loss):
     def __init__(self, slope: float = 1.0):
         """Check and keep the weight."""
         super().__init__()
-        self.slope = number("slope", slope, 0)
+        self.slope = number("slope", slope, least=0)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the difference of two dicts with `log_depth` (N, 1, H, W)."""

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .base import number
+from ultralytics.distill.values import number
+
 from .response import ClassLoss
 
 EPS = 1e-6  # a shorter vector counts as constant; far smaller ones would give gradients without bound
@@ -39,9 +40,9 @@ class DIST(ClassLoss):
     def __init__(self, tau: float = 1.0, alpha: float = 1.0, beta: float = 1.0, gamma: float = 1.0):
         """Check and keep the parameters."""
         super().__init__(alpha)
-        self.tau = number("tau", tau, 0, open_low=True)
-        self.beta = number("beta", beta, 0)
-        self.gamma = number("gamma", gamma, 0)
+        self.tau = number("tau", tau, above=0)
+        self.beta = number("beta", beta, least=0)
+        self.gamma = number("gamma", gamma, least=0)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the distance of two dicts with `scores` (N, nc) or (N, nc, H, W), where each position is an image."""

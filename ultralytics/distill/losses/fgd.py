@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Loss, number, whole
+from ultralytics.distill.values import number, whole
+
+from .base import Loss
 
 CHUNK = 256  # boxes that are drawn at once, so that a crowded batch costs no more memory than a sparse one
 
@@ -103,12 +105,12 @@ class FGD(Loss):
     ):
         """Check the parameters and build the relation blocks."""
         super().__init__()
-        self.alpha_fgd = number("alpha_fgd", alpha_fgd, 0)
-        self.beta_fgd = number("beta_fgd", beta_fgd, 0)
-        self.gamma_fgd = number("gamma_fgd", gamma_fgd, 0)
-        self.lambda_fgd = number("lambda_fgd", lambda_fgd, 0)
-        self.temp = number("temp", temp, 0, open_low=True)
-        c = whole("channels_t", channels_t)
+        self.alpha_fgd = number("alpha_fgd", alpha_fgd, least=0)
+        self.beta_fgd = number("beta_fgd", beta_fgd, least=0)
+        self.gamma_fgd = number("gamma_fgd", gamma_fgd, least=0)
+        self.lambda_fgd = number("lambda_fgd", lambda_fgd, least=0)
+        self.temp = number("temp", temp, above=0)
+        c = whole("channels_t", channels_t, least=1)
         self.relation_s, self.relation_t = GcBlock(c), GcBlock(c)
 
     def attention(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from .base import Loss, number
+from ultralytics.distill.values import number
+
+from .base import Loss
 from .response import confidence, distances, reach, sides, total
 
 EPS = 1e-7
@@ -39,7 +41,7 @@ class GIoU(Loss):
     def __init__(self, margin: float = 0.03):
         """Check and keep the parameter."""
         super().__init__()
-        self.margin = number("margin", margin, 0, 1)
+        self.margin = number("margin", margin, least=0, most=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A) too."""

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from .base import NORMS, Loss, choice
+from ultralytics.distill.values import choice
+
+from .base import NORMS, Loss
 
 
 class Gram(Loss):

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .base import flag, number
+from ultralytics.distill.values import number, switch
+
 from .response import ClassLoss, standardize
 
 
@@ -36,7 +37,7 @@ class KL(ClassLoss):
     def __init__(self, tau: float = 4.0, alpha: float = 1.0, standardize: bool = False):
         """Check and keep the parameters."""
         super().__init__(alpha)
-        self.tau, self.standardize = number("tau", tau, 0, open_low=True), flag("standardize", standardize)
+        self.tau, self.standardize = number("tau", tau, above=0), switch("standardize", standardize)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc) or (N, nc, H, W)."""

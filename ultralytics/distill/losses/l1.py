@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from .base import Loss, number
+from ultralytics.distill.values import number
+
+from .base import Loss
 from .response import confidence, distances, reach, total
 
 
@@ -36,7 +38,7 @@ class L1(Loss):
     def __init__(self, margin: float = 0.03):
         """Check and keep the parameter."""
         super().__init__()
-        self.margin = number("margin", margin, 0, 1)
+        self.margin = number("margin", margin, least=0, most=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the difference of two dicts with `boxes` (N, 4 * reg_max, A).

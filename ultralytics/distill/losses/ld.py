@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from ultralytics.distill.values import number
+
 from .analytic import softmax_kl
-from .base import Loss, number
+from .base import Loss
 from .response import TINY, confidence, rebin, total
 
 
@@ -40,7 +42,7 @@ class LD(Loss):
     def __init__(self, tau: float = 1.0, margin: float = 0.03):
         """Check and keep the parameters."""
         super().__init__()
-        self.tau, self.margin = number("tau", tau, 0, open_low=True), number("margin", margin, 0, 1)
+        self.tau, self.margin = number("tau", tau, above=0), number("margin", margin, least=0, most=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` too."""

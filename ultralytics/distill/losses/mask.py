@@ -9,8 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ultralytics.distill.values import whole
+
 from .analytic import weighted_bce
-from .base import Loss, whole
+from .base import Loss
 from .response import anchor_points, confidence, reach, total
 
 
@@ -38,7 +40,7 @@ class Mask(Loss):
     def __init__(self, top: int = 32):
         """Check and keep the number of anchors."""
         super().__init__()
-        self.top = whole("top", top)
+        self.top = whole("top", top, least=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts' masks.

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import NORMS, Loss, choice, number, whole
+from ultralytics.distill.values import choice, number, whole
+
+from .base import NORMS, Loss
 
 
 class MGD(Loss):
@@ -33,12 +35,12 @@ class MGD(Loss):
     def __init__(self, alpha_mgd: float = 2e-5, lambda_mgd: float = 0.65, norm: str = "none", channels_t: int = 256):
         """Check the parameters and build the generator."""
         super().__init__()
-        self.alpha_mgd = number("alpha_mgd", alpha_mgd, 0, open_low=True)
-        self.lambda_mgd = number("lambda_mgd", lambda_mgd, 0, 1)
+        self.alpha_mgd = number("alpha_mgd", alpha_mgd, above=0)
+        self.lambda_mgd = number("lambda_mgd", lambda_mgd, least=0, most=1)
         if self.lambda_mgd == 1:
             raise ValueError("lambda_mgd=1 masks the whole map, use a share below 1")
         self.norm = choice("norm", norm, NORMS)
-        c = whole("channels_t", channels_t)
+        c = whole("channels_t", channels_t, least=1)
         self.generator = nn.Sequential(
             nn.Conv2d(c, c, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(c, c, 3, padding=1)
         )

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .base import NORMS, Loss, choice
+from ultralytics.distill.values import choice
+
+from .base import NORMS, Loss
 
 
 class Mimic(Loss):

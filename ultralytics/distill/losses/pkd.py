@@ -9,19 +9,7 @@ import torch
 
 from .base import Loss
 
-EPS = (
-    1e-5  # as batch normalisation has it: its root bounds the gradient of a constant channel, at 300 times the others'
-)
-
-
-def standardise(x: torch.Tensor) -> torch.Tensor:
-    """Give each channel of a map (N, C, H, W) mean 0 and standard deviation 1 over images and positions.
-
-    The deviation is the unbiased one. Through batch normalisation, which keeps its input and two numbers a channel for
-    backward; its epsilon keeps constant channels at zero.
-    """
-    n = x.numel() // x.shape[1]
-    return torch.batch_norm(x, None, None, None, None, True, 0.0, EPS, False) * (1 - 1 / n) ** 0.5
+EPS = 1e-5  # as batch normalisation has it: its root bounds the gradient of a constant channel, at 300 times others'
 
 
 class PKD(Loss):
@@ -41,4 +29,7 @@ class PKD(Loss):
     def loss(self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the distance of two maps (N, C, H, W); zero where a channel has a single value."""
         self.same_shape(student, teacher)
-        return (standardise(student) - standardise(teacher)).square().mean() / 2
+        n = student.numel() // student.shape[1]
+        # batch normalisation keeps its input and two numbers a channel for backward; its deviation is the biased one
+        s, t = (torch.batch_norm(x, None, None, None, None, True, 0.0, EPS, False) for x in (student, teacher))
+        return (s - t).square().mean() * ((1 - 1 / n) / 2)

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.boxes import merge, read_labels
+from ultralytics.distill.boxes import merge
+from ultralytics.distill.labels import read_labels, sized
+from ultralytics.distill.values import number
 
-from .base import Loss, number
+from .base import Loss
 
 
 class Pseudo(Loss):
@@ -26,7 +28,8 @@ class Pseudo(Loss):
     loss. Hard pseudo-labels are Sohn et al., STAC, arXiv 2005.04757; soft ones weighted by the teacher's confidence Xu
     et al., Soft Teacher, ICCV 2021, arXiv 2106.09018. Scores are not sharpened or calibrated: detectors are trained to
     say by a score how well their box fits (Li et al., Generalized Focal Loss, arXiv 2006.04388), and what they are not
-    sure of weighs less.
+    sure of weighs less. Masks, keypoints and angles that both models have are taught with their boxes, by what the
+    criterion has for them.
 
     An answer and a label of one class that overlap by 0.5 or more are one object, and the term has it with the answer's
     box and scores: `answers.boxes.merge` says the rule. The task loss stays what it is.
@@ -41,7 +44,7 @@ class Pseudo(Loss):
     def __init__(self, conf: float = 0.1, alpha: float = 1.0):
         """Check and keep the parameters."""
         super().__init__()
-        self.conf, self.alpha = number("conf", conf, 0, 1, open_low=True), number("alpha", alpha, 0, 1)
+        self.conf, self.alpha = number("conf", conf, above=0, most=1), number("alpha", alpha, least=0, most=1)
 
     def loss(self, student: Any, teacher: Any, batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the student's own loss for the teacher's objects.
@@ -51,7 +54,10 @@ class Pseudo(Loss):
             teacher (Boxes): The teacher's final boxes.
             batch (dict): Upstream's batch.
         """
-        images = len(self.need(batch, "img", "batch"))
-        labels = read_labels(batch or {}, teacher.scores.shape[1])
-        labels = labels[labels.image < (batch or {}).get("labeled", images)]
-        return student.ask(merge(labels, teacher, images, self.alpha), images)
+        images, batch = self.need(batch, "img", "batch"), batch or {}
+        count, size = len(images), (images.shape[2], images.shape[3])
+        labels = read_labels(batch, teacher.scores.shape[1], tuple(teacher.more), student.overlap)
+        labels = labels[labels.image < batch.get("labeled", count)]
+        if "masks" in labels.more:
+            teacher = sized(teacher, labels.more["masks"].shape[1:])
+        return student.ask(merge(labels, teacher, count, self.alpha, size=size), count)

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from ultralytics.distill.values import number, switch
+
 from .analytic import softmax_kl
-from .base import flag, number
 from .response import TINY, ClassLoss, confidence, standardize, total
 
 
@@ -45,8 +46,8 @@ class Relative(ClassLoss):
     def __init__(self, tau: float = 1.0, alpha: float = 1.0, margin: float = 0.03, standardize: bool = False):
         """Check and keep the parameters."""
         super().__init__(alpha)
-        self.standardize = flag("standardize", standardize)
-        self.tau, self.margin = number("tau", tau, 0, open_low=True), number("margin", margin, 0, 1)
+        self.standardize = switch("standardize", standardize)
+        self.tau, self.margin = number("tau", tau, above=0), number("margin", margin, least=0, most=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc, A)."""

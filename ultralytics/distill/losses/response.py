@@ -9,9 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ultralytics.distill.values import number
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
-from .base import Loss, number
+from .base import Loss
 
 TINY = 1e-30  # a probability of which nothing is left
 
@@ -148,7 +149,7 @@ class ClassLoss(Loss):
     def __init__(self, alpha: float = 1.0):
         """Check and keep the share."""
         super().__init__()
-        self.alpha = number("alpha", alpha, 0, 1)
+        self.alpha = number("alpha", alpha, least=0, most=1)
         self.needs_targets = self.alpha < 1
 
     def refuse_boxes(self, student: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .base import flag, number
+from ultralytics.distill.values import number, switch
+
 from .relation import RelationLoss, pool
 
 EPS = 1e-6  # images nearer than this count as the same, and what cannot be compared gets no gradient
@@ -35,9 +36,9 @@ class RKD(RelationLoss):
     def __init__(self, weight_d: float = 25.0, weight_a: float = 50.0, unit: bool = False):
         """Check and keep the parameters."""
         super().__init__()
-        self.weight_d = number("weight_d", weight_d, 0)
-        self.weight_a = number("weight_a", weight_a, 0)
-        self.unit = flag("unit", unit)
+        self.weight_d = number("weight_d", weight_d, least=0)
+        self.weight_a = number("weight_a", weight_a, least=0)
+        self.unit = switch("unit", unit)
 
     def relation(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         """Return the difference of distances and angles in two maps."""

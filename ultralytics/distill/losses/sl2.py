@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import Loss, whole
+from ultralytics.distill.values import whole
+
+from .base import Loss
 
 
 class SL2(Loss):
@@ -35,7 +37,7 @@ class SL2(Loss):
     def __init__(self, channels_s: int, channels_t: int):
         """Check the widths and build the projector."""
         super().__init__()
-        s, t = whole("channels_s", channels_s), whole("channels_t", channels_t)
+        s, t = whole("channels_s", channels_s, least=1), whole("channels_t", channels_t, least=1)
         self.projector = nn.Sequential(nn.Conv2d(s, t, 1), nn.ReLU(inplace=True), nn.Conv2d(t, t, 1))
 
     def loss(self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any] | None) -> torch.Tensor:

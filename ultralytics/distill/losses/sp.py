@@ -6,7 +6,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .base import choice
+from ultralytics.distill.values import choice
+
 from .relation import RelationLoss, pool
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.report.int8 import measure_int8
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
-from ultralytics.distill.report.own_process import run_in_subprocess
 from ultralytics.distill.report.style import DASHES, MODELS, below, by_epoch, line, to_one
+from ultralytics.distill.runtime.distributed import run_in_subprocess
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, sentence
 from ultralytics.distill.upstream import load_checkpoint
@@ -83,15 +83,7 @@ def compare(
 def validate_all(
     contenders: Sequence[Contender], data: str, imgsz: Any, device: Any = None, int8: bool = False
 ) -> None:
-    """Validate each model and fill in its facts.
-
-    Args:
-        contenders (Sequence[Contender]): The models; the last one's classes are the labels'.
-        data (str): The data's YAML.
-        imgsz (int | list): Image size in pixels.
-        device (Any): As `device=` takes it.
-        int8 (bool): Whether all but teachers are measured in INT8 too.
-    """
+    """Validate each model and fill in its facts; all but teachers in INT8 too, where asked."""
     from ultralytics.utils.torch_utils import select_device
 
     for c in contenders:
@@ -114,16 +106,7 @@ def files(folder: Path, wanted: Mapping[str, str]) -> str:
 
 
 def table(contenders: Sequence[Contender], device: str = "", imgsz: Any = None) -> str:
-    """Return the facts as aligned text, a row a model, and what distilling changed where both students are there.
-
-    Args:
-        contenders (Sequence[Contender]): Measured models.
-        device (str): Where they were timed, for the header.
-        imgsz (int | list, optional): Image size that the GFLOPs are of, for the header.
-
-    Returns:
-        (str): The table.
-    """
+    """Return the facts as aligned text, a row a model, and what distilling changed where both students are there."""
     keys = list(dict.fromkeys(k for c in contenders for k in c.facts if k != "ms")) + ["ms"]
     shown = [[c.name, *(_show(k, c.facts.get(k)) for k in keys)] for c in contenders]
     by_name = {c.name: c.facts for c in contenders}
@@ -175,10 +158,6 @@ def plot_curves(contenders: Sequence[Contender], file: str | Path) -> None:
     """Draw accuracy and validation loss of every run by epoch, and the distillation terms.
 
     A model without a run of its own, such as a downloaded teacher, stands as a dashed line.
-
-    Args:
-        contenders (Sequence[Contender]): Models, measured or not.
-        file (str | Path): Picture to write.
     """
     import matplotlib.pyplot as plt  # scope for faster 'import ultralytics'
 

@@ -62,12 +62,7 @@ def taught(columns: Mapping[str, list[float]]) -> str:
 
 
 def still_rising(columns: Mapping[str, list[float]], metric: str) -> bool:
-    """Whether a run was at its best in the last tenth of its epochs.
-
-    Args:
-        columns (Mapping): The run's columns.
-        metric (str): An accuracy as the report names it, e.g. `mAP50-95`.
-    """
+    """Whether a run was at its best in the last tenth of its epochs."""
     values = next((v for k, v in columns.items() if k.startswith(f"metrics/{metric}")), [])
     known = [(v, i) for i, v in enumerate(values) if v == v]
     return bool(known) and max(known)[1] >= len(values) - max(len(values) // 10, 1)
@@ -106,12 +101,7 @@ def lines_of(columns: Mapping[str, list[float]]) -> list[tuple[str, dict[str, li
 
 @plt_settings()
 def plot_run(folder: Path, file: Path) -> None:
-    """Draw a run from its folder: `results.csv`, and the similarity where it was measured.
-
-    Args:
-        folder (Path): The run's folder.
-        file (Path): Picture to write.
-    """
+    """Draw a run from its folder: `results.csv`, and the similarity where it was measured."""
     import matplotlib.pyplot as plt  # scope for faster 'import ultralytics'
 
     columns = read_columns(folder / "results.csv")

@@ -19,26 +19,14 @@ def log_start(trainer: BaseTrainer, found: Sequence[str]) -> None:
     run = trainer.distill
     if RANK in {-1, 0}:
         names = [s.name for s in run.sources]
-        text = opening(run.step.distiller, run.step.teacher, run.configs[0], names, found, trainer.args.imgsz)
+        text = start_lines(run.step.distiller, run.step.teacher, run.configs[0], names, found, trainer.args.imgsz)
         LOGGER.info(text)
 
 
-def opening(
+def start_lines(
     distiller: BaseDistiller, teacher: Any, config: Config, names: Sequence[str], found: Sequence[str], imgsz: Any
 ) -> str:
-    """Describe what is about to be trained: the teacher, what is to be won, the loss, and what was skipped.
-
-    Args:
-        distiller (BaseDistiller): The built terms.
-        teacher (Teacher | OnlineTeacher | SeveralTeachers): The teacher, frozen or learning.
-        config (Config): Schedule and stop.
-        names (Sequence[str]): The teachers' file names.
-        found (Sequence[str]): What each teacher reached, as `evaluate_teachers` returns it; nothing where not measured.
-        imgsz (int | tuple[int, int]): Image size in pixels, for the shapes of the maps.
-
-    Returns:
-        (str): Two lines to four for one teacher.
-    """
+    """Describe what is about to be trained: the teacher, what is to be won, the loss, and what was skipped."""
     lines = []
     for i, (name, one) in enumerate(zip(names, getattr(teacher, "teachers", [teacher]))):
         reached = found[i] if i < len(found) else ""

@@ -106,12 +106,7 @@ def plot_samples(
 def read_labels(
     data: str, count: int, files: Sequence[str] = ()
 ) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], dict[int, str]]:
-    """Read the labels of some validation images, evenly spaced among those that have objects.
-
-    Args:
-        data (str): The data's YAML.
-        count (int): Number of images.
-        files (Sequence[str]): The images, in place of evenly spaced ones.
+    """Read the labels of some validation images: those given, or evenly spaced among those that have objects.
 
     Returns:
         labels (list[tuple]): For each image its path, boxes (n, 4) as x1, y1, x2, y2 in pixels, and classes (n,).
@@ -133,17 +128,7 @@ def read_labels(
 
 
 def match(boxes: np.ndarray, names: Sequence[str], truth: np.ndarray, truth_names: Sequence[str]) -> list[int]:
-    """Give each prediction the label it finds; the most confident choose first, and each label is found once.
-
-    Args:
-        boxes (np.ndarray): Predicted boxes (n, 4), the most confident first.
-        names (Sequence[str]): Their classes' names.
-        truth (np.ndarray): Labelled boxes (m, 4).
-        truth_names (Sequence[str]): Their classes' names.
-
-    Returns:
-        (list[int]): For each prediction the index of its label, or -1.
-    """
+    """Return the index of the label that each prediction finds, or -1; each label is found once, by the first."""
     from ultralytics.utils.metrics import box_iou
 
     iou = box_iou(torch.as_tensor(boxes).float(), torch.as_tensor(truth).float()).numpy()
@@ -157,15 +142,7 @@ def match(boxes: np.ndarray, names: Sequence[str], truth: np.ndarray, truth_name
 
 
 def draw(image: np.ndarray, boxes: Sequence[tuple[np.ndarray, str, tuple[int, int, int]]]) -> np.ndarray:
-    """Draw boxes on a copy of an image that is large enough to read them.
-
-    Args:
-        image (np.ndarray): BGR image.
-        boxes (Sequence[tuple]): Box in pixels, text, and colour of each.
-
-    Returns:
-        (np.ndarray): BGR image whose longer side has `TILE` pixels.
-    """
+    """Draw boxes, each with its text and colour, on a copy of a BGR image that is large enough to read them."""
     scale = TILE / max(image.shape[:2])
     tool = Annotator(
         cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA),
@@ -178,15 +155,7 @@ def draw(image: np.ndarray, boxes: Sequence[tuple[np.ndarray, str, tuple[int, in
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lay a map over an image.
-
-    Args:
-        image (np.ndarray): BGR image.
-        heat (np.ndarray): Map (H, W), 0 to 1, of the image letterboxed into a square.
-
-    Returns:
-        (np.ndarray): BGR image whose longer side has `TILE` pixels.
-    """
+    """Lay a map (H, W), 0 to 1, of the letterboxed image over a BGR image."""
     scale = TILE / max(image.shape[:2])
     h, w = (max(round(x * scale), 1) for x in image.shape[:2])
     top, left = (TILE - h) // 2, (TILE - w) // 2

@@ -25,14 +25,7 @@ def linear_cka(x: torch.Tensor, y: torch.Tensor) -> float:
     """Return the linear centered kernel alignment of two sets of features (Kornblith et al., arXiv 1905.00414).
 
     It is ||X'Y||^2 / (||X'X|| ||Y'Y||) of centered features, in Frobenius norms: 1 for features that are equal up to
-    rotation and scale, 0 for unrelated ones.
-
-    Args:
-        x (torch.Tensor): Features (n, p).
-        y (torch.Tensor): Features (n, q) of the same n things.
-
-    Returns:
-        (float): 0 to 1; nan where one does not vary.
+    rotation and scale, 0 for unrelated ones, nan where one does not vary. Features are (n, p) and (n, q).
     """
     x, y = (v.double() - v.double().mean(0) for v in (x, y))
     scale = (x.T @ x).norm() * (y.T @ y).norm()
@@ -40,16 +33,7 @@ def linear_cka(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def read_images(files: Sequence[str | Path], size: int, channels: int = 3) -> torch.Tensor:
-    """Read images as a validation shows them: letterboxed, RGB, 0 to 1.
-
-    Args:
-        files (Sequence[str | Path]): Image files.
-        size (int): Side of the square images in pixels.
-        channels (int): Channels of the model: 1 reads in gray, 3 in RGB, others what the files hold.
-
-    Returns:
-        (torch.Tensor): Images (N, C, size, size).
-    """
+    """Read images (N, C, size, size) as a validation shows them: letterboxed, RGB or gray by the channels, 0 to 1."""
     from ultralytics.data.augment import LetterBox
     from ultralytics.utils.patches import imread
 
@@ -61,20 +45,13 @@ def read_images(files: Sequence[str | Path], size: int, channels: int = 3) -> to
 
 
 def layer_maps(
-    model: Any, layers: Sequence[int], images: torch.Tensor, view: Preprocessing | None = None
+    model: Any, layers: Sequence[int], images: torch.Tensor, preprocess: Preprocessing | None = None
 ) -> dict[int, torch.Tensor]:
-    """Return a model's maps (N, C, H, W) at some layers in eval mode, on a CPU in fp32.
-
-    Args:
-        model (nn.Module): The model; left in eval mode.
-        layers (Sequence[int]): Layer indices.
-        images (torch.Tensor): Images (N, C, H, W), 0 to 1.
-        view (View, optional): What it sees of them.
-    """
+    """Return a model's maps (N, C, H, W) at some layers in eval mode, on a CPU in fp32."""
     device = next(model.parameters(), torch.zeros(1)).device
     model.eval()
     with torch.no_grad():
-        shown = images.to(device) if view is None else view(images.to(device))
+        shown = images.to(device) if preprocess is None else preprocess(images.to(device))
         return {i: m.float().cpu() for i, m in run_layers(model, shown, sorted(set(layers))).maps.items()}
 
 
@@ -83,22 +60,11 @@ def compare(
     teacher: nn.Module | Foreign,
     pairs: Sequence[Pair],
     images: torch.Tensor,
-    view: Preprocessing | None = None,
+    preprocess: Preprocessing | None = None,
 ) -> dict[str, float]:
-    """Return the linear CKA of two models at each layer pair; positions of all images are the things compared.
-
-    Args:
-        student (nn.Module): The student, unwrapped, fp32.
-        teacher (nn.Module | Foreign): The teacher, fp32.
-        pairs (Sequence[Pair]): The layer pairs.
-        images (torch.Tensor): Images (N, C, H, W), 0 to 1.
-        view (View, optional): What the teacher sees of them.
-
-    Returns:
-        (dict[str, float]): By the pairs' names.
-    """
+    """Return the linear CKA of two models at each layer pair; positions of all images are the things compared."""
     s = layer_maps(student, [p.student for p in pairs], images)
-    t = layer_maps(teacher, [p.teacher for p in pairs], images, view)
+    t = layer_maps(teacher, [p.teacher for p in pairs], images, preprocess)
     found = {}
     for p in pairs:
         a, b = s[p.student], t[p.teacher]
@@ -121,12 +87,7 @@ def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
 
 
 def validation_images(data: str, task: str) -> list[Path]:
-    """Return the image files of a validation set.
-
-    Args:
-        data (str): The data's YAML, or a classification set's folder.
-        task (str): The task.
-    """
+    """Return the image files of a validation set."""
     from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dataset
 
     place = (check_cls_dataset(data, split="val") if task == "classify" else check_det_dataset(data))["val"]

@@ -29,7 +29,6 @@ from ultralytics.distill.report.curves import (
 )
 from ultralytics.distill.report.int8 import measure_int8
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
-from ultralytics.distill.report.own_process import run_in_subprocess
 from ultralytics.distill.report.samples import plot_samples
 from ultralytics.distill.report.similarity import (
     COUNT,
@@ -40,6 +39,7 @@ from ultralytics.distill.report.similarity import (
     read_images,
     validation_images,
 )
+from ultralytics.distill.runtime.distributed import run_in_subprocess
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, verdict
 from ultralytics.distill.teacher.preprocessing import Preprocessing, build_preprocessing
@@ -147,9 +147,9 @@ def similarity_of(student: nn.Module, source: Source, config: Config, args: dict
     """Return the CKA of student and teacher at each layer pair on some validation images; nothing without pairs."""
     if source.module is None:
         return {}
-    teacher, pairs, view = _meet(student, source, config)
+    teacher, pairs, preprocess = _meet(student, source, config)
     images = _images(student, args, _affordable(size(teacher, args["imgsz"])["GFLOPs"], 400, most=COUNT))[1]
-    return compare(student, teacher, pairs, images, view) if pairs else {}
+    return compare(student, teacher, pairs, images, preprocess) if pairs else {}
 
 
 def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
@@ -160,7 +160,7 @@ def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
 
 
 def _meet(student: nn.Module, source: Source, config: Config) -> tuple[nn.Module, list[Pair], Preprocessing]:
-    """Return the teacher, the layer pairs and the teacher's view; no pairs where the models share none."""
+    """Return the teacher, the layer pairs (none where the models share none) and the teacher's preprocessing."""
     device = next(student.parameters()).device
     teacher = source.fresh().float().eval().to(device)
     try:
@@ -220,19 +220,14 @@ def _draw_samples(
     """Draw some validation images: labels and predictions of models with boxes, and where both models look."""
     heats, count = [], 4
     if source.module is not None:
-        teacher, pairs, view = _meet(student, source, config)
+        teacher, pairs, preprocess = _meet(student, source, config)
         count = _affordable(size(teacher, args["imgsz"])["GFLOPs"], 200, most=4)
     files, images = _images(student, args, count)
     if source.module is not None and pairs:
         p = pairs[len(pairs) // 2]
-        t, s = (
-            layer_maps(teacher, [p.teacher], images, view)[p.teacher],
-            layer_maps(student, [p.student], images)[p.student],
-        )
-        heats = [
-            (f"{who}'s feature map {p.name}", [activation_map(x) for x in m])
-            for who, m in (("teacher", t), ("student", s))
-        ]
+        maps = {"teacher": layer_maps(teacher, [p.teacher], images, preprocess)[p.teacher]}
+        maps["student"] = layer_maps(student, [p.student], images)[p.student]
+        heats = [(f"{who}'s feature map {p.name}", [activation_map(x) for x in m]) for who, m in maps.items()]
     shown = [r for r in rows if r.facts] if args["task"] in BOXES else []
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 

@@ -42,12 +42,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
 
 
 def save_whole(value: Any, path: str | Path) -> None:
-    """Serialise a value as `torch.save` does, and write it whole.
-
-    Args:
-        value (Any): What to save.
-        path (str | Path): The file.
-    """
+    """Serialise a value as `torch.save` does, and write it whole."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     write_whole(path, buffer.getvalue())

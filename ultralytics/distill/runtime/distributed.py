@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,28 +23,16 @@ from ultralytics.utils import LOCAL_RANK, RANK
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
+RUN = "import importlib, json, sys; m, f, a = json.loads(sys.argv[1]); getattr(importlib.import_module(m), f)(*a)"
+
 
 def launched_size(size: int) -> int:
-    """Return the number of processes: the launcher's word where there is one, else what upstream counted.
-
-    Args:
-        size (int): Devices that upstream counted in `device=`; 0 on a CPU.
-
-    Returns:
-        (int): Number of processes over all nodes.
-    """
+    """Return the number of processes: the launcher's word where there is one, else what upstream counted."""
     return int(os.getenv("WORLD_SIZE", size)) if LOCAL_RANK != -1 else size
 
 
 def join_on_cpu(trainer: BaseTrainer) -> bool:
-    """Join the launcher's process group with gloo if the trainer runs on a CPU.
-
-    Args:
-        trainer (BaseTrainer): The trainer of this process.
-
-    Returns:
-        (bool): Whether there is nothing left to set up.
-    """
+    """Join the launcher's process group with gloo if the trainer runs on a CPU."""
     if trainer.device.type != "cpu":
         return False
     if not dist.is_initialized():  # a second training in the same processes finds its group
@@ -50,14 +42,7 @@ def join_on_cpu(trainer: BaseTrainer) -> bool:
 
 
 def wrap_on_cpu(trainer: BaseTrainer) -> bool:
-    """Wrap the model in DDP on a CPU, where upstream's own line would ask for a device's number.
-
-    Args:
-        trainer (BaseTrainer): A trainer whose model is built.
-
-    Returns:
-        (bool): Whether it is wrapped.
-    """
+    """Wrap the model in DDP on a CPU, where upstream's own line would ask for a device's number."""
     if trainer.device.type != "cpu":
         return False
     known = inspect.signature(DistributedDataParallel).parameters
@@ -99,6 +84,14 @@ def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
         dist.all_reduce(values)
         values /= dist.get_world_size()
     return values
+
+
+def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> None:
+    """Call a function in a process of its own; upstream's validators would wait for every process of the launcher."""
+    call = json.dumps([function.__module__, function.__name__, arguments])
+    env = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}}
+    env["PYTHONPATH"] = os.pathsep.join(x for x in sys.path if x)
+    subprocess.run([sys.executable, "-c", RUN, call], env=env, check=True)
 
 
 class CollectiveError(RuntimeError):

@@ -13,11 +13,12 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
-from ultralytics.distill.runtime.interruption import log_resume_command
+from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
+RESUME = "yolo train resume=True model="
 OURS = str(Path(__file__).parents[1]) + os.sep
 # Where a user's own files are not: the standard library, whose importlib is on the way, and installed packages.
 NOT_THEIRS = (str(Path(__file__).parents[2]) + os.sep, sysconfig.get_paths()["stdlib"], str(importlib.__file__), "<")
@@ -65,13 +66,24 @@ def leave(error: object) -> NoReturn:
     sys.exit(2)
 
 
+def log_resume_command(trainer: BaseTrainer | None) -> None:
+    """Say after Ctrl-C what to type to go on, once."""
+    if RANK not in {-1, 0} or getattr(trainer, "interrupted", False):
+        return
+    if trainer is None or not trainer.last.is_file():
+        LOGGER.info("\nInterrupted; no epoch was completed.")
+    elif trainer.stop:
+        LOGGER.info(f"\nInterrupted after the last epoch; the weights are {trainer.last}")
+    else:
+        LOGGER.info(f"\nInterrupted; go on with: {getattr(trainer, 'resume_command', RESUME)}{trainer.last}")
+    if trainer is not None:
+        trainer.interrupted = True
+
+
 def install_excepthook(trainer: BaseTrainer) -> None:
     """Let a refusal that ends a `yolo` command be its sentence alone; `YOLO_VERBOSE=true` shows where it came from.
 
     After Ctrl-C it says how to go on. Nothing is changed in a user's own program, and nothing for other errors.
-
-    Args:
-        trainer (BaseTrainer): The training.
     """
     before = sys.excepthook
     if not _under_yolo() or os.getenv("YOLO_VERBOSE", "").lower() == "true" or before.__module__ == __name__:

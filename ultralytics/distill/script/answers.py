@@ -12,11 +12,7 @@ from ultralytics.utils import LOGGER
 
 
 def answer(line: list[str]) -> None:
-    """Write a file of answers as a command line says.
-
-    Args:
-        line (list[str]): `key=value` arguments, those of `write_answers`.
-    """
+    """Write a file of answers as a command line says."""
     args, known = read_line(line), list(signature(write_answers).parameters)
     try:
         if unknown := [k for k in args if k not in known]:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics.cfg import get_cfg, merge_equals_args, parse_key_value_pair
 from ultralytics.distill.arguments import read
 from ultralytics.distill.config import ARGUMENTS
-from ultralytics.distill.runtime.errors import is_user_error, leave
-from ultralytics.distill.runtime.interruption import log_resume_command
+from ultralytics.distill.runtime.errors import is_user_error, leave, log_resume_command
 from ultralytics.distill.spelling import accept_old_names
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.utils import DEFAULT_CFG_PATH
@@ -45,14 +44,7 @@ def usage(script: Path) -> str:
 
 
 def read_line(line: list[str]) -> dict[str, Any]:
-    """Read `key=value` arguments as upstream's command line does; those of a `cfg=FILE` stand behind the others.
-
-    Args:
-        line (list[str]): The command line after the script's name.
-
-    Returns:
-        (dict[str, Any]): The arguments, older spellings replaced.
-    """
+    """Read `key=value` arguments as upstream's command line does; those of a `cfg=FILE` stand behind the others."""
     try:
         given: dict[str, Any] = {}
         for item in merge_equals_args(line):
@@ -68,12 +60,7 @@ def read_line(line: list[str]) -> dict[str, Any]:
 
 
 def check(distilled: dict[str, Any], *others: dict[str, Any]) -> None:
-    """Leave with one sentence if arguments would be refused, before the first of several trainings has begun.
-
-    Args:
-        distilled (dict[str, Any]): The arguments of the training with a teacher.
-        *others (dict[str, Any]): Those of each training without.
-    """
+    """Leave with one sentence if arguments would be refused, before the first of several trainings has begun."""
     try:
         for args in others:
             get_cfg(overrides=args)
@@ -91,9 +78,7 @@ def use_threads(asked: str | None) -> None:
     """Let torch use as many CPU threads as `OMP_NUM_THREADS` says; upstream always takes all cores but one.
 
     That one core is best left alone: with a thread on each, any other process makes every thread wait for the last.
-
-    Args:
-        asked (str | None): The variable's value before upstream was imported, which sets it.
+    What was asked is the variable's value before upstream was imported, which sets it.
     """
     from ultralytics.utils import torch_utils
 

@@ -33,27 +33,28 @@ class AverageTeacher:
         layers (Sequence[int]): Layers whose maps are wanted.
         head (bool): Whether raw predictions are wanted.
         features (bool): Whether the class head's inner features are wanted.
-        view (Preprocessing): What it sees of the images.
+        preprocess (Preprocessing): What it sees of the images.
     """
 
-    def __init__(self, trainer: BaseTrainer, layers: Sequence[int], head: bool, features: bool, view: Preprocessing):
+    def __init__(
+        self, trainer: BaseTrainer, layers: Sequence[int], head: bool, features: bool, preprocess: Preprocessing
+    ):
         """Keep what is wanted."""
         self.trainer, self.layers, self.head, self.features = trainer, sorted(set(layers)), head, features
-        self.view = view
+        self.preprocess = preprocess
 
     def __call__(self, images: torch.Tensor) -> Capture:
         """Return what the average sees of images (N, C, H, W), without gradient, in fp32."""
         ema = self.trainer.ema
         model = unwrap_model(self.trainer.model) if ema is None else ema.ema
-        aside: Any = (
-            eval_mode(model, images.device) if ema is None else nullcontext()
-        )  # in auto-batch there is none yet
+        # in auto-batch there is no average yet, and the student stands in for it
+        kept: Any = eval_mode(model, images.device) if ema is None else nullcontext()
         head = model.model[-1]
-        with aside, torch.no_grad(), full_precision(images.device.type):
+        with kept, torch.no_grad(), full_precision(images.device.type):
             mode, head.training = head.training, True  # raw predictions of every branch
             try:
                 with capture(model, features=self.features) as inner:
-                    seen = run_layers(model, self.view(images.float()), self.layers, self.head)
+                    seen = run_layers(model, self.preprocess(images.float()), self.layers, self.head)
             finally:
                 head.training = mode
         seen.features, seen.tails = inner.features, frozen_tails(head) if self.features else {}
@@ -61,7 +62,7 @@ class AverageTeacher:
 
     def describe(self) -> str:
         """Return what it is, in a few words."""
-        seen = self.view.describe()
+        seen = self.preprocess.describe()
         return f"the student's running average, its weight grows over the first {RAMP:.0%} of the run{seen}"
 
     def __deepcopy__(self, memo: dict) -> AverageTeacher:

@@ -41,9 +41,6 @@ def evaluate_teachers(trainer: BaseTrainer) -> list[str]:
     been through this. The look leaves no trace in the run: models, random state and validator are as before. Where it
     fails in one of several processes, all leave it and go on.
 
-    Args:
-        trainer (BaseTrainer): A trainer whose loaders and EMA are built, before the first epoch.
-
     Returns:
         (list[str]): What is to be said of each teacher, the rest of a sentence; nothing of one that was not looked at,
             and in processes but the first.
@@ -59,13 +56,13 @@ def evaluate_teachers(trainer: BaseTrainer) -> list[str]:
         for i, (source, config) in enumerate(zip(run.sources, run.configs)):
             if source.module is None or isinstance(source.module, Recorded):  # the student's own average, or a file
                 continue
-            if told(source.module, student, config):
+            if already_warned(source.module, student, config):
                 continue
             try:
                 with CollectiveStep(alone=not VALIDATES_EVERYWHERE) as collective:
                     module = candidate(source, student, config)
-                    view = build_preprocessing(config, student, module, trainer.device)
-                    found = validate_model(trainer, module, loader, f"teacher {source.name}", collective, view)
+                    preprocess = build_preprocessing(config, student, module, trainer.device)
+                    found = validate_model(trainer, module, loader, f"teacher {source.name}", collective, preprocess)
                 if start is None:
                     with CollectiveStep(alone=not VALIDATES_EVERYWHERE) as collective:
                         start = validate_model(trainer, deepcopy(student), loader, "student's start", collective)
@@ -80,7 +77,7 @@ def evaluate_teachers(trainer: BaseTrainer) -> list[str]:
     return said
 
 
-def told(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
+def already_warned(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
     """Whether the distiller has already said that a teacher knows none of the student's classes."""
     if config.module or not any(t.kind == "logit" for t in config.terms) or not outputs(teacher.model[-1]):
         return False
@@ -89,14 +86,6 @@ def told(teacher: nn.Module, student: nn.Module, config: Config) -> bool:
 
 def candidate(source: Source, student: nn.Module, config: Config) -> nn.Module:
     """Return a copy of a teacher that the student's validator can judge.
-
-    Args:
-        source (Source): The teacher.
-        student (nn.Module): The student, unwrapped.
-        config (Config): The teacher's image size, and whether the student has one class for everything.
-
-    Returns:
-        (nn.Module): The teacher, its classes in the student's order.
 
     Raises:
         ValueError: If its outputs or classes are others than the student's; the rest of a sentence.
@@ -115,10 +104,6 @@ def candidate(source: Source, student: nn.Module, config: Config) -> nn.Module:
 
 def narrow(module: Any, names: dict[int, str]) -> None:
     """Reduce a model's head to some classes, in their order.
-
-    Args:
-        module (nn.Module): Changed in place.
-        names (dict[int, str]): Index to name of the classes wanted.
 
     Raises:
         ValueError: If it does not know them all, or its class layers are not known; the rest of a sentence.
@@ -146,9 +131,6 @@ def sample(loader: Any) -> tuple[DataLoader, int]:
 
     Whole batches are taken, since with `rect` the images of one have one size.
 
-    Args:
-        loader (DataLoader): The validation set's.
-
     Returns:
         chosen (DataLoader): The sample's; its `dataset` is the same.
         images (int): Images of all processes.
@@ -170,24 +152,16 @@ def validate_model(
     loader: DataLoader,
     who: str,
     collective: CollectiveStep,
-    view: Preprocessing | None = None,
+    preprocess: Preprocessing | None = None,
 ) -> dict[str, float]:
     """Validate a model as the trainer validates its student.
-
-    Args:
-        trainer (BaseTrainer): Gives the validator, the device and the precision.
-        module (nn.Module): The model; it may be changed.
-        loader (DataLoader): The images.
-        who (str): What the progress line says.
-        collective (CollectiveStep): The step of all processes that this is part of.
-        view (View, optional): What the model sees of the images, if not these.
 
     Returns:
         (dict[str, float]): Upstream's metrics; nothing in processes but the first.
     """
     module = module.to(trainer.device)
     predict = module.forward
-    module.forward = lambda x, augment=False: predict(x if view is None else view(x))
+    module.forward = lambda x, augment=False: predict(x if preprocess is None else preprocess(x))
     items = no_items(trainer.device)
     module.loss = lambda batch, preds=None: (None, items)  # its value would not be used
     validator = trainer.get_validator()
@@ -220,20 +194,7 @@ def gather_once_all_are_ready(validator: Any, collective: CollectiveStep) -> Non
 def report(
     name: str, found: dict[str, float], start: dict[str, float], classes: int, images: int, task: str, online: bool
 ) -> str:
-    """Return what was found, and warn of a teacher that can teach little.
-
-    Args:
-        name (str): The teacher's.
-        found (dict[str, float]): Its metrics.
-        start (dict[str, float]): The student's; empty for one that has learnt nothing yet.
-        classes (int): Classes of the student.
-        images (int): Images that were looked at.
-        task (str): The task.
-        online (bool): Whether the teacher learns too, and need not know anything yet.
-
-    Returns:
-        (str): The rest of a sentence about the teacher, and in a line of its own what is to be won.
-    """
+    """Return what was found, and warn of a teacher that can teach little."""
     keys = [k for k in found if any(m in k for m in MAIN)]
     shown = [", ".join(f"{k.rpartition('/')[2]} {x[k]:.3f}" for k in keys) for x in (found, start) if x]
     says = f"; the student starts at {shown[1]}" if start else ""

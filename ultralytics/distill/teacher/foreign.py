@@ -191,12 +191,6 @@ def read_module(path: str) -> nn.Module | None:
     """Return the module of no Ultralytics kind that a file holds as a whole, as `torch.save(module, path)` writes it.
 
     A checkpoint, which is a dictionary, is told by the file's first bytes and not loaded here.
-
-    Args:
-        path (str): The file.
-
-    Returns:
-        (nn.Module | None): None for every other file.
     """
     from ultralytics.engine.model import Model
 

@@ -30,7 +30,7 @@ class Teacher:
         device (torch.device): Where it runs.
         dtype (torch.dtype): Precision of its weights and maps.
         why (str): The precision and its reason, for the printed formula.
-        view (View, optional): What it sees of the images; by default the images as they are.
+        preprocess (Preprocessing, optional): What it sees of the images; by default the images as they are.
         student (nn.Module, optional): Whose weights' order in memory it follows.
     """
 
@@ -43,11 +43,11 @@ class Teacher:
         device: torch.device,
         dtype: torch.dtype,
         why: str = "",
-        view: Preprocessing | None = None,
+        preprocess: Preprocessing | None = None,
         student: nn.Module | None = None,
     ):
         """Fuse, cast and freeze the teacher, or a copy of one that is its owner's."""
-        self.layers, self.head, self.dtype, self.view = sorted(set(layers)), head, dtype, view
+        self.layers, self.head, self.dtype, self.preprocess = sorted(set(layers)), head, dtype, preprocess
         model = source.module if not source.live else deepcopy_teacher(source.module)
         model.criterion = None
         fuse(model.float().eval())
@@ -57,19 +57,12 @@ class Teacher:
         self.format, self.why = choose_format(device, student), why or str(dtype).replace("torch.", "")
         self.model = model.to(device, dtype, memory_format=self.format).requires_grad_(False)
         self.size = sum(p.numel() for p in model.parameters())
-        self.packed = use_onednn(self.model) if device.type == "cpu" and dtype != torch.float16 else 0
+        self.onednn_blocks = use_onednn(self.model) if device.type == "cpu" and dtype != torch.float16 else 0
 
     def __call__(self, images: torch.Tensor) -> Capture:
-        """Look at a batch.
-
-        Args:
-            images (torch.Tensor): Images (N, C, H, W), 0 to 1.
-
-        Returns:
-            (Capture): Maps, head inputs and raw predictions, without gradient.
-        """
+        """Look at a batch."""
         with torch.no_grad(), full_precision(images.device.type):
-            return self._look(self.view(images) if self.view else images)
+            return self._look(self.preprocess(images) if self.preprocess else images)
 
     def _look(self, images: torch.Tensor) -> Capture:
         """Run the graph as far as it is wanted."""
@@ -83,7 +76,7 @@ class Teacher:
 
     def describe(self) -> str:
         """Return its size, its precision and what it sees, in a few words."""
-        seen = self.view.describe() if self.view else ""
+        seen = self.preprocess.describe() if self.preprocess else ""
         return f"frozen, {self.size / 1e6:.1f}M parameters, {self.why}{seen}"
 
     def __deepcopy__(self, memo: dict) -> Teacher:

@@ -14,14 +14,6 @@ def supports_dtype(dtype: torch.dtype, model: nn.Module, device: torch.device) -
     """Try a model in a precision, if it holds modules that are neither PyTorch's nor Ultralytics'.
 
     Such a module may make float32 tensors of its own on the way, which a 16-bit convolution refuses.
-
-    Args:
-        dtype (torch.dtype): The precision.
-        model (nn.Module): The teacher, unwrapped; left as it is.
-        device (torch.device): Where it will run.
-
-    Returns:
-        (bool): Whether a forward went through.
     """
     known = all(type(m).__module__.split(".")[0] in {"torch", "ultralytics"} for m in model.modules())
     traced = any(isinstance(m, torch.jit.ScriptModule) for m in model.modules())  # holds whoever's code

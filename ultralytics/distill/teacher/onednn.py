@@ -37,14 +37,7 @@ class OneDNNConv:
 
 
 def use_onednn(model: nn.Module) -> int:
-    """Give the fused `Conv` blocks of a frozen model on a CPU a packed forward, in place.
-
-    Args:
-        model (nn.Module): A model in eval mode that takes no gradient.
-
-    Returns:
-        (int): How many blocks were packed; 0 where this build of torch has no such operators.
-    """
+    """Give the fused `Conv` blocks of a frozen model on a CPU a packed forward, in place."""
     from ultralytics.nn.modules.conv import Conv
 
     blocks = [m for m in model.modules() if isinstance(m, Conv) and not hasattr(m, "bn")]

@@ -126,15 +126,7 @@ def require_trainable(config: Config, source: Source) -> None:
 
 
 def fit(trainer: BaseTrainer, module: nn.Module) -> nn.Module:
-    """Build the teacher for the data's classes and channels and give it the weights that fit, as upstream fine-tunes.
-
-    Args:
-        trainer (BaseTrainer): Knows the data and the arguments.
-        module (nn.Module): The teacher as given; left as it is.
-
-    Returns:
-        (nn.Module): A model of its own on the trainer's device.
-    """
+    """Return a model of the data's classes and channels with the teacher's weights that fit, as upstream fine-tunes."""
     student = unwrap_model(trainer.model)
     model = trainer.get_model(cfg=deepcopy(module.yaml), weights=deepcopy_teacher(module), verbose=False)
     model.names, model.args, model.nc = student.names, trainer.args, trainer.data["nc"]

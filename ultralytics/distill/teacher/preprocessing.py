@@ -104,34 +104,16 @@ class Preprocessing:
 
 
 def build_preprocessing(config: Config, student: nn.Module, teacher: nn.Module, device: torch.device) -> Preprocessing:
-    """Build a teacher's view.
-
-    Args:
-        config (Config): The teacher's size and normalisation.
-        student (nn.Module): The student, unwrapped.
-        teacher (nn.Module): The teacher, unwrapped.
-        device (torch.device): Where it runs.
-
-    Returns:
-        (Preprocessing): The view.
-    """
+    """Build what turns the student's images into a teacher's."""
     channels, multiple = check_preprocessing(config, teacher)
     return Preprocessing(input_channels(student), channels, config.imgsz, multiple, config.mean, config.std, device)
 
 
 def check_preprocessing(config: Config, teacher: nn.Module) -> tuple[int, int]:
-    """Check a teacher's size and normalisation.
-
-    Args:
-        config (Config): The size and the normalisation.
-        teacher (nn.Module): The teacher, unwrapped.
-
-    Returns:
-        channels (int): Channels the teacher takes.
-        multiple (int): Number of which the sides of its images must be multiples.
+    """Return the channels a teacher takes and what the sides of its images must be multiples of.
 
     Raises:
-        ValueError: If they do not fit the teacher.
+        ValueError: If the configured size or normalisation does not fit.
     """
     channels, multiple = input_channels(teacher), int(max(getattr(teacher, "stride", [1])))
     sides = [] if config.imgsz is None else [config.imgsz] if isinstance(config.imgsz, int) else config.imgsz

@@ -42,15 +42,7 @@ class SeveralTeachers:
 
 
 def read_each(args: SimpleNamespace, count: int) -> list[Config]:
-    """Read the arguments for several teachers, where gains, layers and their input may be given one for each.
-
-    Args:
-        args (SimpleNamespace): The trainer's arguments.
-        count (int): Number of teachers.
-
-    Returns:
-        (list[Config]): One for each teacher; `args` holds plain values afterwards.
-    """
+    """Read the arguments for several teachers, where gains, layers and their input may be given one for each."""
     vars(args).update({k: plain(v) for k, v in vars(args).items() if k in ARGUMENTS})
     views = [SimpleNamespace(**{**vars(args), **_share(args, i, count)}) for i in range(count)]
     configs = [read(view) for view in views]

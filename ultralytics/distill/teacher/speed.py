@@ -16,9 +16,6 @@ def fuse(model: nn.Module) -> None:
     """Fold BatchNorms into convolutions in place, keeping both branches of an end-to-end head.
 
     Upstream's own `fuse` would drop one branch of YOLOv10 and YOLO26 heads; it asks the head to do so, and is told no.
-
-    Args:
-        model (nn.Module): An Ultralytics model in eval mode.
     """
     head = model.model[-1]
     head.fuse = lambda: None
@@ -33,14 +30,7 @@ def fuse(model: nn.Module) -> None:
 def choose_dtype(precision: str, device: torch.device, amp: bool, bf16: bool) -> torch.dtype:
     """Choose the precision of the teacher's forward.
 
-    Args:
-        precision (str): `auto`, `fp32`, `bf16` or `fp16`.
-        device (torch.device): Where the teacher runs.
-        amp (bool): Whether the student trains with mixed precision.
-        bf16 (bool): Whether that is bfloat16.
-
-    Returns:
-        (torch.dtype): `auto` is bfloat16 on CPUs that multiply it natively, what AMP uses on CUDA, float32 elsewhere.
+    `auto` is bfloat16 on CPUs that multiply it natively, what AMP uses on CUDA, float32 elsewhere.
     """
     forced = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if precision != "auto":
@@ -61,15 +51,10 @@ def native_bf16() -> bool:
 
 
 def choose_format(device: torch.device, student: nn.Module | None = None) -> torch.memory_format:
-    """Choose how the teacher's weights and maps lie in memory.
+    """Choose how the teacher's weights and maps lie in memory: channels last on CPUs, as oneDNN has them.
 
-    Args:
-        device (torch.device): Where the teacher runs.
-        student (nn.Module, optional): The student as its trainer laid it out, which knows the device, the platform and
-            `channels_last=`: upstream found the order slow on Windows and wrong on Apple's GPUs.
-
-    Returns:
-        (torch.memory_format): Channels last on CPUs (oneDNN's own order), elsewhere the order of the student's weights.
+    Elsewhere as the student's trainer laid it out, which knows the device, the platform and `channels_last=`: upstream
+    found the order slow on Windows and wrong on Apple's GPUs.
     """
     weights = () if student is None else student.parameters()
     last = any(w.ndim == 4 and memory_format(w) == torch.channels_last for w in weights)

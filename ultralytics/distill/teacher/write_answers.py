@@ -10,98 +10,19 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from torchvision.ops import batched_nms
 
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.distill.answers.extra import Extra, extra_of
 from ultralytics.distill.answers.file import FLOOR, footer, header, line, read_begun
-from ultralytics.distill.answers.final import NMS, final_boxes, is_detector
+from ultralytics.distill.answers.final import is_detector
 from ultralytics.distill.answers.images import Images
-from ultralytics.distill.boxes import Boxes, corners, join, overlaps
-from ultralytics.distill.dummy_input import input_channels
-from ultralytics.distill.heads.classes import class_map
-from ultralytics.distill.heads.common import head_strides
-from ultralytics.distill.teacher.frozen import Teacher
-from ultralytics.distill.teacher.preprocessing import Preprocessing
+from ultralytics.distill.answers.outlines import beside, unpadded
+from ultralytics.distill.answers.table import TASKS
+from ultralytics.distill.boxes import Boxes, corners, pixels
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
+from ultralytics.distill.teacher.views import TeacherPredictor, merge_views
 from ultralytics.utils import LOGGER, TQDM
-from ultralytics.utils.ops import scale_boxes
 from ultralytics.utils.torch_utils import select_device
-
-
-class TeacherPredictor:
-    """A teacher that says of images what it sees at one or several sizes, and in their mirror images.
-
-    Args:
-        source (Source): The teacher.
-        names (dict[int, str]): The classes of the file.
-        sizes (Sequence[int]): Longer sides of the images that it sees, in pixels.
-        flip (bool): Whether it sees each image mirrored too.
-        conf (float): Score from which a box stands.
-        device (torch.device): Where it runs.
-        given (int): Channels of the images.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        names: dict[int, str],
-        sizes: Sequence[int],
-        flip: bool,
-        conf: float,
-        device: torch.device,
-        given: int = 3,
-    ):
-        """Build the teacher, frozen and fused."""
-        self.classes, self.count = class_map(names, source.module.names), len(names)
-        self.flips, self.conf, self.strides = (False, True) if flip else (False,), conf, head_strides(source.module)
-        channels, multiple = input_channels(source.module), int(max(source.module.stride))
-        self.views = [Preprocessing(given, channels, size, multiple) for size in sizes]
-        self.teacher = Teacher(source, [], True, False, device, torch.float32)  # what is written stays
-
-    def __call__(self, images: torch.Tensor) -> list[Boxes]:
-        """Return what it says of images (N, C, H, W), 0 to 1, in each view."""
-        found = []
-        for view in self.views:
-            for flip in self.flips:
-                seen = view(images).flip(3) if flip else view(images)
-                boxes = final_boxes(self.teacher(seen).output, self.strides, self.classes, self.count, self.conf)
-                if flip:
-                    boxes.boxes[:, 0] = 1 - boxes.boxes[:, 0]
-                found.append(boxes)
-        return found
-
-
-def merge_views(views: Sequence[Boxes], images: int, conf: float) -> Boxes:
-    """Return one answer out of several: boxes by non-maximum suppression, scores as the mean over all views.
-
-    A view in which nothing overlaps a box by half counts with score 0 for it.
-
-    Args:
-        views (Sequence[Boxes]): What was said in each view.
-        images (int): Images of the batch.
-        conf (float): Mean score from which a box stands.
-
-    Returns:
-        (Boxes): The boxes.
-    """
-    if len(views) == 1:
-        return views[0]
-    every = views[0]
-    for view in views[1:]:
-        every = join(every, view)
-    count = every.scores.shape[1]
-    best = every.scores.amax(1)
-    kept = every[batched_nms(corners(every.boxes), best, every.cls + every.image * count, NMS).sort().values]
-    if not len(kept):
-        return kept
-    mean = torch.zeros_like(kept.scores)
-    for view in (v for v in views if len(v)):
-        overlap = overlaps(*(corners(x.padded(x.boxes, images)) for x in (kept, view)))
-        same = kept.padded(kept.cls + 1, images)[:, :, None] == view.padded(view.cls + 1, images)[:, None]
-        value, index = (overlap * same).max(2)
-        at = kept.image, kept.slots()
-        mean += view.padded(view.scores, images)[kept.image, index[at]] * (value[at] >= 0.5)[:, None] / len(views)
-    return Boxes(kept.image, kept.boxes, kept.cls, mean)[mean.amax(1) >= conf]
 
 
 def write_answers(
@@ -142,9 +63,9 @@ def write_answers(
     for text, source in zip(given, sources):
         if source.module is None or not is_detector(source.module.model[-1]):
             raise ValueError(f"'model_t={text}' names no boxes; give a detector.")
-    names = _all_names(sources)
+    names, extra = _all_names(sources), _common_extra(sources)
     info = [{"file": s.name, "sha256": _sha256(s.path)} for s in sources]
-    told = {"teachers": info, "imgsz": sizes, "flip": bool(flip), "conf": conf}
+    told = {"teachers": info, "imgsz": sizes, "flip": bool(flip), "conf": conf, **_kind(extra)}
     save = Path(save)
     if save.suffix != ".jsonl":
         raise ValueError(f"'save={save}' must end in .jsonl.")
@@ -152,10 +73,12 @@ def write_answers(
     if done is None:
         LOGGER.info(f"{save} is whole already.")
         return save
-    where, root, channels = _images(str(data), split)
+    where, root, spec = _images(str(data), split)
+    channels = spec.get("channels", 3)
+    mirror = _flip_idx(spec, extra.points) if flip and extra.name == "keypoints" else bool(flip)
     images = Images(where, root, max(sizes), done, channels)
     place = select_device("" if device is None else device, verbose=False)
-    speakers = [TeacherPredictor(s, names, sizes, flip, conf, place, channels) for s in sources]
+    speakers = [TeacherPredictor(s, names, extra.name, sizes, mirror, conf, place, channels) for s in sources]
     with open(save, "a", encoding="utf-8") as f:
         for text in TQDM(_lines(images, speakers, conf, batch, workers, place), total=len(images), desc=f"{save.name}"):
             f.write(text)
@@ -169,30 +92,37 @@ def _lines(
     """Yield each image's line."""
     for some in DataLoader(images, batch, num_workers=workers, collate_fn=images.collate_fn):
         shown = some["img"].to(device).float() / 255
-        found = merge_views([x for speaker in speakers for x in speaker(shown)], len(shown), conf)
+        size = shown.shape[2], shown.shape[3]
+        found = merge_views([x for speaker in speakers for x in speaker(shown)], len(shown), conf, size)
         for i, (name, shape) in enumerate(zip(some["name"], some["shape"])):
-            yield _line(name, shape, (shown.shape[2], shown.shape[3]), found[found.image == i])
+            yield _line(name, shape, size, found[found.image == i])
 
 
 def _line(name: str, shape: tuple[int, int], size: tuple[int, int], found: Boxes) -> str:
     """Return an image's line; its boxes are shares of the letterboxed image of a size (H, W)."""
-    height, width = shape
-    pixels = corners(found.boxes.cpu()) * torch.tensor([size[1], size[0]] * 2)
-    pixels = scale_boxes(size, pixels, shape)
-    first, last = (x / torch.tensor([width, height]) for x in pixels.split(2, 1))
-    boxes, real = torch.cat([(first + last) / 2, last - first], 1), ((last - first) > 0).all(1)
-    rows = [{k: v for k, v in enumerate(s) if v >= FLOOR} for s in found.scores.cpu()[real].tolist()]
-    return line(name, (height, width), boxes[real].tolist(), [list(r) for r in rows], [list(r.values()) for r in rows])
+    more = beside(found, size, shape)
+    if found.boxes.shape[1] == 5:
+        ends = torch.stack([torch.stack([x.amin(0), x.amax(0)]) for x in more["segments"]] or [torch.zeros(2, 2)])
+    else:
+        ends = unpadded(corners(pixels(found.boxes.cpu(), size)).view(-1, 2, 2), size, shape)
+    first, last = ends[: len(found)].clamp(0, 1).unbind(1)
+    real = [all(len(v[i]) for v in more.values()) for i in range(len(found))]
+    keep = (last > first).all(1) & torch.tensor(real, dtype=torch.bool)
+    told = {k: [x.flatten().tolist() for x, kept in zip(v, keep) if kept] for k, v in more.items()}
+    boxes = torch.cat([(first + last) / 2, last - first], 1)[keep]
+    rows = [{k: v for k, v in enumerate(s) if v >= FLOOR} for s in found.scores.cpu()[keep].tolist()]
+    values = [list(r.values()) for r in rows]
+    return line(name, (shape[0], shape[1]), boxes.tolist(), [list(r) for r in rows], values, **told)
 
 
-def _images(data: str, split: str) -> tuple[Any, str | Path, int]:
-    """Return where the images are, below which folder they are named, and their channels."""
+def _images(data: str, split: str) -> tuple[Any, str | Path, dict[str, Any]]:
+    """Return where the images are, below which folder they are named, and what the data's YAML says."""
     if not data.endswith((".yaml", ".yml")):
-        return data, Path(data).resolve().parent, 3
+        return data, Path(data).resolve().parent, {}
     spec = check_det_dataset(data)
     if not spec.get(split):
         raise ValueError(f"'split={split}' is not in 'data={data}'; give train, val or test.")
-    return spec[split], spec["path"], spec.get("channels", 3)
+    return spec[split], spec["path"], spec
 
 
 def _all_names(sources: Sequence[Source]) -> dict[int, str]:
@@ -202,6 +132,42 @@ def _all_names(sources: Sequence[Source]) -> dict[int, str]:
         for name in source.module.names.values():
             names.setdefault(str(name).strip().lower(), str(name))
     return dict(enumerate(names.values()))
+
+
+def _common_extra(sources: Sequence[Source]) -> Extra:
+    """Return what all teachers say of a box beside its classes; say what not all of them do."""
+    found = [extra_of(s.module) for s in sources]
+    if len({x.name == "angles" for x in found}) > 1:
+        kinds = {x.name == "angles": s.name for x, s in zip(found, sources)}
+        raise ValueError(
+            f"'model_t' names a teacher of rotated boxes, {kinds[True]}, and one of upright ones, {kinds[False]}, "
+            f"which do not merge; write a file for each."
+        )
+    if all(x == found[0] for x in found):
+        return found[0]
+    LOGGER.warning(
+        f"The teachers do not all have the same {next(x.name for x in found if x.name)}; the file gets boxes and "
+        f"classes alone."
+    )
+    return Extra()
+
+
+def _kind(extra: Extra) -> dict[str, Any]:
+    """Return how a file's first line tells what stands beside its boxes."""
+    task = next(k for k, v in TASKS.items() if v == extra.name)
+    shape = {"kpt_shape": [extra.points, 3]} if extra.points else {}
+    return {"task": task, **shape} if extra.name else {}
+
+
+def _flip_idx(spec: dict[str, Any], points: int) -> list[int]:
+    """Return which keypoint is which in the mirror image, or raise a ValueError where the data does not say."""
+    index = list(spec.get("flip_idx") or [])
+    if sorted(index) != list(range(points)):
+        raise ValueError(
+            f"'flip=True' mirrors keypoints, and 'data' does not tell by a 'flip_idx' of {points} which of them is "
+            f"which then; add it to the YAML, or leave flip out."
+        )
+    return index
 
 
 def _sha256(path: Path) -> str:

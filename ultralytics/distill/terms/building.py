@@ -17,11 +17,12 @@ from ultralytics.distill.heads.common import (
     head_strides,
     outputs,
     report_classes,
+    require_comparable,
 )
-from ultralytics.distill.heads.comparable import require_comparable
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses import RESPONSE
 from ultralytics.distill.spelling import parse
+from ultralytics.distill.terms.final import fit_instead
 from ultralytics.distill.terms.term import NO_ASSIGNER, ResponseTerm
 from ultralytics.utils import LOGGER
 
@@ -30,12 +31,6 @@ def choose_maps(config: Config, teacher: nn.Module, whole: bool, skipped: list[s
     """Return the feature and relation terms; the recipe's is skipped where it is not needed or has no map.
 
     It mostly slows the first epochs and gives no more in the end where predictions teach: docs/research/recipe.md.
-
-    Args:
-        config (Config): What to distil.
-        teacher (nn.Module): The teacher, unwrapped.
-        whole (bool): Whether the response terms teach all of the student's classes.
-        skipped (list[str]): What is skipped, and why, is added here.
     """
     maps = [t for t in config.terms if t.kind != "logit"]
     for term in (t for t in maps if t.auto):
@@ -58,12 +53,6 @@ def build_responses(
 ) -> tuple[list[ResponseTerm], bool]:
     """Build the response terms that fit both heads; complain about those the user named, skip the recipe's.
 
-    Args:
-        config (Config): What to distil.
-        student (nn.Module): The student, unwrapped.
-        teacher (nn.Module): The teacher, unwrapped.
-        skipped (list[str]): What is skipped, and why, is added here.
-
     Returns:
         terms (list[ResponseTerm]): The terms.
         whole (bool): Whether they teach all of the student's classes, so that the recipe needs no feature term.
@@ -71,6 +60,11 @@ def build_responses(
     built, fits = [], []
     strange: dict[str, list[str]] = {}  # what is said of terms that share no class: once, whatever their number
     asked = [t for t in config.terms if t.kind == "logit" and not t.spelled.needs("final")]
+    instead = fit_instead(config, student, teacher) if any(t.auto for t in asked) else None
+    if instead:
+        names, head = ", ".join(t.spelled.name for t in asked if t.auto), type(teacher.model[-1]).__name__
+        skipped.append(f"{names} (the teacher's {head} has no one-to-one head to teach the student's)")
+        asked = [t for t in asked if not t.auto]
     for term in without_doubles([_suit(t, student) for t in asked]):
         try:
             require_comparable(term, config, student, teacher)
@@ -98,7 +92,9 @@ def build_responses(
         LOGGER.warning(f"Distillation: skipping {', '.join(names)}: {why}")
     if found := next((f.classes for f in fits if f.classes), None):
         report_classes(found, student.names, teacher.names)
-    return built, bool(built) and (not found or len(found.student) == len(config.classes or student.names))
+    found = found or instead
+    whole = not found or len(found.student) == len(config.classes or student.names)
+    return built, whole and bool(built or instead)
 
 
 def fit_scores(built: Sequence[nn.Module], pairs: Sequence[Pair], teacher: nn.Module) -> None:

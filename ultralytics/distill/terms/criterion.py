@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from ultralytics.distill.boxes import Boxes
-from ultralytics.distill.heads.predictions import assigners
+from ultralytics.distill.labels import write_labels
 from ultralytics.distill.losses.base import widen
-from ultralytics.distill.runtime.errors import TermError
+from ultralytics.distill.terms.soft import soft_matches, soft_scores
 from ultralytics.distill.upstream import detection_loss, write_output
 from ultralytics.utils.loss import v8PoseLoss, v8SegmentationLoss
 from ultralytics.utils.tal import TaskAlignedAssigner
@@ -64,8 +64,15 @@ class Criterion:
         self.preds = torch.cat([first_boxes[None], boxes]), torch.cat([first_scores[None], scores])
         return True
 
+    @property
+    def overlap(self) -> bool:
+        """Whether it takes the masks of an image in one map."""
+        return bool(getattr(next(iter(branch_criteria(self.inner).values())), "overlap", True))
+
     def ask(self, objects: Boxes, images: int) -> torch.Tensor:
         """Return the criterion's loss, a mean over the batch, for other objects than the labels.
+
+        A criterion of masks or keypoints judges boxes and classes alone where the objects have nothing more.
 
         Args:
             objects (Boxes): The objects, each with a score for each class.
@@ -76,12 +83,16 @@ class Criterion:
         """
         if matches(self.inner):
             return self._ask_matcher(objects, images)
-        batch = {"batch_idx": objects.image.float(), "cls": objects.cls[:, None].float(), "bboxes": objects.boxes}
-        batch, preds = {**self.batch, **batch}, full(self.preds)
+        if objects.boxes.shape[1] == 5:
+            objects = objects[large_enough(objects.boxes, self.batch["img"].shape[2:])]
+        labels = write_labels(objects, images, "sem_masks" in self.batch)
+        batch, preds = {**self.batch, **labels}, full(self.preds)
+        scores, judges = objects.padded(objects.scores, images), {}
         with ExitStack() as stack:
-            parts = {k: stack.enter_context(boxes_alone(c)) for k, c in branch_criteria(self.inner).items()}
-            stack.enter_context(soft_scores(self.inner, objects.padded(objects.scores, images)))
-            judges = {k: judge for k, judge in parts.items() if judge}
+            for name, part in branch_criteria(self.inner).items():
+                if not objects.more and isinstance(part, (v8SegmentationLoss, v8PoseLoss)):
+                    judges[name] = stack.enter_context(boxes_alone(part))
+                stack.enter_context(soft_scores(part, scores))
             if not judges:
                 return self.inner(preds, batch)[0].sum() / images
             raw = preds[1] if isinstance(preds, tuple) and isinstance(preds[1], dict) else preds
@@ -123,20 +134,21 @@ def branch_criteria(criterion: Any) -> dict[str, Any]:
     return found or {"one2many": criterion}
 
 
+def large_enough(boxes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Return which rotated boxes (n, 5) upstream's criterion takes: it leaves out those with a side below 2 pixels."""
+    return (boxes[:, 2] * float(size[1]) >= 2) & (boxes[:, 3] * float(size[0]) >= 2)
+
+
 @contextmanager
-def boxes_alone(criterion: Any) -> Iterator[Callable[[Any, dict[str, Any]], torch.Tensor] | None]:
+def boxes_alone(criterion: Any) -> Iterator[Callable[[Any, dict[str, Any]], torch.Tensor]]:
     """Let a criterion of masks or keypoints judge boxes and classes alone, as a detector's does.
 
     Args:
         criterion (Any): The criterion of one branch.
 
     Yields:
-        (Callable | None): Takes predictions and a batch and returns the loss, a mean over the batch; None for a
-            criterion that has nothing beside boxes and classes.
+        (Callable): Takes predictions and a batch and returns the loss, a mean over the batch.
     """
-    if not isinstance(criterion, (v8SegmentationLoss, v8PoseLoss)):
-        yield None
-        return
     own = criterion.assigner
     kept = ("topk", "topk2", "num_classes", "alpha", "beta", "stride")
     if type(own) is not TaskAlignedAssigner:  # YOLO26's also look at masks or keypoints, which answers do not have
@@ -149,14 +161,7 @@ def boxes_alone(criterion: Any) -> Iterator[Callable[[Any, dict[str, Any]], torc
 
 @contextmanager
 def watch_criterion(student: nn.Module) -> Iterator[Criterion]:
-    """Let a student's criterion remember what it is asked inside the block.
-
-    Args:
-        student (nn.Module): The student, unwrapped.
-
-    Yields:
-        (Criterion): The criterion.
-    """
+    """Let a student's criterion remember what it is asked inside the block."""
     if getattr(student, "criterion", None) is None:
         student.criterion = student.init_criterion()
     kept = {k: v for k, v in vars(student).items() if k == "criterion"}  # one that is a module stands elsewhere
@@ -166,63 +171,3 @@ def watch_criterion(student: nn.Module) -> Iterator[Criterion]:
     finally:
         del vars(student)["criterion"]
         vars(student).update(kept)
-
-
-@contextmanager
-def soft_scores(criterion: Any, scores: torch.Tensor) -> Iterator[None]:
-    """Let a criterion's label assigners give soft targets: an anchor's alignment times the scores of its object.
-
-    Args:
-        criterion (Any): A criterion with an assigner, or with one for each branch.
-        scores (torch.Tensor): Scores (N, M, classes) of each image's objects, in their order.
-    """
-
-    def soften(module: nn.Module, args: tuple, out: Any) -> Any:
-        if not isinstance(out, tuple) or len(out) < 5:
-            raise TermError("the distillation term 'pseudo' needs a label assigner that answers as upstream's.")
-        if not scores.shape[1]:
-            return out
-        index = out[4].long()[..., None].expand(-1, -1, scores.shape[2])
-        return (*out[:2], out[2].amax(2, keepdim=True) * scores.gather(1, index), *out[3:])
-
-    with ExitStack() as stack:
-        for assigner in assigners(criterion).values():
-            stack.callback(assigner.register_forward_hook(soften).remove)
-        yield
-
-
-@contextmanager
-def soft_matches(criterion: Any, scores: torch.Tensor) -> Iterator[None]:
-    """Let a criterion that matches queries give soft targets: a query's overlap times the scores of its object.
-
-    Its box losses are means over the objects, so an object's confidence weighs the gradient of its box.
-
-    Args:
-        criterion (nn.Module): RT-DETR's criterion.
-        scores (torch.Tensor): Scores (n, classes) of all objects.
-    """
-    last: list[Any] = []
-    index_of, box_loss = criterion._get_index, criterion._get_loss_bbox
-
-    def keep_index(matched: Any) -> Any:
-        last[:] = index_of(matched)
-        return tuple(last)
-
-    def weigh(pred: torch.Tensor, target: torch.Tensor, postfix: str = "") -> Any:
-        sure = scores[last[1]].amax(1, keepdim=True) if len(target) else 1.0
-        return box_loss(torch.lerp(pred.detach(), pred, sure) if len(target) else pred, target, postfix)
-
-    def soften(module: nn.Module, args: tuple) -> tuple:
-        pred, target, label = args
-        soft = torch.zeros_like(target)
-        soft[last[0]] = target[last[0]].amax(1, keepdim=True) * scores[last[1]]
-        return pred, soft, label
-
-    vars(criterion).update(_get_index=keep_index, _get_loss_bbox=weigh)
-    handle = criterion.vfl.register_forward_pre_hook(soften) if criterion.vfl else None
-    try:
-        yield
-    finally:
-        del vars(criterion)["_get_index"], vars(criterion)["_get_loss_bbox"]
-        if handle:
-            handle.remove()

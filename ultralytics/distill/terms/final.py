@@ -6,19 +6,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.dataset import KEY, read_batch
+from ultralytics.distill.answers.dataset import KEYS, read_batch
+from ultralytics.distill.answers.extra import describe_lack, shared_extra
 from ultralytics.distill.answers.final import final_boxes, is_detector
 from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import Capture
 from ultralytics.distill.heads.classes import Classes
-from ultralytics.distill.heads.common import NoSharedClass, head_strides, pair_classes
-from ultralytics.distill.heads.comparable import require_comparable
+from ultralytics.distill.heads.common import NoSharedClass, head_strides, pair_classes, require_comparable
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses import FINAL
 from ultralytics.distill.spelling import parse
@@ -29,12 +28,6 @@ from ultralytics.utils import LOGGER
 
 def build_finals(config: Config, student: nn.Module, teacher: nn.Module, compared: bool) -> list[FinalTerm]:
     """Build the terms on final boxes: those the user named, and the recipe's where nothing else of it compares.
-
-    Args:
-        config (Config): The run's configuration.
-        student (nn.Module): The student, unwrapped.
-        teacher (nn.Module): The teacher, unwrapped.
-        compared (bool): Whether a response term compares the two heads as they are.
 
     Returns:
         (list[FinalTerm]): The terms.
@@ -58,7 +51,30 @@ def build_finals(config: Config, student: nn.Module, teacher: nn.Module, compare
             continue
         if term.auto:
             LOGGER.info(f"Distillation: {term.spelled.name} takes their place: the teacher's boxes are second labels.")
+        if lack := describe_lack(student, teacher):
+            LOGGER.info(f"Distillation: {term.spelled.name} teaches boxes and classes; {lack}.")
     return built
+
+
+def fit_instead(config: Config, student: nn.Module, teacher: nn.Module) -> Classes | None:
+    """Return the shared classes where final boxes are the recipe because only the student has a one-to-one head.
+
+    The student's own assigners give them to both of its heads: docs/research/log.md has what YOLO26 gains by it.
+
+    Args:
+        config (Config): The run's configuration.
+        student (nn.Module): The student, unwrapped.
+        teacher (nn.Module): The teacher, unwrapped.
+
+    Returns:
+        (Classes | None): The classes; None where the heads have the same branches, or final boxes do not fit.
+    """
+    if [getattr(m.model[-1], "one2one_cv2", None) is None for m in (student, teacher)] != [False, True]:
+        return None
+    try:
+        return fit(Term("logit", parse("distill_logit", "pseudo", FINAL)), config, student, teacher)
+    except ValueError:
+        return None
 
 
 class FinalTerm(nn.Module):
@@ -77,7 +93,7 @@ class FinalTerm(nn.Module):
     def __init__(self, term: Term, config: Config, student: nn.Module, teacher: nn.Module):
         """Pair the classes and build the loss."""
         super().__init__()
-        self.classes = fit(term, config, student, teacher)
+        self.classes, self.extra = fit(term, config, student, teacher), shared_extra(student, teacher)
         self.count, self.strides = len(student.names), head_strides(teacher)
         self.recorded = isinstance(teacher, Recorded)
         self.kind, self.name, self.gain = term.kind, term.spelled.name, term.gain
@@ -92,13 +108,13 @@ class FinalTerm(nn.Module):
 
     def answers(self, teacher: Capture, batch: dict[str, Any]) -> Boxes:
         """Return what the teacher says of the batch."""
+        conf = self.losses[0].conf
         if not self.recorded:
-            return final_boxes(teacher.output, self.strides, self.classes, self.count, self.losses[0].conf)
-        count = len(batch["img"])
-        none = [np.zeros((0, 4 + self.count), np.float32)] * count  # where auto-batch weighs a step
+            return final_boxes(teacher.output, self.strides, self.classes, self.count, conf, self.extra)
+        count, other = len(batch["img"]), batch.get("unlabeled", {})
         labelled = batch.get("labeled", count)
-        told = [*batch.get(KEY, none)[:labelled], *batch.get("unlabeled", {}).get(KEY, ())[: count - labelled]]
-        return read_batch(told, self.losses[0].conf, batch["img"].device)
+        told = {k: [*batch.get(k, ())[:labelled], *other.get(k, ())[: count - labelled]] for k in KEYS}
+        return read_batch(told, count, self.count, conf, batch["img"].device)
 
 
 def fit(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> Classes:
@@ -120,8 +136,7 @@ def fit(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> C
     for role, model in (("student", student), ("teacher", teacher)):
         if not is_detector(model.model[-1]) and not isinstance(model, Recorded):
             raise ValueError(f"it needs final boxes, and the {role}'s {type(model.model[-1]).__name__} has none.")
-    if any(hasattr(m.model[-1], "ne") for m in (student, teacher)):
-        raise ValueError("it teaches upright boxes, and these are rotated; use probiou.")
+    shared_extra(student, teacher)
     criterion = getattr(student, "criterion", None) or student.init_criterion()
     if not matches(criterion) and not assigners(criterion):
         raise ValueError(

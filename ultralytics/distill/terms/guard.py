@@ -90,10 +90,6 @@ class Record:
     def add(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Take in a batch; what is not finite is left out of the means and of the loss, and counted.
 
-        Args:
-            columns (dict[str, torch.Tensor]): The value of each loss column, with its gradient.
-            parts (Sequence[torch.Tensor]): The unweighted values.
-
         Returns:
             (dict[str, torch.Tensor]): The columns to train with: all finite.
         """

@@ -12,10 +12,10 @@ from torch import nn
 from ultralytics.distill.heads.classes import select_classes
 from ultralytics.distill.heads.common import outputs
 from ultralytics.distill.heads.predictions import match_levels
-from ultralytics.distill.losses.base import choice
 from ultralytics.distill.losses.response import decode, distances, reach
 from ultralytics.distill.runtime.distributed import mean_over_processes
 from ultralytics.distill.terms.term import ResponseTerm
+from ultralytics.distill.values import choice
 from ultralytics.utils.metrics import bbox_iou
 
 KEPT = 0.95  # share of the running averages that a new batch leaves: they look back over some 20 batches

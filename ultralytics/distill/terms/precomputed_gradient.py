@@ -3,31 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 
-
-class _Settled(torch.autograd.Function):
-    """A value whose gradients are known already."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, value: torch.Tensor, gradients: Sequence[torch.Tensor], *inputs: torch.Tensor
-    ) -> torch.Tensor:
-        """Keep the gradients and hand on the value."""
-        ctx.save_for_backward(*gradients)
-        ctx.dtypes = [x.dtype for x in inputs]
-        return value.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
-        """Scale the kept gradients; in full precision, since a scaler's factor saves small ones in 16 bits."""
-        return None, None, *((g * grad).to(d) for g, d in zip(ctx.saved_tensors, ctx.dtypes))
+from ultralytics.distill.losses.analytic import KnownGradient
 
 
 def precompute_gradient(compare: Callable[[torch.Tensor], Any], student: torch.Tensor, own: nn.Module) -> Any:
@@ -53,4 +35,4 @@ def precompute_gradient(compare: Callable[[torch.Tensor], Any], student: torch.T
     inputs = [student, *(p for p in own.parameters() if p.requires_grad)]
     found = torch.autograd.grad(value, [leaf, *inputs[1:]], allow_unused=True)
     used = [(g, x) for g, x in zip(found, inputs) if g is not None]
-    return _Settled.apply(value.detach(), [g for g, _ in used], *(x for _, x in used))
+    return KnownGradient.apply(value.detach(), [g for g, _ in used], *(x for _, x in used))

@@ -37,11 +37,6 @@ UNMEASURED = (
 def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = None) -> nn.Module:
     """Build one loss of a term.
 
-    Args:
-        term (Term): What to build.
-        config (Config): The run's temperature and share of soft targets, for losses that have them.
-        channels (tuple[int, int], optional): Widths of the layer pair, for losses that want them.
-
     Returns:
         (nn.Module): The loss, with `forward(student, teacher, batch)`.
 
@@ -121,6 +116,7 @@ class ResponseTerm(nn.Module):
         """Build the losses."""
         super().__init__()
         self.kind, self.name, self.gain, self.branches = term.kind, term.spelled.name, term.gain, fit.branches
+        self.auto = term.auto
         self.readers, self.count, self.merge = fit.readers, count, bool(fit.classes and fit.classes.merge)
         self.losses = nn.ModuleList(build_loss(term, config) for _ in self.branches)
         self.needs_targets = any(getattr(x, "needs_targets", False) for x in self.losses)

@@ -46,15 +46,7 @@ class Weights:
         self.steps += 1
 
     def take(self, epoch: int, epochs: int) -> dict[str, float]:
-        """Return each term's mean weight since the last call, and say which fell below a level for the first time.
-
-        Args:
-            epoch (int): The epoch that has ended, from 1.
-            epochs (int): How many there will be.
-
-        Returns:
-            (dict[str, float]): By `distill/weight/<term>`.
-        """
+        """Return each term's mean weight since the last call, and say which fell below a level for the first time."""
         means = {k: float(v) / self.steps for k, v in self.sums.items()}
         self.start()
         weights = {term: v for (term, factor), v in means.items() if not factor}

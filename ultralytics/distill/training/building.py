@@ -34,17 +34,7 @@ if TYPE_CHECKING:
 
 
 def build_step(trainer: BaseTrainer, configs: list[Config], sources: list[Source]) -> Step:
-    """Build distillers and teachers for the trainer's student.
-
-    Args:
-        trainer (BaseTrainer): Holds the student on its device, not yet under DDP; where a compiled student cannot
-            teach it is put back as it was before.
-        configs (list[Config]): One for each teacher.
-        sources (list[Source]): The teachers.
-
-    Returns:
-        (Step): What is added to a training step.
-    """
+    """Build distillers and teachers for the trainer's student."""
     with preserve_random(trainer.device):  # new layers draw from the generator, the student's run must not
         made = [_build_one(trainer, c, s) for c, s in zip(configs, sources)]
     distillers, teachers = zip(*made)
@@ -76,15 +66,15 @@ def _build_one(trainer: BaseTrainer, config: Config, source: Source) -> tuple[Ba
         return distiller, online.OnlineTeacher(module, wants[0], wants[2], config.dline)
     if isinstance(module, Recorded):
         return distiller, RecordedTeacher(module)
-    view = build_preprocessing(config, student, module, trainer.device)
+    preprocess = build_preprocessing(config, student, module, trainer.device)
     if source.module is None:
-        return distiller, AverageTeacher(trainer, *wants, view)
+        return distiller, AverageTeacher(trainer, *wants, preprocess)
     dtype = choose_dtype(config.precision, trainer.device, trainer.amp, trainer.args.amp == "bf16")
     if config.precision == "auto" and not supports_dtype(dtype, module, trainer.device):
         LOGGER.info(f"Distillation: the teacher's own modules do not run in {str(dtype)[6:]}, it stays in float32")
         dtype = torch.float32
     why = explain(config.precision, trainer.device, dtype)
-    return distiller, Teacher(source, *wants, trainer.device, dtype, why, view, student)
+    return distiller, Teacher(source, *wants, trainer.device, dtype, why, preprocess, student)
 
 
 def _require_wants(own: Spelled, distiller: BaseDistiller, models: Sequence[nn.Module]) -> None:

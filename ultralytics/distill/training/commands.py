@@ -21,12 +21,6 @@ def spell_out(args: dict[str, Any]) -> dict[str, Any]:
 
     What is wrong with them is found here, once: each of the commands would end with it, and upstream goes on.
 
-    Args:
-        args (dict[str, Any]): Arguments as given; left as they are.
-
-    Returns:
-        (dict[str, Any]): The same arguments without a teacher; otherwise a copy with plain values.
-
     Raises:
         ValueError: If a live teacher has no file that equals it, or an argument does not fit.
         FileNotFoundError: If the teacher does not exist.

@@ -20,13 +20,6 @@ def keep_or_undo(trainer: BaseTrainer, distiller: BaseDistiller) -> nn.Module:
     """Return the student as upstream compiled it, or as it was before where its graph cannot teach.
 
     Nothing is lost by undoing: a graph is compiled at its first call, and there was none yet.
-
-    Args:
-        trainer (BaseTrainer): Holds the student; its `args.compile` is switched off along with it.
-        distiller (BaseDistiller): What has to be seen of the student.
-
-    Returns:
-        (nn.Module): The student that trains.
     """
     student = unwrap_model(trainer.model)
     if student is trainer.model:
@@ -55,16 +48,7 @@ def _hindrance(student: nn.Module, distiller: BaseDistiller) -> str:
 
 
 def read(student: nn.Module, output: Any) -> Capture:
-    """Return what a head's raw output shows of a forward.
-
-    Args:
-        student (nn.Module): The student, unwrapped.
-        output (Any): What it returned in training mode; a detection head's dictionary carries its input maps, the
-            one-to-many branch's with their gradient.
-
-    Returns:
-        (Capture): The output and, where it carries them, the head's inputs.
-    """
+    """Return what a head's raw output shows of a forward: of a detection head also its input maps, with gradient."""
     branch = output[1] if isinstance(output, tuple) and len(output) == 2 else output
     branch = branch.get("one2many", branch) if isinstance(branch, dict) else {}
     maps = list(branch.get("feats", ()))

@@ -60,13 +60,6 @@ def require_kept(trainer: BaseTrainer, sources: Sequence[Source]) -> None:
     """Raise if a run would write over a teacher's file, or delete it with its folder.
 
     A teacher that an earlier process of the same run saved, `weights/teacher.pt`, is written by none.
-
-    Args:
-        trainer (BaseTrainer): A trainer whose arguments and folders are known.
-        sources (Sequence[Source]): The teachers.
-
-    Raises:
-        ValueError: One sentence that names the argument, the file and what would do.
     """
     args, folder, weights = trainer.args, trainer.save_dir.resolve(), trainer.wdir.resolve()
     own = {"best.pt", "last.pt"} | ({"teacher_last.pt"} if args.distill_online else set())

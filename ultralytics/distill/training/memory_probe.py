@@ -54,7 +54,7 @@ def probing_memory(step: Step) -> Iterator[None]:
     def after(student: nn.Module, args: tuple, output: Any) -> Any:
         stack, seen = opened.pop()
         stack.close()
-        return for_profile(_rehearse(step, student, args[0], seen, output)) if student.training else output
+        return for_profile(_run_step(step, student, args[0], seen, output)) if student.training else output
 
     handles = [step.student.register_forward_pre_hook(before), step.student.register_forward_hook(after)]
     try:
@@ -64,7 +64,7 @@ def probing_memory(step: Step) -> Iterator[None]:
             handle.remove()
 
 
-def _rehearse(
+def _run_step(
     step: Step, student: nn.Module, images: torch.Tensor, seen: Capture, output: Any
 ) -> tuple[Any, Any, dict[str, torch.Tensor]]:
     """Run teacher and terms on images (N, C, H, W), 0 to 1, that the student has seen; each holds one object."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from ultralytics.distill.runtime.distributed import is_distributed
 from ultralytics.distill.teacher import online
@@ -69,7 +70,8 @@ class OwnOptimizer:
 
     def state(self) -> list[dict[str, Any]]:
         """Return what resume needs, on the CPU."""
-        return [_to_cpu(own.state_dict()) for _, own in self.pairs]
+        states = [own.state_dict() for _, own in self.pairs]
+        return tree_map(lambda x: x.detach().cpu().clone() if isinstance(x, torch.Tensor) else x, states)
 
     def load_state(self, states: Sequence[dict[str, Any]]) -> None:
         """Take up the state of an interrupted run with the same weights."""
@@ -190,12 +192,3 @@ def average_gradients(params: Sequence[torch.Tensor]) -> bool:
     for p, grad in zip(params, flat[:-1].split([p.numel() for p in params])):
         p.grad = grad.view_as(p)
     return bool(flat[-1] > 0)
-
-
-def _to_cpu(value: Any) -> Any:
-    """Return a state with copies of its tensors on the CPU."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, dict):
-        return {k: _to_cpu(v) for k, v in value.items()}
-    return [_to_cpu(v) for v in value] if isinstance(value, list) else value

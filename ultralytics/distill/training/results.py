@@ -24,13 +24,6 @@ def fit_table(trainer: BaseTrainer, names: Iterable[str]) -> None:
     The row's names come first, in its order, then those that only earlier rows have. Upstream writes what it is given
     and no empty cells, so its row ends before the latter, which polars and pandas read as empty; `_fill` adds the cells
     once the epoch is over.
-
-    Args:
-        trainer (BaseTrainer): A trainer with its `csv`.
-        names (Iterable[str]): The row's names behind `epoch` and `time`.
-
-    Raises:
-        OSError: If the file cannot be written; it is as it was.
     """
     if not trainer.csv.is_file():
         return

@@ -36,10 +36,6 @@ def restore(trainer: BaseTrainer, ckpt: dict[str, Any]) -> None:
 
     Another teacher than before, other terms, or none are allowed: then the distiller's layers and their optimizer
     start fresh, which is said in one line.
-
-    Args:
-        trainer (BaseTrainer): A trainer with its optimizer built.
-        ckpt (dict): A checkpoint.
     """
     _drop_groups(ckpt)
     run = trainer.distill

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.distill.config import Config
 from ultralytics.distill.runtime.distributed import agree_on_epochs
-from ultralytics.distill.runtime.errors import TermError
-from ultralytics.distill.runtime.interruption import log_resume_command
+from ultralytics.distill.runtime.errors import TermError, log_resume_command
 from ultralytics.distill.schedule import Constant
 from ultralytics.distill.teacher import average
 from ultralytics.distill.teacher.source import Source

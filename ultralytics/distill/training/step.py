@@ -21,7 +21,7 @@ from ultralytics.distill.terms.guard import Record, check_terms, require_form
 from ultralytics.distill.terms.weights import Weights
 from ultralytics.distill.training import compiled
 from ultralytics.distill.unlabeled.split_means import SplitMeans
-from ultralytics.distill.upstream import branch_shares, join_items, unwrap_model
+from ultralytics.distill.upstream import branch_weights, join_items, unwrap_model
 
 
 class Step:
@@ -198,7 +198,7 @@ class Step:
     ) -> tuple[dict[str, torch.Tensor], Any]:
         """Return the columns, each kind's terms, checked, balanced and weighted, and the balance's factor."""
         distiller, factor = self.distiller, batch_factor(self.student, batch)
-        seen.shares = branch_shares(self.student.criterion)
+        seen.branch_weights = branch_weights(self.student.criterion)
         columns, parts = require_form(distiller, distiller(seen, shown, batch, assigned))
         if not self.checked:
             one = len(batch["img"]) == 1 or any(m.shape[2:].numel() == 1 for m in seen.maps.values())

@@ -66,9 +66,7 @@ class Unlabeled:
             self.counts = (0, batch_size) if self.alone else split(batch_size, self.share)
             loader = build(path, batch_size=self.counts[0] or 1, rank=rank, mode=mode)
             if self.alone:
-                with _building(
-                    trainer, add_to_unlabeled_set(trainer, without_labels(loader.dataset, self.files, trainer.args))
-                ):
+                with _building(trainer, self._dataset(trainer, loader.dataset)):
                     return build(path, batch_size=batch_size, rank=rank, mode=mode)
             self._build(trainer, loader)
             return loader
@@ -122,9 +120,13 @@ class Unlabeled:
             f"batches, the unlabelled come round in {steps:.0f}"
         )
 
+    def _dataset(self, trainer: BaseTrainer, like: Any) -> Any:
+        """Return a data set of these images in the manner of the labelled one."""
+        return add_to_unlabeled_set(trainer, without_labels(like, self.files, trainer.args))
+
     def _build(self, trainer: BaseTrainer, like: Any) -> None:
         """Build the loader in the manner of the labelled images'."""
-        dataset = add_to_unlabeled_set(trainer, without_labels(like.dataset, self.files, trainer.args))
+        dataset = self._dataset(trainer, like.dataset)
         rank, world = (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
         rounds = InfiniteSampler(len(self.files), self.counts[1], trainer.args.seed, rank, world)
         rounds.drawn = self.drawn
@@ -136,7 +138,7 @@ class Unlabeled:
 
         def auto_batch(*args: Any, **kwargs: Any) -> int:
             like = trainer.build_dataset(trainer.data["train"], mode="train", batch=1)
-            with _building(trainer, add_to_unlabeled_set(trainer, without_labels(like, self.files, trainer.args))):
+            with _building(trainer, self._dataset(trainer, like)):
                 return weigh(*args, **kwargs)
 
         trainer.auto_batch = auto_batch
@@ -207,6 +209,3 @@ def warn(text: str) -> None:
     """Warn once, however many processes run."""
     if RANK in {-1, 0}:
         LOGGER.warning(text)
-
-
-__all__ = ("Unlabeled", "files_of", "read_share", "require_images_alone", "split")

@@ -85,6 +85,3 @@ def _no_mask(index: int, image_shape: tuple[int, int] = (1, 1)) -> np.ndarray:
 def _no_depth(index: int) -> np.ndarray:
     """Return a depth map in which nothing was measured; its user brings it to the image's size."""
     return np.zeros((1, 1), dtype=np.float32)
-
-
-__all__ = ("without_labels",)

@@ -25,12 +25,7 @@ OVERLAP = 0.7  # upstream's own for its predictions
 
 
 def draw_batch(trainer: BaseTrainer, more: dict[str, Any]) -> None:
-    """Draw a batch of unlabelled images beside upstream's pictures, where these are wanted.
-
-    Args:
-        trainer (BaseTrainer): Its first teacher is asked once more; one that learns along is not, it knows nothing yet.
-        more (dict): The batch, with images of 0 to 1.
-    """
+    """Draw a batch of unlabelled images beside upstream's pictures, where these are wanted."""
     if not trainer.args.plots or RANK not in {-1, 0}:
         return
     try:

@@ -59,6 +59,3 @@ class SplitMeans:
         sums, self.sums, self.steps = self.sums, {}, 0
         means = {k: sum(v) / len(v) for k, v in sums.items()}
         return {k: v for k, v in means.items() if not math.isnan(v)}
-
-
-__all__ = ("SplitMeans",)

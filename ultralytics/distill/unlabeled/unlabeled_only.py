@@ -60,12 +60,7 @@ class UnlabeledOnly:
         self.path = data if MARK in raw else str(self.folder / FILE)
 
     def follow(self, trainer: BaseTrainer, value: Any) -> None:
-        """Let the trainer read the completed data set.
-
-        Args:
-            trainer (BaseTrainer): A trainer that has not read its data yet.
-            value (Any): The argument `unlabeled`, where it is given.
-        """
+        """Let the trainer read the completed data set."""
         read = trainer.get_dataset
         trainer.args.data = self.path
 
@@ -145,6 +140,3 @@ def require_no_labels(distiller: BaseDistiller, config: Config) -> None:
     }
     if why := next((k for k, v in reasons.items() if v), None):
         raise ValueError(f"{why}, and 'data' has no labelled image; leave it out, or add some.")
-
-
-__all__ = ("UnlabeledOnly", "read_unlabeled_only", "require_no_labels")

@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ultralytics.distill.script import demo, drawing
+import demo
+from demo import drawing
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 

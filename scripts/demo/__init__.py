@@ -10,10 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ultralytics.distill.script import drawing
 from ultralytics.distill.upstream import load_yaml, save_yaml
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.checks import check_yaml
+
+from . import drawing
 
 
 def prepare(folder: str | Path, imgsz: int | list[int] = 128, train: int = 640, val: int = 160) -> str:

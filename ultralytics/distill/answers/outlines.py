@@ -1,0 +1,70 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""What a file has beside boxes: polygons of masks, corners and keypoints, in shares of the image itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ultralytics.distill.boxes import Boxes, pixels
+from ultralytics.utils.ops import masks2segments, xywhr2xyxyxyxy
+
+TOLERANCE = 1.0  # pixels of the letterboxed image by which a polygon may leave its mask's outline
+AT_ONCE = 32  # masks that are enlarged together
+
+
+def unpadded(points: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> torch.Tensor:
+    """Return points of a letterboxed image as shares of the image's own sides.
+
+    Args:
+        points (torch.Tensor): x and y in pixels (..., 2); they may lie outside of the image.
+        size (tuple[int, int]): Height and width of the letterboxed image.
+        shape (tuple[int, int]): Height and width of the image itself.
+    """
+    gain = min(a / b for a, b in zip(size, shape))
+    padding = [round((a - round(b * gain)) / 2 - 0.1) for a, b in zip(size, shape)]  # as upstream's LetterBox rounds it
+    return (points - points.new_tensor(padding[::-1])) / (gain * points.new_tensor(shape[::-1]))
+
+
+def beside(found: Boxes, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, list[torch.Tensor]]:
+    """Return what is written beside boxes, for each of them a tensor of points as shares of the image's own sides.
+
+    Args:
+        found (Boxes): The objects in a letterboxed image.
+        size (tuple[int, int]): Height and width of the letterboxed image.
+        shape (tuple[int, int]): Height and width of the image itself.
+
+    Returns:
+        (dict[str, list]): `segments` (points, 2) of masks, none for one without three points, or the corners (4, 2) of
+            rotated boxes; `keypoints` (K, 3) with their visibility; nothing for boxes alone.
+    """
+    if found.boxes.shape[1] == 5:
+        return {"segments": list(unpadded(xywhr2xyxyxyxy(pixels(found.boxes.cpu(), size)), size, shape))}
+    if "masks" in found.more:
+        return {"segments": [unpadded(x, size, shape).clamp(0, 1) for x in polygons(found.more["masks"], size)]}
+    if "keypoints" in found.more:
+        points = found.more["keypoints"].cpu()
+        xy = unpadded(points[..., :2] * torch.tensor([size[1], size[0]]), size, shape)
+        return {"keypoints": list(torch.cat([xy, points[..., 2:]], 2))}
+    return {}
+
+
+def polygons(masks: torch.Tensor, size: tuple[int, int]) -> Iterator[torch.Tensor]:
+    """Yield the outline (points, 2), in pixels, of each mask; none (0, 2) for one that has no three points.
+
+    Several parts of a mask are joined to one polygon, as upstream's labels have it.
+
+    Args:
+        masks (torch.Tensor): Masks (n, H, W), above 0 where the object is.
+        size (tuple[int, int]): Height and width of the image in pixels, to which they are enlarged.
+    """
+    for some in masks.split(AT_ONCE):
+        large = F.interpolate(some[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
+        for outline in masks2segments((large > 0).cpu()):
+            if len(outline):
+                outline = cv2.approxPolyDP(outline.astype(np.int32), TOLERANCE, True).reshape(-1, 2)
+            yield torch.from_numpy(outline.astype(np.float32)) if len(outline) > 2 else torch.zeros(0, 2)

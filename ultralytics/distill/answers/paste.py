@@ -1,0 +1,90 @@
+# Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
+"""Lets answers go with the labels that upstream's copy-paste puts into an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ultralytics.data.augment import CopyPaste
+from ultralytics.utils.instance import Instances
+from ultralytics.utils.metrics import bbox_ioa
+
+if TYPE_CHECKING:
+    from ultralytics.distill.answers.dataset import DatasetAnswers
+
+SAME = 0.5  # overlap from which an answer means the object of a label
+
+
+class Paste:
+    """Shows upstream's copy-paste the labels alone, and pastes the answers that mean the objects it has pasted.
+
+    So the same objects are pasted as without answers, none is pasted for an answer that no label meets, and each that
+    is pasted has its labels and its answers.
+
+    Args:
+        inner (CopyPaste): Upstream's transform.
+        ride (DatasetAnswers): Whose answers they are.
+    """
+
+    def __init__(self, inner: CopyPaste, ride: DatasetAnswers):
+        """Take the answers out of the images that it draws, too."""
+        self.inner, self.ride = inner, ride
+        self.drawn: dict[str, Any] | None = None
+        if inner.pre_transform is not None:
+            self.before, inner.pre_transform = inner.pre_transform, self.draw
+
+    def draw(self, labels: dict[str, Any]) -> dict[str, Any]:
+        """Return the labels of an image whose objects may be pasted, and remember its answers."""
+        labels, self.drawn = self.ride.split(self.before(labels))
+        return labels
+
+    def __call__(self, labels: dict[str, Any]) -> dict[str, Any]:
+        """Return the sample with what was pasted into it."""
+        self.drawn = None
+        labels, own = self.ride.split(labels)
+        count = len(labels["instances"])
+        labels = self.inner(labels)
+        parts, known = [own], labels["instances"]
+        if len(known) > count:
+            source = self.drawn or mirrored(own, labels["img"].shape)
+            alike(source["instances"], known, labels["img"].shape)
+            overlap = bbox_ioa(known.bboxes[count:], source["instances"].bboxes, iou=True)
+            rows = np.flatnonzero((overlap >= SAME).any(0))
+            parts.append({"cls": source["cls"][rows], "instances": source["instances"][rows]})
+        alike(own["instances"], known, labels["img"].shape)
+        labels["cls"] = np.concatenate([x["cls"].reshape(-1, 1) for x in (labels, *parts)])
+        labels["instances"] = Instances.concatenate([known, *(x["instances"] for x in parts)])
+        return labels
+
+
+def alike(instances: Instances, other: Instances, shape: Sequence[int]) -> None:
+    """Bring objects into the form of others in an image of a shape (H, W, C), corners or not, pixels or shares."""
+    instances.convert_bbox(other._bboxes.format)
+    (instances.normalize if other.normalized else instances.denormalize)(shape[1], shape[0])
+
+
+def mirrored(answers: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
+    """Return answers as they are in the mirror image of a shape (H, W, C), whose objects are pasted by default."""
+    instances = deepcopy(answers["instances"])
+    instances.denormalize(shape[1], shape[0])
+    instances.fliplr(shape[1])
+    return {"cls": answers["cls"], "instances": instances}
+
+
+def paste_along(transforms: Any, ride: DatasetAnswers) -> None:
+    """Let answers go with what copy-paste puts into images, wherever it stands among a set's augmentations.
+
+    Args:
+        transforms (Compose): The augmentations; they are changed.
+        ride (DatasetAnswers): The answers.
+    """
+    steps = transforms.transforms
+    for i, step in enumerate(steps):
+        if isinstance(step, CopyPaste):
+            steps[i] = Paste(step, ride)
+        elif hasattr(step, "transforms") and isinstance(step.transforms, list):
+            paste_along(step, ride)
