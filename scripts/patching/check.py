@@ -40,7 +40,10 @@ def check(repo: Repo) -> tuple[list[str], str]:
     changed = sum(patch.changed for patch in patches)
     if changed > BUDGET:
         failures.append(f"{SERIES} changes {changed} lines, at most {BUDGET} may be: move code to our own package.")
-    files = {path for patch in patches for path in patch.files}
+    hashes = {(path, digest) for patch in patches for path, digest in patch.touches}
+    files = {path for path, _ in hashes}
+    if len(hashes) > len(files):
+        failures.append("two patches give different hashes of one file: run `patchset.py refresh`.")
     wanted = f'__version__ += "+distill.{pin.distill}"'
     lines = [line for patch in patches for change in patch.changes for place in change.places for line in place.code]
     if wanted not in lines:
@@ -63,7 +66,7 @@ def _check_names(repo: Repo, names: list[str]) -> list[str]:
 
 
 def _check_header(patch: Patch) -> list[str]:
-    """Check that a patch says why it exists, how it goes away, and whether it is needed."""
+    """Check that a patch says why it exists, how it goes away, whether it is needed, and what it touches."""
     failures = []
     for name, meaning in FIELDS.items():
         values = [(value, line) for field, value, line in patch.fields if field == name]
@@ -75,10 +78,12 @@ def _check_header(patch: Patch) -> list[str]:
             failures.append(
                 f"{patch.name}:{values[0][1]} has Needed {values[0][0]!r}: say required, or optional: LOST."
             )
-    for field, _, line in patch.fields:
-        if field not in FIELDS:
-            failures.append(f"{patch.name}:{line} has field {field}: known are {', '.join(FIELDS)}.")
-    headers = re.findall("^--- ", patch.diff, re.MULTILINE)
-    if len(headers) != len(patch.files) or not set(patch.files) <= {change.path for change in patch.changes}:
-        failures.append(f"{patch.name} has a diff of other files than its changes: run `patchset.py refresh`.")
+    for field, value, line in patch.fields:
+        if field not in (*FIELDS, "Touches"):
+            failures.append(f"{patch.name}:{line} has field {field}: known are {', '.join(FIELDS)}, Touches.")
+        if field == "Touches" and not re.fullmatch(r"\S+ sha256=[0-9a-f]{64}", value):
+            failures.append(f"{patch.name}:{line} has Touches {value!r}: expected PATH sha256=DIGEST.")
+    shown = re.findall(r"^--- a/(.*)\n\+\+\+ b/\1$", patch.diff, re.MULTILINE)
+    if shown != [path for path, _ in patch.touches] or not set(shown) <= {change.path for change in patch.changes}:
+        failures.append(f"{patch.name} touches other files than its changes or its diff: run `patchset.py refresh`.")
     return failures

@@ -50,8 +50,8 @@ def refresh(
                 try_out(Path(folder))
         log(f"* {PACKAGE} {version} trains with it")
     contents: dict[str, bytes | None] = {}
-    for patch, diff in zip(patches, describe(patches, files)):
-        contents[f"patches/{patch.name}"] = patch.text(diff).encode()
+    for patch, (touches, diff) in zip(patches, describe(patches, files)):
+        contents[f"patches/{patch.name}"] = patch.text(touches, diff).encode()
     if to:
         wheels = {v: h for v, h in {**pin.wheels, pin.version: pin.sha256}.items() if v != version}
         new = replace(pin, version=version, sha256=sha256(wheel.read_bytes()), wheels=wheels)

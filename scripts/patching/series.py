@@ -2,7 +2,7 @@
 """The pin and the series: which release they are for, which patches there are, and what each says about itself.
 
 A patch file is a header of `Field: value` lines (a value goes on in indented lines), its changes, and the diff that
-these make of the pinned files, which `refresh` writes. A change is
+these make of the pinned files. `refresh` writes the `Touches:` lines, which end the header, and the diff. A change is
 
     In PATH[, FUNCTION[ or FUNCTION]][, if there]
     [If: PATTERN | Unless: PATTERN]
@@ -99,10 +99,10 @@ class Patch:
 
     Attributes:
         name (str): File name.
-        head (str): The header.
+        head (str): Header without the `Touches:` lines.
         body (str): The changes as they stand.
         diff (str): The diff against the pin.
-        fields (tuple): Name, value and line of each field.
+        fields (tuple): Name, value and line of each field, `Touches` included.
         changes (tuple[Change, ...]): The changes.
     """
 
@@ -125,18 +125,20 @@ class Patch:
         return value.partition("optional:")[2].strip()
 
     @property
-    def files(self) -> list[str]:
-        """(list[str]): The files that the diff changes."""
-        return re.findall(r"^--- a/(.*)\n\+\+\+ b/\1$", self.diff, re.MULTILINE)
+    def touches(self) -> list[tuple[str, str]]:
+        """(list): File and hash of each `Touches:` line."""
+        parts = (value.partition(" sha256=") for name, value, _ in self.fields if name == "Touches")
+        return [(path, digest) for path, _, digest in parts]
 
     @property
     def changed(self) -> int:
         """(int): Lines that the diff adds and removes."""
         return sum(x[:1] in "+-" and x[:4] not in ("--- ", "+++ ") for x in self.diff.splitlines())
 
-    def text(self, diff: str) -> str:
-        """Return the file's text with another diff."""
-        return f"{self.head}\n{self.body}" + (f"\n{diff}" if diff else "")
+    def text(self, touches: dict[str, str], diff: str) -> str:
+        """Return the file's text with other `Touches:` lines, hash by path, and another diff."""
+        lines = "".join(f"Touches: {path} sha256={digest}\n" for path, digest in touches.items())
+        return f"{self.head}{lines}\n{self.body}" + (f"\n{diff}" if diff else "")
 
 
 def parse_patch(data: bytes, name: str) -> Patch:
@@ -155,10 +157,13 @@ def parse_patch(data: bytes, name: str) -> Patch:
     end = lines.index("") if "" in lines else len(lines)
     body = next((i for i in range(end, len(lines)) if lines[i].startswith("--- ")), len(lines))
     fields = _parse_header(lines[:end], name)
+    first = next((line for field, _, line in fields if field == "Touches"), end + 1)
+    if any(field != "Touches" and line > first for field, _, line in fields):
+        raise PatchError(f"{name}:{first} has Touches before other fields: the Touches lines are the header's last.")
     changes = _parse_changes(lines[end + 1 : body], name, end + 2)
     kept = "\n".join(lines[end + 1 : body]).strip("\n") + "\n"
     diff = "".join(f"{line}\n" for line in lines[body:])
-    return Patch(name, "".join(f"{x}\n" for x in lines[:end]), kept, diff, tuple(fields), tuple(changes))
+    return Patch(name, "".join(f"{x}\n" for x in lines[: first - 1]), kept, diff, tuple(fields), tuple(changes))
 
 
 def _parse_header(lines: list[str], name: str) -> list[tuple[str, str, int]]:

@@ -46,21 +46,24 @@ def patched(repo: Repo, version: str = "") -> tuple[dict[str, bytes], Plan]:
     plan = make_plan(patches, files)
     require_whole(plan, f"{PACKAGE} {version or pin.version}")
     if version in ("", pin.version):
-        for patch, diff in zip(patches, describe(patches, files)):
-            if diff != patch.diff:
+        for patch, (touches, diff) in zip(patches, describe(patches, files)):
+            if (touches, diff) != (dict(patch.touches), patch.diff):
                 raise PatchError(
                     f"{patch.name} shows another diff than its changes make of {pin.version}: run `refresh`."
                 )
     return files, plan
 
 
-def describe(patches: list[Patch], files: dict[str, bytes]) -> list[str]:
-    """Return the diff that each patch makes of some files, one after the other."""
+def describe(patches: list[Patch], files: dict[str, bytes]) -> list[tuple[dict[str, str], str]]:
+    """Return what each patch should say of some files: the hash of each file that it changes, and its diff."""
     said, now = [], files
     for patch in patches:
         after = make_plan([patch], now).files
-        paths = sorted({change.path for change in patch.changes} & now.keys())
-        said.append("".join(diff_text(path, now[path], after[path]) for path in paths))
+        changed = [
+            path for path in sorted({change.path for change in patch.changes}) if after.get(path) != now.get(path)
+        ]
+        diffs = "".join(diff_text(path, now[path], after[path]) for path in changed)
+        said.append(({path: sha256(files[path]) for path in changed}, diffs))
         now = after
     return said
 

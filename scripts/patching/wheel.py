@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from .swap import sha256
 
 BESIDE = "tests"  # what older wheels (8.3) hold beside the package; it is left there
 NEWEST = "newest"
+MOST = 512 * 2**20  # bytes unpacked; upstream needs about 10 MB, a bomb would need far more
 
 
 def obtain(repo: Repo, pin: Pin, version: str = "", source: Path | None = None) -> Path:
@@ -106,7 +108,7 @@ def _download(requirement: str, folder: Path) -> Path:
 
 
 def read_wheel(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Read a wheel whose hash was checked. Its code will be run, so only its names are held to what is ours.
+    """Read a wheel whose hash was checked, trusting none of its names.
 
     Args:
         path (Path): The wheel.
@@ -116,18 +118,29 @@ def read_wheel(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
         facts (dict[str, bytes]): Files of its metadata, by path inside `.dist-info`.
 
     Raises:
-        PatchError: If it is no wheel of upstream's, or a name could leave the package.
+        PatchError: If a name could leave the target, is a link, comes twice, or all is too large.
     """
     files: dict[str, bytes] = {}
     facts: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in (x for x in archive.namelist() if not x.endswith("/")):
+            entries = archive.infolist()
+            if sum(entry.file_size for entry in entries) > MOST:
+                raise PatchError(f"{path.name} unpacks to more than {MOST} bytes: that is no {PACKAGE} wheel.")
+            for entry in entries:
+                name = entry.filename
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    raise PatchError(f"{path.name} holds a link, {name!r}: only plain files are taken.")
+                if name.endswith("/"):
+                    continue
                 top, _, rest = name.partition("/")
-                if top.endswith(".dist-info"):
-                    facts[rest] = archive.read(name)
-                elif top != BESIDE:
-                    files[safe_path(name, path.name)] = archive.read(name)
+                if top == BESIDE:
+                    continue
+                kind = facts if top.endswith(".dist-info") else files
+                key = rest if kind is facts else safe_path(name, path.name)
+                if key in kind or ".." in key.split("/"):
+                    raise PatchError(f"{path.name} names {name!r} twice or upwards: that is no sound wheel.")
+                kind[key] = archive.read(entry)
     except PatchError:
         raise
     except Exception as error:  # each compression has errors of its own for a spoiled stream, from OSError on

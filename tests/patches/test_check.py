@@ -84,6 +84,8 @@ def test_header_field_missing_or_open(toy, field):
         ("Drop-when:", "Dropwhen:", "has field Dropwhen: known are"),
         ("Needed: required", "Needed: perhaps", "has Needed 'perhaps': say required, or optional: LOST"),
         ("Needed: required", "Needed: optional", "has Needed 'optional'"),
+        ("Touches: ", "Touched: ", "has field Touched"),
+        (" sha256=", " md5=", "expected PATH sha256=DIGEST"),
         ("First\n", "Last\n", "has 'Last': expected First, Before, After, Replace"),
         ("First\n", "Or: First\n", "from the second place on after `Or: `"),
         ("First\n", "First\nIf: x\n", "has no lines: they follow"),
@@ -91,7 +93,7 @@ def test_header_field_missing_or_open(toy, field):
         (", Runner.train\nFirst", "\nFirst", "First without a function"),
         ("Before: self\\.step\\(", "Before: self\\.step(", "that is no regular expression"),
         ("After: self\\.step\\(\n    distill.end(self)\n", "", "has no place"),
-        (f"--- a/{ENGINE}", f"--- a/{FACE}", "has a diff of other files than its changes"),
+        (f"--- a/{ENGINE}", f"--- a/{FACE}", "touches other files than its changes or its diff"),
         ("Subject: do", "Subject: do\nsomething", "a header line is `Field: value`, or indented"),
     ],
 )

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import stat
 import types
+import zipfile
 
 import pytest
 
 from patching import PatchError, tree, wheel
 from patching.series import read_pin
 from patching.swap import sha256
-from toy import UPSTREAM, quiet, snapshot
+from toy import ENGINE, UPSTREAM, quiet, snapshot
 
 WHEEL = wheel.wheel_name("1.0.0")
 
@@ -122,6 +124,7 @@ def test_local_wheel_is_hash_checked_the_same(toy, tmp_path):
         "evil.py",
         "ultralytics/distill/__init__.py",
         "ultralytics-1.0.0.data/scripts/evil",
+        "ultralytics-1.0.0.dist-info/../../evil",
     ],
 )
 def test_wheel_with_a_bad_name(toy, tmp_path, name):
@@ -142,10 +145,39 @@ def test_tests_beside_the_package_are_left(toy):
     assert not (toy.repo.root / "tests").exists()
 
 
+def test_wheel_with_a_link(toy, tmp_path):
+    """Links are not unpacked."""
+    link = zipfile.ZipInfo("ultralytics/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(toy.wheel, "a") as archive:
+        archive.writestr(link, "/etc")
+    toy.pin_wheel()
+    before = snapshot(tmp_path)
+    with pytest.raises(PatchError, match="holds a link"):
+        toy.apply()
+    assert snapshot(tmp_path) == before
+
+
+def test_wheel_with_a_name_twice(toy):
+    """The same name twice would make it a matter of luck which one counts."""
+    with zipfile.ZipFile(toy.wheel, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr(ENGINE, b"other")
+    toy.pin_wheel()
+    with pytest.raises(PatchError, match="twice"):
+        toy.apply()
+
+
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x05\x06" + b"\0" * 18])
 def test_pinned_file_that_is_no_wheel(toy, content):
     """A pin of the wrong file ends in a sentence too."""
     toy.wheel.write_bytes(content)
     toy.pin_wheel()
     with pytest.raises(PatchError, match="wheel"):
+        toy.apply()
+
+
+def test_wheel_that_unpacks_to_too_much(toy, monkeypatch):
+    """The sum of the sizes is looked at before anything is read."""
+    monkeypatch.setattr(wheel, "MOST", 100)
+    with pytest.raises(PatchError, match="unpacks to more than 100 bytes"):
         toy.apply()

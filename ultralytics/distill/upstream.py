@@ -51,7 +51,7 @@ C2fAttn, ImagePoolingAttn, WorldDetect, YOLOEDetect = (
 # how `export` makes INT8 that a CPU runs, and the packages that it imports
 INT8 = (
     Export({"format": "onnx", "quantize": 8}, ("onnx", "onnxruntime", "onnxslim"))
-    if importlib.util.find_spec("ultralytics.utils.export.onnx")
+    if (Path(utils.__file__).parent / "export" / "onnx.py").is_file()
     else Export({"format": "openvino", "int8": True}, ("openvino", "nncf"))
 )
 VALIDATES_EVERYWHERE = LINE == "8.4"  # 8.3 validates in one process of several

@@ -62,8 +62,8 @@ def build_responses(
     asked = [t for t in config.terms if t.kind == "logit" and not t.spelled.needs("final")]
     instead = fit_instead(config, student, teacher) if any(t.auto for t in asked) else None
     if instead:
-        names, head = ", ".join(t.spelled.name for t in asked if t.auto), type(teacher.model[-1]).__name__
-        skipped.append(f"{names} (the teacher's {head} has no one-to-one head to teach the student's)")
+        left, head = ", ".join(t.spelled.name for t in asked if t.auto), type(teacher.model[-1]).__name__
+        skipped.append(f"{left} (the teacher's {head} has no one-to-one head to teach the student's)")
         asked = [t for t in asked if not t.auto]
     for term in without_doubles([_suit(t, student) for t in asked]):
         try:
