@@ -81,7 +81,9 @@ def played(monkeypatch, tmp_path):
     class Model:
         def train(self, **run):
             runs.append(run)
-            args = SimpleNamespace(model_t=run.get("model_t"), data=run["data"], imgsz=run["imgsz"], device=None)
+            args = SimpleNamespace(
+                model_t=run.get("model_t"), data=run["data"], imgsz=run["imgsz"], device=None, distill_int8=False
+            )
             best = tmp_path / f"{run['name']}.pt"
             self.trainer = SimpleNamespace(args=args, best=best, last=best, save_dir=tmp_path / run["name"])
 
