@@ -46,8 +46,9 @@ def sure(task, family="yolov8n", seed=5, width=0.1875):
 
 
 def filled(polygon):
-    """Return the mask (64, 64) of a polygon of shares."""
-    return cv2.fillPoly(np.zeros((64, 64), np.uint8), [np.round(polygon * 64).astype(np.int32)], 1)
+    """Return the mask (64, 64) of a polygon of shares, which on 8.3 may have no point."""
+    corners = [np.round(polygon * 64).astype(np.int32)] if len(polygon) else []
+    return cv2.fillPoly(np.zeros((64, 64), np.uint8), corners, 1)
 
 
 def overlap(a, b):
@@ -95,7 +96,7 @@ def test_a_file_holds_upstreams_predictions(task, told, teachers, draw):
                 continue
             same = np.abs(shown.boxes.xywhn.numpy() - table.boxes[which][row]).max(1).argmin()
             mask, theirs = shown.masks.data[same].numpy(), filled(shown.masks.xyn[same])
-            assert overlap(filled(mine), mask) >= overlap(theirs, mask) - 0.05
+            assert not mask.any() or overlap(filled(mine), mask) >= overlap(theirs, mask) - 0.05  # 8.3 keeps empty ones
     assert seen > 4
 
 
