@@ -15,6 +15,10 @@ Six ways to spend a step (forward, loss, backward, clipping, optimizer, EMA; the
 
 All are timed in one process in turns, so that drift of the machine hits all alike; the figures are medians, the ratios
 are taken round by round. Memory is weighed apart, one process each.
+
+    python scripts/benchmark.py --startup 100000
+
+times reading drawn answers for so many images and joining them with a training set, and weighs what they hold.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmarking import measure, report
+from benchmarking.startup import time_startup
 from benchmarking.ways import MORE, WAYS, Way, make_batch
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
@@ -64,6 +69,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--startup", type=int, metavar="IMAGES", help="measure the start with a file of answers alone")
     parser.add_argument("--weigh", choices=(*WAYS, *MORE), help=argparse.SUPPRESS)  # the process that weighs one way
     options = parser.parse_args(argv)
     if bad := [x for x in options.terms if "=" not in x or not x.startswith(("d", "distill_"))]:
@@ -120,6 +126,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     if options.weigh:
         print(json.dumps(weigh(options)))
         return None
+    if options.startup:
+        found = time_startup(options.startup)
+        print(
+            f"answers for {options.startup} images: {found['seconds']:.1f} s at start, {found['gib']:.2f} GiB at most"
+        )
+        return found
     found = run(options, argv)
     print(f"{report.sentence(found['about'])}\n\n{report.table(found['rows'], options.markdown)}\n")
     for row in (r for r in found["rows"] if r["way"] in MORE and "by_ours" in r):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import benchmark
 import pytest
 
 from benchmarking.measure import compare
@@ -44,3 +45,9 @@ def test_ratios_are_taken_round_by_round():
     ours = next(r for r in found if r["way"] == "ours")
     assert ours["mib_by_native"] == 0.75 and ours["by_floor"] == pytest.approx(1.4) and ours["ms"] == 80.0
     assert table(found).splitlines()[2].split()[:3] == ["ours", "80", "0.70"]
+
+
+def test_the_start_with_a_file_of_answers(capsys):
+    """Drawn answers are read and joined with a set of as many images; time and memory are said."""
+    found = benchmark.main(["--startup", "50"])
+    assert found["seconds"] > 0 and "answers for 50 images:" in capsys.readouterr().out
