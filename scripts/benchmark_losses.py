@@ -75,7 +75,8 @@ class Terms(nn.Module):
         student, teacher = {"shapes": [(k, k) for k in sizes], "strides": list(STRIDES)}, {}
         shapes = {"scores": (NC, a), "boxes": (4 * BINS, a), "angle": (1, a), "keypoints": (*KEYPOINTS, a)}
         shapes |= {"mask_coefficient": (MASKS, a), "proto": (MASKS, 2 * k, 2 * k)}
-        reads = {"ld": ["boxes"], "giou": ["boxes"], "mse": ["scores", "boxes"], "probiou": ["boxes", "angle"]}
+        reads = {**dict.fromkeys(("ld", "giou", "l1"), ["boxes"]), "mse": ["scores", "boxes"]}
+        reads |= {"probiou": ["boxes", "angle"]}
         reads |= {"mask": ["mask_coefficient", "proto"], "pose": ["keypoints"]}
         for key in reads.get(name, ["scores"]):
             student[key], teacher[key] = rand(n, *shapes[key]).requires_grad_(), rand(n, *shapes[key])
