@@ -7,15 +7,12 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.values import number
-
-from .base import Loss
-from .response import confidence, distances, reach, sides, total
+from .response import BoxLoss, sides, total
 
 EPS = 1e-7
 
 
-class GIoU(Loss):
+class GIoU(BoxLoss):
     """Generalised overlap of the two models' boxes at each anchor.
 
     Rezatofighi, Tsoi, Gwak, Sadeghian, Reid, Savarese, "Generalized Intersection over Union", CVPR 2019,
@@ -34,21 +31,9 @@ class GIoU(Loss):
         margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
     """
 
-    upright = True
-    reads = ("scores", "boxes")
-    needs_outputs = ("classes", "boxes")
-
-    def __init__(self, margin: float = 0.03):
-        """Check and keep the parameter."""
-        super().__init__()
-        self.margin = number("margin", margin, least=0, most=1)
-
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A) too."""
-        s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
-        s, t = distances(s), reach({**teacher, "boxes": t})
-        self.same_shape(s, t)
-        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
+        s, t, w = self.boxes(student, teacher)
         return ((1 - giou(s, t)) * w).sum() / total(w)
 
 

@@ -7,13 +7,10 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.values import number
-
-from .base import Loss
-from .response import confidence, distances, reach, total
+from .response import BoxLoss, anchor_points, total
 
 
-class L1(Loss):
+class L1(BoxLoss):
     """Difference of the two models' box sides at each anchor, in shares of the image.
 
     What upstream's `BboxLoss` has for heads with reg_max = 1, in the place of the bins' divergence, with the teacher's
@@ -31,15 +28,6 @@ class L1(Loss):
         margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
     """
 
-    upright = True
-    reads = ("scores", "boxes")
-    needs_outputs = ("classes", "boxes")
-
-    def __init__(self, margin: float = 0.03):
-        """Check and keep the parameter."""
-        super().__init__()
-        self.margin = number("margin", margin, least=0, most=1)
-
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the difference of two dicts with `boxes` (N, 4 * reg_max, A).
 
@@ -51,14 +39,8 @@ class L1(Loss):
         Returns:
             (torch.Tensor): Scalar.
         """
-        s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
-        s, t = distances(s), reach({**teacher, "boxes": t})
-        self.same_shape(s, t)
-        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
+        s, t, w = self.boxes(student, teacher)
         shapes, strides = (self.need(student, k, "student's dict") for k in ("shapes", "strides"))
-        down, across = (
-            torch.cat([s.new_full((h * k,), v / (cells * strides[0])) for (h, k), v in zip(shapes, strides)])
-            for cells in shapes[0]
-        )
-        error = (s - t).abs() * torch.stack([across, down, across, down])  # (N, 4, A)
+        _, cells, (height, width) = anchor_points(shapes, strides, s)
+        error = (s - t).abs() * torch.stack([cells / width, cells / height] * 2)  # (N, 4, A)
         return (error.mean(1) * w).sum() / total(w)

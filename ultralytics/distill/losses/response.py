@@ -180,3 +180,29 @@ class ClassLoss(Loss):
         hard = self.need(student, "target_scores", "student's dict").to(soft)
         self.same_shape(hard, soft)
         return torch.lerp(hard.where(~hard.isnan(), soft), soft, self.alpha)
+
+
+class BoxLoss(Loss):
+    """A response loss on the sides of upright boxes, weighed by the teacher's confidence.
+
+    Args:
+        margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
+    """
+
+    upright = True
+    reads = ("scores", "boxes")
+    needs_outputs: tuple[str, ...] = ("classes", "boxes")
+
+    def __init__(self, margin: float = 0.03):
+        """Check and keep the parameter."""
+        super().__init__()
+        self.margin = number("margin", margin, least=0, most=1)
+
+    def boxes(
+        self, student: dict[str, Any], teacher: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return both models' left, top, right, bottom (N, 4, A) in the student's cells, and w_a (N, A)."""
+        s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
+        s, t = distances(s), reach({**teacher, "boxes": t})
+        self.same_shape(s, t)
+        return s, t, confidence(self.need(teacher, "scores", "teacher's dict"))
