@@ -33,11 +33,14 @@ def soft_scores(criterion: Any, scores: torch.Tensor) -> Iterator[None]:
             return out
         index = out[4].long()
         sure, foreground = scores.amax(2).gather(1, index), out[3].bool()
-        found.update(sure=sure, images=iter([s[f] for s, f in zip(sure, foreground) if f.any()]))
+        found.clear()
+        found.update(sure=sure, foreground=foreground)
         soft = out[2].amax(2, keepdim=True) * scores.gather(1, index[..., None].expand(-1, -1, scores.shape[2]))
         return (*out[:2], soft, *out[3:])
 
     def judge_masks(masks: Any, pred: Any, proto: Any, boxes: Any, area: torch.Tensor) -> torch.Tensor:
+        if "images" not in found:  # called for each image that has an object; only here does anything wait for a GPU
+            found["images"] = iter([s[f] for s, f in zip(found["sure"], found["foreground"]) if f.any()])
         return own["single_mask_loss"](masks, pred, proto, boxes, area / next(found["images"]).clamp(min=1e-6))
 
     def judge_keypoints(*args: Any) -> Any:
