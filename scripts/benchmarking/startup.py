@@ -34,7 +34,7 @@ def write_drawn(path: Path, images: int) -> None:
 
 
 def time_startup(images: int) -> dict[str, Any]:
-    """Read drawn answers for so many images and let them ride with as large a training set.
+    """Read drawn answers for so many images and let them join as large a training set.
 
     Returns:
         (dict[str, Any]): `seconds` and `gib`, both beyond what the training set itself takes.

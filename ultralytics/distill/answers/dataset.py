@@ -66,7 +66,7 @@ class DatasetAnswers:
 
     def enter(self, transforms: Any) -> None:
         """Let answers part from labels at the end of a set's augmentations, and go with the labels that are pasted."""
-        transforms.transforms[-1] = Part(transforms.transforms[-1], self)
+        transforms.transforms[-1] = SplitAnswers(transforms.transforms[-1], self)
         paste_along(transforms, self)
 
     def split(self, labels: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -105,43 +105,43 @@ class DatasetAnswers:
 
 
 def remove_answers(dataset: Any) -> None:
-    """Let a copy of a set load and augment its images as it did before answers rode with it."""
+    """Let a copy of a set load and augment its images as it did before answers joined it."""
     for name in ("get_image_and_label", "build_transforms", "answers"):
         vars(dataset).pop(name, None)
 
 
-class Part:
+class SplitAnswers:
     """Parts answers from labels, and lets upstream's last step make tensors of the labels.
 
     Args:
         format (Any): Upstream's last step.
-        ride (DatasetAnswers): Whose answers they are.
+        answers (DatasetAnswers): Whose answers they are.
     """
 
-    def __init__(self, format: Any, ride: DatasetAnswers):
+    def __init__(self, format: Any, answers: DatasetAnswers):
         """Keep both."""
-        self.format, self.ride = format, ride
+        self.format, self.answers = format, answers
 
     def __call__(self, labels: dict[str, Any]) -> dict[str, Any]:
         """Return the sample, with its answers under keys of their own."""
-        labels, told = self.ride.split(labels)
+        labels, told = self.answers.split(labels)
         height, width = labels["img"].shape[:2]
-        instances, rows = told["instances"], told["cls"][:, 0].astype(np.int64) - self.ride.reserved
+        instances, rows = told["instances"], told["cls"][:, 0].astype(np.int64) - self.answers.reserved
         labels["cls"] = labels["cls"].astype(np.float32)
         sample = self.format(labels)
         instances.convert_bbox("xywh")
         instances.denormalize(width, height)
         boxes, sides = instances.bboxes.reshape(-1, 4), np.array([width, height], np.float32)
-        if self.ride.extra == "angles":
+        if self.answers.extra == "angles":
             boxes = xyxyxyxy2xywhr(torch.from_numpy(instances.segments)).numpy().reshape(-1, 5)
-        elif self.ride.extra == "masks":
+        elif self.answers.extra == "masks":
             ratio = self.format.mask_ratio
             masks = polygons2masks((height, width), list(instances.segments), color=1, downsample_ratio=ratio)
             sample[KEYS[1]] = torch.from_numpy(masks.reshape(len(boxes), height // ratio, width // ratio))
-        elif self.ride.extra == "keypoints":
+        elif self.answers.extra == "keypoints":
             points = instances.keypoints
             sample[KEYS[2]] = torch.from_numpy(np.concatenate([points[..., :2] / sides, points[..., 2:]], 2))
-        shares = np.concatenate([boxes[:, :4] / np.tile(sides, 2), boxes[:, 4:], self.ride.scores(rows)], 1)
+        shares = np.concatenate([boxes[:, :4] / np.tile(sides, 2), boxes[:, 4:], self.answers.scores(rows)], 1)
         sample[KEY] = shares.astype(np.float32)
         return sample
 

@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Holds a file of answers against the data, and lets it ride with the training set."""
+"""Holds a file of answers against the data, and lets it join the training set."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _term_of(trainer: BaseTrainer) -> FinalTerm:
 
 
 def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "training") -> DatasetAnswers:
-    """Check answers against a training set and let them ride with it.
+    """Check answers against a training set and let them join it.
 
     Args:
         dataset (Any): Upstream's training set; it is changed.

@@ -27,25 +27,25 @@ class Paste:
 
     Args:
         inner (CopyPaste): Upstream's transform.
-        ride (DatasetAnswers): Whose answers they are.
+        answers (DatasetAnswers): Whose answers they are.
     """
 
-    def __init__(self, inner: CopyPaste, ride: DatasetAnswers):
+    def __init__(self, inner: CopyPaste, answers: DatasetAnswers):
         """Take the answers out of the images that it draws, too."""
-        self.inner, self.ride = inner, ride
+        self.inner, self.answers = inner, answers
         self.drawn: dict[str, Any] | None = None
         if inner.pre_transform is not None:
             self.before, inner.pre_transform = inner.pre_transform, self.draw
 
     def draw(self, labels: dict[str, Any]) -> dict[str, Any]:
         """Return the labels of an image whose objects may be pasted, and remember its answers."""
-        labels, self.drawn = self.ride.split(self.before(labels))
+        labels, self.drawn = self.answers.split(self.before(labels))
         return labels
 
     def __call__(self, labels: dict[str, Any]) -> dict[str, Any]:
         """Return the sample with what was pasted into it."""
         self.drawn = None
-        labels, own = self.ride.split(labels)
+        labels, own = self.answers.split(labels)
         count = len(labels["instances"])
         labels = self.inner(labels)
         parts, known = [own], labels["instances"]
@@ -75,16 +75,16 @@ def mirrored(answers: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
     return {"cls": answers["cls"], "instances": instances}
 
 
-def paste_along(transforms: Any, ride: DatasetAnswers) -> None:
+def paste_along(transforms: Any, answers: DatasetAnswers) -> None:
     """Let answers go with what copy-paste puts into images, wherever it stands among a set's augmentations.
 
     Args:
         transforms (Compose): The augmentations; they are changed.
-        ride (DatasetAnswers): The answers.
+        answers (DatasetAnswers): The answers.
     """
     steps = transforms.transforms
     for i, step in enumerate(steps):
         if isinstance(step, CopyPaste):
-            steps[i] = Paste(step, ride)
+            steps[i] = Paste(step, answers)
         elif hasattr(step, "transforms") and isinstance(step.transforms, list):
-            paste_along(step, ride)
+            paste_along(step, answers)

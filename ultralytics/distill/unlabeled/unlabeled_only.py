@@ -54,8 +54,8 @@ class UnlabeledOnly:
             raise ValueError(
                 f"'data={data}' has no validation set, which 'task={task}' cannot do without; add a 'val:'."
             )
-        self.aside = None if RANK in {-1, 0} else tempfile.TemporaryDirectory()  # the results folder is the first's
-        self.folder = Path(self.aside.name) if self.aside else folder
+        self.scratch = None if RANK in {-1, 0} else tempfile.TemporaryDirectory()  # the results folder is the first's
+        self.folder = Path(self.scratch.name) if self.scratch else folder
         self.made = False
         self.path = data if MARK in raw else str(self.folder / FILE)
 
