@@ -8,8 +8,11 @@ import torch
 from lines import named
 from torch import nn
 
+from ultralytics.distill.arguments import read
+from ultralytics.distill.distiller import Distiller
 from ultralytics.distill.graph import probe
 from ultralytics.distill.losses import BCE
+from ultralytics.distill.unused_arguments import warn_of_skipped
 
 
 class LossOfMine(nn.Module):
@@ -215,6 +218,23 @@ def test_a_one_to_one_head_learns_from_a_teacher_without_one(name, make_model, m
     other = make_model()
     other.names = {i: f"other {i}" for i in other.names}
     assert "pseudo" not in make_distiller(student, other, **auto).parts
+
+
+@pytest.mark.parametrize(
+    "student, given, says",
+    [
+        ("yolo26n.yaml", {"distill_tau": 2}, "'distill_tau=2' reaches none of the terms that fit the two models"),
+        ("yolov8n-rtdetr.yaml", {"distill_tau": 2, "distill_feat": "none"}, "'distill_tau=2' reaches none"),
+        ("yolo26n.yaml", {"distill_alpha": 0.5}, ""),  # pseudo has one
+        ("yolov8n.yaml", {"distill_tau": 2}, ""),
+    ],
+)
+def test_what_was_for_skipped_terms_is_named(student, given, says, make_model, make_args, log):
+    """A temperature that only skipped terms of the recipe have is said to do nothing."""
+    args = make_args(**given)
+    config = read(args)
+    warn_of_skipped(args, [config], Distiller(config, make_model(student), make_model()))
+    assert [says in x for x in log() if "do nothing" in x] == [True] * bool(says)
 
 
 def test_nothing_fits(make_model, make_distiller):

@@ -30,7 +30,12 @@ from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
 from ultralytics.distill.unlabeled.batches import Unlabeled, files_of, read_share, require_images_alone
 from ultralytics.distill.unlabeled.unlabeled_only import read_unlabeled_only, require_no_labels
-from ultralytics.distill.unused_arguments import warn_beside_teacher, warn_without_images, warn_without_teacher
+from ultralytics.distill.unused_arguments import (
+    warn_beside_teacher,
+    warn_of_skipped,
+    warn_without_images,
+    warn_without_teacher,
+)
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
 from ultralytics.utils import LOGGER, RANK
@@ -137,6 +142,7 @@ def build(trainer: BaseTrainer) -> None:
     adapt(trainer)
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
+    warn_of_skipped(trainer.args, run.configs, run.step.distiller)
     space_columns(trainer)
     count_in_auto_batch(trainer)
     if run.unlabeled_only:

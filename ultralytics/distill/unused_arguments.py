@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+from torch import nn
+
 from ultralytics.distill.config import ARGUMENTS, KINDS, Config
 from ultralytics.distill.spelling import parameters_of
 from ultralytics.distill.upstream import INT8, missing_packages
@@ -48,6 +50,25 @@ def warn_beside_teacher(args: SimpleNamespace, configs: Sequence[Config]) -> Non
         LOGGER.warning(f"Arguments that do nothing here: {'; '.join(said)}.")
 
 
+def warn_of_skipped(args: SimpleNamespace, configs: Sequence[Config], distiller: nn.Module) -> None:
+    """Warn of a temperature or a share of soft targets that is for terms of the recipe which were skipped."""
+    asked = [t.spelled.cls for c in configs for t in c.terms]
+    built = [type(x) for m in distiller.modules() for x in getattr(m, "losses", ())]
+    said = []
+    for name in ("tau", "alpha"):
+        if any(_takes(x, name) for x in asked) and not any(_takes(x, name) for x in built):
+            said += [
+                f"{x} reaches none of the terms that fit the two models" for x in _given(args, (f"distill_{name}",))
+            ]
+    if said and not configs[0].module and RANK in {-1, 0}:
+        LOGGER.warning(f"Arguments that do nothing here: {'; '.join(said)}.")
+
+
+def _takes(loss: type, name: str) -> bool:
+    """Whether a loss has a parameter of a name."""
+    return name in (parameters_of(loss) or ())
+
+
 def _without_term(args: SimpleNamespace, terms: Sequence) -> list[str]:
     """Return what is given for terms that none is there for."""
     said = []
@@ -57,7 +78,7 @@ def _without_term(args: SimpleNamespace, terms: Sequence) -> list[str]:
     if all(t.kind == "logit" for t in terms):
         said += [f"{x} is for feature and relation terms" for x in _given(args, ("distill_layers",))]
     for name in ("tau", "alpha"):
-        if not any(name in (parameters_of(t.spelled.cls) or ()) for t in terms):
+        if not any(_takes(t.spelled.cls, name) for t in terms):
             said += [f"{x} reaches none of the terms" for x in _given(args, (f"distill_{name}",))]
     return said
 
