@@ -129,3 +129,7 @@ class Loss(nn.Module):
         if source is None or key not in source:
             raise ValueError(f"{self.label} needs '{key}' in the {where}, which has {sorted(source or ())}")
         return source[key]
+
+    def both(self, student: dict[str, Any], teacher: dict[str, Any], key: str) -> tuple[Any, Any]:
+        """Return what two dicts of predictions have under a key, or raise."""
+        return self.need(student, key, "student's dict"), self.need(teacher, key, "teacher's dict")

@@ -48,14 +48,9 @@ class GcBlock(nn.Module):
 
 
 def upright(boxes: torch.Tensor, aspect: float) -> tuple[torch.Tensor, ...]:
-    """Return centre x, y, width and height (M,) of boxes, or of the upright hulls of turned ones.
+    """Return centre x, y, width and height (M,) of boxes (M, 4) in units of the image.
 
-    Args:
-        boxes (torch.Tensor): xywh (M, 4) in units of the image, or (M, 5) with an angle in radians.
-        aspect (float): Height of the image over its width.
-
-    Returns:
-        (tuple[torch.Tensor, ...]): Four tensors, in units of the image.
+    Of turned ones (M, 5), the angle in radians, it is their upright hulls; `aspect` is the image's height by its width.
     """
     if boxes.shape[-1] != 5:
         return boxes.view(-1, 4).unbind(1)

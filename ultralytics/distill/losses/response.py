@@ -160,20 +160,14 @@ class ClassLoss(Loss):
 
     def scores(self, student: dict[str, Any], teacher: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return both models' class logits, (N, nc), (N, nc, A) or (N, nc, H, W)."""
-        s, t = self.need(student, "scores", "student's dict"), self.need(teacher, "scores", "teacher's dict")
+        s, t = self.both(student, teacher, "scores")
         self.same_shape(s, t)
         return s, t
 
     def mix(self, soft: torch.Tensor, student: dict[str, Any]) -> torch.Tensor:
-        """Mix the teacher's probabilities with the labels.
+        """Return alpha * soft + (1 - alpha) * label, for the teacher's probabilities (N, nc) or (N, nc, ...).
 
-        Args:
-            soft (torch.Tensor): The teacher's probabilities (N, nc) or (N, nc, ...).
-            student (dict): The student's dict; its `target_scores`, in the shape of `soft`, are the labels, not a
-                number where there is none.
-
-        Returns:
-            (torch.Tensor): alpha * soft + (1 - alpha) * label.
+        The labels are `target_scores` in the student's dict, in the shape of `soft`, not a number where there is none.
         """
         if self.alpha == 1:
             return soft
@@ -182,8 +176,26 @@ class ClassLoss(Loss):
         return torch.lerp(hard.where(~hard.isnan(), soft), soft, self.alpha)
 
 
-class BoxLoss(Loss):
-    """A response loss on the sides of upright boxes, weighed by the teacher's confidence.
+class AnchorLoss(Loss):
+    """A response loss that is a mean over the anchors, weighed by the teacher's confidence.
+
+        L = 1 / Z * sum over anchors of w_a * distance_a,
+
+    w_a = max_c sigmoid(scores_T) and Z = max(sum of w_a over the batch, 1).
+    """
+
+    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return the mean distance of two dicts; the teacher's has `scores` (N, nc, A)."""
+        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
+        return (self.distance(student, teacher) * w).sum() / total(w)
+
+    def distance(self, student: dict[str, Any], teacher: dict[str, Any]) -> torch.Tensor:
+        """Return how far two dicts are apart at each anchor (N, A); subclasses write this."""
+        raise NotImplementedError
+
+
+class BoxLoss(AnchorLoss):
+    """An anchor loss on the sides of upright boxes.
 
     Args:
         margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
@@ -198,11 +210,9 @@ class BoxLoss(Loss):
         super().__init__()
         self.margin = number("margin", margin, least=0, most=1)
 
-    def boxes(
-        self, student: dict[str, Any], teacher: dict[str, Any]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return both models' left, top, right, bottom (N, 4, A) in the student's cells, and w_a (N, A)."""
-        s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
+    def boxes(self, student: dict[str, Any], teacher: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both models' left, top, right, bottom (N, 4, A) in the student's cells."""
+        s, t = self.both(student, teacher, "boxes")
         s, t = distances(s), reach({**teacher, "boxes": t})
         self.same_shape(s, t)
-        return s, t, confidence(self.need(teacher, "scores", "teacher's dict"))
+        return s, t
