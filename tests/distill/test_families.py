@@ -14,7 +14,7 @@ from torch import nn
 from matrices import pairs
 from ultralytics import YOLO
 from ultralytics.distill.graph import pair
-from ultralytics.distill.teacher.half_precision import supports_dtype
+from ultralytics.distill.teacher.speed import supports_dtype
 from ultralytics.distill.upstream import save_yaml
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Concat

@@ -1,5 +1,5 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Sums whose gradients are written out, so that one tensor is kept for backward instead of up to six."""
+"""Values that keep their gradient, and nothing else, for backward: written out, or worked out at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.autograd.function import once_differentiable
 
 
@@ -31,6 +32,29 @@ class KnownGradient(torch.autograd.Function):
         In full precision, since a scaler's factor saves small ones in 16 bits.
         """
         return None, None, *((g * grad).to(d) for g, d in zip(ctx.saved_tensors, ctx.dtypes))
+
+
+def precompute_gradient(compare: Callable[[torch.Tensor], Any], student: torch.Tensor, own: nn.Module) -> Any:
+    """Return `compare(student)` with its gradient worked out at once.
+
+    The maps in between are freed before the next term is computed, instead of waiting for the whole backward: what is
+    kept is one gradient of the student's map, and those of the term's own weights.
+
+    Args:
+        compare (Callable): Takes the student's map and returns a scalar; what else it returns is handed on as it is.
+        student (torch.Tensor): Map (N, C, H, W), with its graph.
+        own (nn.Module): What `compare` runs; its weights are given their gradients too.
+    """
+    if not (student.requires_grad and torch.is_grad_enabled()):
+        return compare(student)
+    leaf = student.detach().float().requires_grad_()
+    value = compare(leaf)
+    if not (isinstance(value, torch.Tensor) and value.ndim == 0 and value.requires_grad):
+        return value
+    inputs = [student, *(p for p in own.parameters() if p.requires_grad)]
+    found = torch.autograd.grad(value, [leaf, *inputs[1:]], allow_unused=True)
+    used = [(g, x) for g, x in zip(found, inputs) if g is not None]
+    return KnownGradient.apply(value.detach(), [g for g, _ in used], *(x for _, x in used))
 
 
 def summed(each: Callable[..., torch.Tensor], student: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:

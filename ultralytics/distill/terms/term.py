@@ -17,10 +17,10 @@ from ultralytics.distill.heads.classes import label_scores, select_classes
 from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.heads.predictions import match_levels
 from ultralytics.distill.joint import filled, labelled
+from ultralytics.distill.losses.analytic import precompute_gradient
 from ultralytics.distill.losses.response import ClassLoss
 from ultralytics.distill.runtime.errors import TermError
 from ultralytics.distill.spelling import build_spelled, parameters_of
-from ultralytics.distill.terms.precomputed_gradient import precompute_gradient
 from ultralytics.utils import LOGGER
 
 NO_ASSIGNER = (
