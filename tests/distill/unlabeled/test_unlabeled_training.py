@@ -9,6 +9,7 @@ from short_run import options, rows
 from small_models import NAMES, build_model
 
 from ultralytics import YOLO
+from ultralytics.distill.answers import final
 from ultralytics.distill.graph import capture
 from ultralytics.distill.unlabeled import plot
 from ultralytics.distill.unlabeled.batches import Unlabeled, split
@@ -182,7 +183,7 @@ def test_the_picture_shows_what_the_teacher_sees(name, monkeypatch, tmp_path):
     """Boxes, classes and confidences are those that upstream decodes from the same output."""
     model = build_model(name, seed=1, trained=True).eval()
     monkeypatch.setattr(plot, "SURE", -1.0)
-    monkeypatch.setattr(plot, "batched_nms", lambda boxes, conf, image, overlap: torch.arange(len(conf)))
+    monkeypatch.setattr(final, "suppress", lambda objects, iou, size: torch.arange(len(objects)))
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
         decoded = model(images)
@@ -195,6 +196,8 @@ def test_the_picture_shows_what_the_teacher_sees(name, monkeypatch, tmp_path):
         assert torch.equal(found["cls"], decoded.argmax(1)) and found["batch_idx"].tolist() == [0, 1]
     else:
         assert torch.equal(found["batch_idx"], torch.arange(2).repeat_interleave(decoded.shape[2]))
+        order = decoded[:, 4:7].amax(1, keepdim=True).argsort(2, descending=True)  # the surest first
+        decoded = decoded.gather(2, order.expand_as(decoded))
         scores = decoded[:, 4:7].max(1)
         assert torch.allclose(found["conf"], scores[0].flatten()) and torch.equal(found["cls"], scores[1].flatten())
         boxes = decoded[:, :4].transpose(1, 2).flatten(0, 1) / torch.tensor([96, 64, 96, 64])
