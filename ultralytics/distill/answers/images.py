@@ -37,9 +37,7 @@ class Images(Dataset):
         files = BaseDataset.get_img_files(SimpleNamespace(prefix="", fraction=1.0), where)
         named = [(f, self.name(f, Path(root))) for f in files]
         self.files = [x for x in named if x[1] not in set(done)]
-        self.total, self.fit = len(files), LetterBox((size, size), auto=False)
-        self.flag = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
-        self.colour = channels == 3
+        self.total, self.size, self.channels = len(files), size, channels
 
     @staticmethod
     def name(file: str, root: Path) -> str:
@@ -54,14 +52,26 @@ class Images(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return an image (C, H, W) of whole numbers, its name, and its own height and width."""
         file, name = self.files[index]
-        found = imread(file, self.flag)
-        if found is None:
-            raise FileNotFoundError(f"'{file}' is no image that can be read.")
-        image = np.asarray(self.fit(image=found)).reshape(*self.fit.new_shape, -1)
-        image = image[..., ::-1] if self.colour else image
-        return {"img": torch.from_numpy(image.transpose(2, 0, 1).copy()), "name": name, "shape": found.shape[:2]}
+        image, shape = read_image(file, self.size, self.channels)
+        return {"img": image, "name": name, "shape": shape}
 
     @staticmethod
     def collate_fn(samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Return a batch: images (N, C, H, W), and lists of names and shapes."""
         return {k: [s[k] for s in samples] if k != "img" else torch.stack([s[k] for s in samples]) for k in samples[0]}
+
+
+def read_image(file: str | Path, size: int, channels: int = 3) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Read an image as a validation shows it, letterboxed, RGB, gray or of other channels.
+
+    Returns:
+        image (torch.Tensor): Whole numbers (C, size, size).
+        shape (tuple[int, int]): Its own height and width.
+    """
+    flag = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
+    found = imread(str(file), flag)
+    if found is None:
+        raise FileNotFoundError(f"'{file}' is no image that can be read.")
+    image = np.asarray(LetterBox((size, size), auto=False)(image=found)).reshape(size, size, -1)
+    image = image[..., ::-1] if channels == 3 else image
+    return torch.from_numpy(image.transpose(2, 0, 1).copy()), found.shape[:2]

@@ -41,7 +41,7 @@ def find(value: Any, base: Path | None = None) -> list[str]:
     items = [value] if isinstance(value, (str, Path)) and Path(base or "", value).exists() else split_list(value)
     found: set[str] = set()
     for item in items:
-        files = [f for f in _expand(Path(base or "", item)) if _is_image(f)]
+        files = images_at(Path(base or "", item))
         if not files:
             raise FileNotFoundError(
                 f"'unlabeled={item}' leads to no image; give a folder, a list of folders, a .txt list or a glob."
@@ -50,24 +50,21 @@ def find(value: Any, base: Path | None = None) -> list[str]:
     return sorted(found)
 
 
-def _expand(path: Path) -> list[str]:
-    """Return the files that one path stands for."""
+def images_at(path: Path) -> list[str]:
+    """Return the image files that one path stands for: a folder, a list, a glob or a file."""
     if path.is_dir():
-        return glob.glob(str(Path(glob.escape(str(path)), "**", "*.*")), recursive=True)
-    if path.suffix == ".txt" and path.is_file():
+        found = glob.glob(str(Path(glob.escape(str(path)), "**", "*.*")), recursive=True)
+    elif path.suffix == ".txt" and path.is_file():
         lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
-        return [str(_beside(path, line)) for line in lines if line]
-    return [str(path)] if path.is_file() else glob.glob(str(path), recursive=True)
+        found = [str(_beside(path, line)) for line in lines if line]
+    else:
+        found = [str(path)] if path.is_file() else glob.glob(str(path), recursive=True)
+    return [f for f in found if f.rpartition(".")[-1].lower() in IMG_FORMATS]
 
 
 def _beside(file: Path, line: str) -> Path:
     """Return the image that a line of a list names: `./`, or a path that leads nowhere, begins in the list's folder."""
     return file.parent / line if line.startswith("./") or not Path(line).exists() else Path(line)
-
-
-def _is_image(file: str) -> bool:
-    """Whether a file's name is an image's."""
-    return file.rpartition(".")[-1].lower() in IMG_FORMATS
 
 
 def look_through(files: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
