@@ -116,10 +116,6 @@ class RecordedTeacher:
         by = " and ".join(str(t.get("file", "a model")) for t in table.told.get("teachers", []))
         return f"answers{' of ' + by if by else ''}: {len(table.boxes)} boxes of {len(table.images)} images, no model"
 
-    def __deepcopy__(self, memo: dict) -> RecordedTeacher:
-        """Return itself."""
-        return self
-
 
 def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
     """Raise unless what a user asks of a file of answers is in it.

@@ -138,17 +138,12 @@ class Pick(nn.Module):
         return x[self.index]
 
 
-class Classify(nn.Module):
+class Classify(Pick):
     """A head that returns class logits, as upstream's of the same name does in training; its other inputs are maps."""
-
-    def __init__(self, index: int):
-        """Keep the logits' place among the outputs."""
-        super().__init__()
-        self.index = index
 
     def forward(self, x: list) -> torch.Tensor:
         """Return logits (N, classes)."""
-        return x[-1][self.index]
+        return super().forward(x[-1])
 
 
 class Maps(nn.Module):

@@ -110,11 +110,7 @@ def build_preprocessing(config: Config, student: nn.Module, teacher: nn.Module, 
 
 
 def check_preprocessing(config: Config, teacher: nn.Module) -> tuple[int, int]:
-    """Return the channels a teacher takes and what the sides of its images must be multiples of.
-
-    Raises:
-        ValueError: If the configured size or normalisation does not fit.
-    """
+    """Return the channels a teacher takes and what its images' sides must be multiples of; raise what does not fit."""
     channels, multiple = input_channels(teacher), int(max(getattr(teacher, "stride", [1])))
     sides = [] if config.imgsz is None else [config.imgsz] if isinstance(config.imgsz, int) else config.imgsz
     if any(x % multiple for x in sides):

@@ -36,10 +36,6 @@ class SeveralTeachers:
         """Return each teacher's size and precision."""
         return "; ".join(t.describe() for t in self.teachers)
 
-    def __deepcopy__(self, memo: dict) -> SeveralTeachers:
-        """Return itself: frozen teachers need no second copy."""
-        return self
-
 
 def read_each(args: SimpleNamespace, count: int) -> list[Config]:
     """Read the arguments for several teachers, where gains, layers and their input may be given one for each."""

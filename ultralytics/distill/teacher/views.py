@@ -71,12 +71,7 @@ class TeacherPredictor:
 
 
 def mirrored(objects: Boxes, flip: Sequence[int] | bool) -> Boxes:
-    """Return objects as they are in the mirror image.
-
-    Args:
-        objects (Boxes): The objects.
-        flip (Sequence[int] | bool): For keypoints which of them is which there.
-    """
+    """Return objects as they are in the mirror image; `flip` says of keypoints which of them is which there."""
     boxes, more = objects.boxes.clone(), dict(objects.more)
     boxes[:, 0] = 1 - boxes[:, 0]
     boxes[:, 4:] *= -1
@@ -99,9 +94,6 @@ def merge_views(views: Sequence[Boxes], images: int, conf: float, size: tuple[in
         images (int): Images of the batch.
         conf (float): Mean score from which a box stands.
         size (tuple[int, int]): Height and width of the images in pixels.
-
-    Returns:
-        (Boxes): The boxes.
     """
     if len(views) == 1:
         return views[0]
