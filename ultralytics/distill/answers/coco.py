@@ -104,13 +104,7 @@ def read_mask(size: list[int], counts: Any) -> np.ndarray:
 
 
 def pack_coco(f: TextIO) -> Table:
-    """Return the table of a file in COCO's format.
-
-    Args:
-        f (TextIO): The file.
-
-    Returns:
-        (Table): What it holds. A list of results has neither names nor shapes, a data set has both.
+    """Return the table of a file in COCO's format: a list of results has neither names nor shapes, a data set both.
 
     Raises:
         ValueError: If it is something else; the rest of a sentence.

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -70,9 +69,6 @@ def line(image: str, shape: tuple[int, int], boxes: list, classes: list, scores:
         scores (list[list[float]]): Their scores.
         **more (list[list[float]]): For each box `segments`, x and y of an outline's points, or `keypoints`, x, y and
             the visibility of each, all as shares.
-
-    Returns:
-        (str): The line.
     """
     told = {"boxes": _rounded(boxes), "classes": classes, "scores": _rounded(scores, 4)}
     return json.dumps({"image": image, "shape": shape, **told, **{k: _rounded(v) for k, v in more.items()}}) + "\n"
@@ -91,15 +87,11 @@ def footer(images: int) -> str:
 def read_begun(path: Path, first: str) -> list[str] | None:
     """Begin a file, or find what one that was interrupted has; a line that was cut off is taken out of it.
 
-    Args:
-        path (Path): The file.
-        first (str): The first line that it has to have.
-
     Returns:
         (list[str] | None): The images that it has, none for a new one; None where it is whole.
 
     Raises:
-        ValueError: If it was begun by other teachers, or in another way; one sentence.
+        ValueError: If its first line is not `first`: it was begun by other teachers, or in another way.
     """
     if not path.is_file() or not path.stat().st_size:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,18 +114,13 @@ def read_begun(path: Path, first: str) -> list[str] | None:
     return begun
 
 
-def read_lines(f: TextIO) -> Iterator[dict[str, Any]]:
-    """Yield what the lines of our own file hold; a last one that was cut off in writing ends them."""
-    for text in f:
-        if not text.endswith("\n"):
-            return
-        yield json.loads(text)
-
-
 def _pack_lines(f: TextIO) -> Table:
     """Return the table of our own file, or raise a ValueError with the rest of a sentence."""
     packer, told, complete = Packer(), None, None  # anew once the header says of what
-    for number, item in enumerate(read_lines(f), 1):
+    for number, text in enumerate(f, 1):
+        if not text.endswith("\n"):  # cut off in writing
+            break
+        item = json.loads(text)
         if not isinstance(item, dict):
             raise ValueError(f"is no file of answers: its line {number} is no object")
         if told is None:

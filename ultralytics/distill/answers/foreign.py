@@ -62,14 +62,7 @@ def is_detections(found: Any) -> bool:
 
 
 def class_names(module: nn.Module, name: str) -> dict[int, str]:
-    """Return the names of a detector's labels.
-
-    Args:
-        module (nn.Module): Has `names`: a dictionary from label to name, or a list in the order of the labels.
-        name (str): What the module is called, for the message.
-
-    Returns:
-        (dict[int, str]): The names.
+    """Return the names of a detector's labels, its `names`: a dictionary, or a list in the order of the labels.
 
     Raises:
         ValueError: If there are none, since a label's number alone says nothing: torchvision's begin at 1.
@@ -86,16 +79,10 @@ def class_names(module: nn.Module, name: str) -> dict[int, str]:
 
 
 def read_detections(found: Sequence[dict[str, Any]], classes: Classes, count: int, conf: float) -> Boxes:
-    """Return what a detector of another library says of a batch.
+    """Return what a detector of another library says of a batch, as `final_boxes` does, without a graph.
 
-    Args:
-        found (Sequence[dict]): For each image `boxes` (k, 4), corners in pixels, `scores` (k,), `labels` (k,), `size`.
-        classes (Classes): Which of its labels are which of the student's classes.
-        count (int): Classes of the student.
-        conf (float): Score from which a box stands.
-
-    Returns:
-        (Boxes): The boxes, without a graph; a label that the student does not know is left out.
+    For each image it gave `boxes` (k, 4), corners in pixels, `scores` (k,), `labels` (k,) and its `size`. A label that
+    the student does not know is left out.
     """
     image = torch.cat([x["labels"].new_full((len(x["labels"]),), i).long() for i, x in enumerate(found)])
     boxes, score, label = (torch.cat([x[k].detach() for x in found]) for k in WANTED)

@@ -72,9 +72,6 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "trainin
         term (FinalTerm): Says which classes are compared, from which score, and what beside boxes.
         kind (str): `training`, or `unlabelled` for images of which nothing else is known.
 
-    Returns:
-        (DatasetAnswers): The answers with the set.
-
     Raises:
         ValueError: If they are of other data; one sentence.
     """

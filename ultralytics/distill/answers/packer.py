@@ -40,9 +40,7 @@ class Packer:
     ) -> None:
         """Add an image with its boxes, of each box the classes that have a score, and its outline or its keypoints.
 
-        Raises:
-            TypeError: If something is no number.
-            ValueError: If boxes, classes and scores do not go together; the rest of a sentence.
+        What is no number is a TypeError, what does not go together a ValueError with the rest of a sentence.
         """
         sizes = [list(map(len, x)) for x in (boxes, classes, scores)]
         if any(n != 4 for n in sizes[0]) or sizes[1] != sizes[2] or len(sizes[0]) != len(sizes[1]) or 0 in sizes[1]:

@@ -76,12 +76,7 @@ def mirrored(answers: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
 
 
 def paste_along(transforms: Any, answers: DatasetAnswers) -> None:
-    """Let answers go with what copy-paste puts into images, wherever it stands among a set's augmentations.
-
-    Args:
-        transforms (Compose): The augmentations; they are changed.
-        answers (DatasetAnswers): The answers.
-    """
+    """Let answers go with what copy-paste puts into images, wherever it stands among a set's augmentations."""
     steps = transforms.transforms
     for i, step in enumerate(steps):
         if isinstance(step, CopyPaste):

@@ -62,14 +62,7 @@ class Recorded(nn.Module):
         """Return nothing."""
 
     def name_classes(self, names: dict[int, str]) -> None:
-        """Give a list of COCO results, which has numbers alone, the classes of the data where there is no doubt.
-
-        Args:
-            names (dict[int, str]): The data's classes.
-
-        Raises:
-            ValueError: If the numbers could mean several things.
-        """
+        """Give a list of COCO results, which has numbers alone, the data's classes; raise where there is doubt."""
         if self.names:
             return
         ids = set(np.unique(self.table.cls).tolist())
@@ -118,12 +111,7 @@ class RecordedTeacher:
 
 
 def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
-    """Raise unless what a user asks of a file of answers is in it.
-
-    Args:
-        config (Config): The run's distillation arguments.
-        sources (Sequence[Source]): The teachers.
-    """
+    """Raise unless what a user asks of a file of answers is in it; `sources` are the teachers."""
     files = [s.path for s in sources if isinstance(s.module, Recorded)]
     if not files:
         return
@@ -132,12 +120,8 @@ def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
             f"'model_t' names several files of answers, {files[0].name} and {files[1].name}; merge them into one with "
             f"'python distill.py answers', which takes several teachers."
         )
-    given: dict[str, Any] = {
-        "distill_online": config.online,
-        "distill_imgsz": config.imgsz,
-        "distill_mean": config.mean,
-    }
-    given.update(distill_std=config.std, distill_module=config.module and config.module.text)
+    given = {f"distill_{k}": getattr(config, k) for k in ("online", "imgsz", "mean", "std")}
+    given["distill_module"] = config.module and config.module.text
     if wrong := [f"'{k}={v}'" for k, v in given.items() if v]:
         raise ValueError(f"{wrong[0]} needs a model, 'model_t={files[0]}' is a file of its answers; leave it out.")
     other = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]
