@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -24,6 +25,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, range)):
         return [plain(x) for x in value]
     return str(value) if isinstance(value, PurePath) else value
+
+
+def refuse(reasons: Mapping[str, Any]) -> None:
+    """Raise a ValueError with the first sentence whose condition holds."""
+    if why := next((sentence for sentence, holds in reasons.items() if holds), ""):
+        raise ValueError(why)
 
 
 def is_auto(value: Any) -> bool:

@@ -54,17 +54,11 @@ def class_map(
 
 
 def select_classes(branch: dict[str, Any], index: torch.Tensor | None, merge: bool = False) -> dict[str, Any]:
-    """Reduce a branch to some classes.
-
-    Returns:
-        (dict): The branch with other `scores` and `target_scores`.
-    """
+    """Return a branch whose `scores` and `target_scores` are those of some classes, or of the surest one."""
     if index is None:
         return branch
-    keys = [k for k in ("scores", "target_scores") if k in branch]
-    if merge:
-        return {**branch, **{k: branch[k].amax(1, keepdim=True) for k in keys}}
-    return {**branch, **{k: branch[k].index_select(1, index) for k in keys}}
+    found = {k: branch[k] for k in ("scores", "target_scores") if k in branch}
+    return {**branch, **{k: x.amax(1, keepdim=True) if merge else x.index_select(1, index) for k, x in found.items()}}
 
 
 def label_scores(

@@ -58,9 +58,14 @@ def _with_levels(branch: dict[str, Any], strides: Sequence[float]) -> dict[str, 
 
 def assigners(criterion: Any) -> dict[str, nn.Module]:
     """Return the label assigners of a criterion's branches; none of a criterion that assigns no labels."""
-    parts = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
-    found = {k: getattr(c, "assigner", None) for k, c in (parts or {"one2many": criterion}).items()}
+    found = {k: getattr(c, "assigner", None) for k, c in branch_criteria(criterion).items()}
     return {k: a for k, a in found.items() if isinstance(a, nn.Module)}
+
+
+def branch_criteria(criterion: Any) -> dict[str, Any]:
+    """Return the criteria of a criterion's branches, itself where it has none."""
+    found = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
+    return found or {"one2many": criterion}
 
 
 @contextmanager
@@ -190,11 +195,7 @@ def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def scores_at(teacher: dict[str, dict[str, Any]], stride: float, size: tuple[int, int]) -> torch.Tensor:
-    """Return the teacher's class logits at one level as a map, the mean of its branches.
-
-    Returns:
-        (torch.Tensor): Logits (N, nc, H, W).
-    """
+    """Return the teacher's class logits at one level as a map (N, nc, H, W), the mean of its branches."""
     maps = []
     for b in teacher.values():
         i = b["strides"].index(stride)

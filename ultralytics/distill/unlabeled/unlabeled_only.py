@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.distill.unlabeled.files import find, is_whole
 from ultralytics.distill.upstream import clears_folder, load_yaml, save_yaml
+from ultralytics.distill.values import refuse
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.checks import check_file
 
@@ -138,5 +139,4 @@ def require_no_labels(distiller: BaseDistiller, config: Config) -> None:
         f"the term '{wants[0] if wants else ''}' reads labels": wants,
         f"'distill_alpha={config.alpha}' mixes labels with the teacher's scores": mixes,
     }
-    if why := next((k for k, v in reasons.items() if v), None):
-        raise ValueError(f"{why}, and 'data' has no labelled image; leave it out, or add some.")
+    refuse({f"{k}, and 'data' has no labelled image; leave it out, or add some.": v for k, v in reasons.items()})
