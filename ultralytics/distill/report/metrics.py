@@ -49,19 +49,10 @@ def time_forward(model: nn.Module, imgsz: Any, repeats: int = 30, warm: int = 5)
 
 
 def validate(weights: str | Path, student: nn.Module | None = None, **arguments: Any) -> tuple[Any, dict[int, str]]:
-    """Validate a checkpoint and leave no results folder.
+    """Return upstream's metrics of a checkpoint and the model's classes, and leave no results folder.
 
-    Args:
-        weights (str | Path): The checkpoint.
-        student (nn.Module, optional): The model whose classes the labels are; this one's are put into their order.
-        **arguments (Any): What `val` is given, e.g. `data` and `imgsz`.
-
-    Returns:
-        metrics (Any): Upstream's metrics.
-        names (dict[int, str]): The model's classes.
-
-    Raises:
-        ValueError: If the model does not know all of the student's classes; the rest of a sentence.
+    Where a student is given, the labels are its classes and this model's are put into their order; a ValueError has
+    the rest of a sentence where it does not know them all. `arguments` are what `val` is given.
     """
     from ultralytics import YOLO
 

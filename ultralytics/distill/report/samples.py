@@ -106,11 +106,9 @@ def plot_samples(
 def read_labels(
     data: str, count: int, files: Sequence[str] = ()
 ) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], dict[int, str]]:
-    """Read the labels of some validation images: those given, or evenly spaced among those that have objects.
+    """Return the labels of some validation images, those given or evenly spaced among those with objects, and names.
 
-    Returns:
-        labels (list[tuple]): For each image its path, boxes (n, 4) as x1, y1, x2, y2 in pixels, and classes (n,).
-        names (dict[int, str]): The data's classes.
+    A label is the image's path, boxes (n, 4) as x1, y1, x2, y2 in pixels, and classes (n,).
     """
     from ultralytics.data.dataset import YOLODataset
     from ultralytics.data.utils import check_det_dataset

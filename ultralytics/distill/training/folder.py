@@ -17,13 +17,8 @@ if TYPE_CHECKING:
 
 SIMILARITY = "distill_similarity.csv"  # ours; how alike both models are before the first step and at the end
 # What is written or deleted before the first batch is through. Nothing else is ever touched.
-DRAWN = (
-    "labels.jpg",
-    "labels_correlogram.jpg",
-    *(f"train_batch{i}.jpg" for i in range(3)),
-    "train_unlabeled_batch0.jpg",
-)
-EARLY = ("args.yaml", "data.yaml", "results.csv", SIMILARITY, *DRAWN)
+DRAWN = ("labels", "labels_correlogram", *(f"train_batch{i}" for i in range(3)), "train_unlabeled_batch0")
+EARLY = ("args.yaml", "data.yaml", "results.csv", SIMILARITY, *(f"{name}.jpg" for name in DRAWN))
 
 
 class Folder:

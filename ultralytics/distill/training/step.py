@@ -84,13 +84,10 @@ class Step:
             self.watch.enter_context(self._joined())
 
     def join(self, batch: dict[str, Any], more: dict[str, Any]) -> None:
-        """Let the next step see unlabelled images beside a batch; called before `arm`.
+        """Let the next step see `more`, unlabelled images of the same size, beside a batch; called before `arm`.
 
-        Args:
-            batch (dict): Upstream's batch. A compiled student, which no hook can widen, finds all images in it; the
-                loss puts the labelled ones back.
-            more (dict): A batch of the unlabelled ones, with images of the same size; the batch itself where there are
-                no others.
+        They are the batch itself where there are no others. A compiled student, which no hook can widen, finds all
+        images in the batch; the loss puts the labelled ones back.
         """
         if more is batch:
             self.joint = Joint(batch["img"], 0, more)
@@ -114,12 +111,8 @@ class Step:
     def loss(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any]:
         """Run the student once, the teacher once, and add the terms to the task loss.
 
-        Args:
-            batch (dict): Upstream's batch.
-            *args (Any): What else the student's own loss is given. Upstream's know `preds`, what the student returned
-                for the batch's images, where it was run before; a compiled one always was, since its criterion stays
-                outside the graph.
-            **kwargs (Any): The same by name.
+        What else the student's own loss is given is handed on. Upstream's know `preds`, what the student returned for
+        the batch's images, where it was run before; a compiled one always was: its criterion stays outside the graph.
 
         Returns:
             loss (torch.Tensor): The student's own loss vector with one entry more for each column; the sum of them

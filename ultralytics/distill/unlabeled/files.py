@@ -70,9 +70,6 @@ def _beside(file: Path, line: str) -> Path:
 def look_through(files: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Return the files that are images, those that cannot be read, and those whose content another has too.
 
-    Args:
-        files (Sequence[str]): Image files.
-
     Returns:
         good (list[str]): Files to train with.
         broken (list[str]): Files that are missing, cut off, no image, or smaller than ten pixels.
@@ -119,25 +116,21 @@ def is_whole(file: str) -> bool:
         with Image.open(file) as image:
             kind, size = image.format, image.size
             image.verify()
-        if kind == "JPEG" and not _ends(file, END):  # a camera may write something behind the end
+        if kind == "JPEG" and not _ends(file):  # a camera may write something behind the end
             with Image.open(file) as image:
                 image.load()
     except Exception:  # what upstream reads by other means, such as AVIF
-        found = None if _is_known(file) else imread(file)
+        known = f".{file.rpartition('.')[-1].lower()}" in Image.registered_extensions()  # PIL's word is the last there
+        found = None if known else imread(file)
         size = (0, 0) if found is None else found.shape[:2]
     return min(size) >= LEAST
 
 
-def _is_known(file: str) -> bool:
-    """Whether PIL itself reads files of this name, so that its word is the last."""
-    return f".{file.rpartition('.')[-1].lower()}" in Image.registered_extensions()
-
-
-def _ends(file: str, mark: bytes) -> bool:
-    """Whether a file's last bytes are these, but for zeros behind them."""
+def _ends(file: str) -> bool:
+    """Whether a JPEG's last bytes are its end, but for zeros behind them."""
     with open(file, "rb") as f:
         f.seek(max(os.path.getsize(file) - 64, 0))
-        return f.read().rstrip(b"\0").endswith(mark)
+        return f.read().rstrip(b"\0").endswith(END)
 
 
 def named(files: Iterable[str]) -> str:

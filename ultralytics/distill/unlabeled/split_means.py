@@ -34,13 +34,9 @@ class SplitMeans:
     def look(
         self, seen: Capture, shown: Any, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
     ) -> None:
-        """Look at a step of labelled and unlabelled images.
+        """Look at what student and teachers showed in a step of labelled and unlabelled images; nothing in another.
 
-        Args:
-            seen (Capture): What the student showed of all images.
-            shown (Capture | list[Capture]): What the teacher showed of them, or each of several.
-            batch (dict): What the terms are shown; with `labeled`, the number of labelled images, in such a step.
-            targets (dict): The labelled images' assigned targets.
+        The targets are the labelled images'. `labeled` in the batch is their number.
         """
         count, total = batch.get("labeled", 0), len(batch["img"])
         self.steps += 1

@@ -109,11 +109,7 @@ class UnlabeledOnly:
 
 
 def read_unlabeled_only(args: SimpleNamespace, folder: Path) -> UnlabeledOnly | None:
-    """Return the data set if it has no labelled images; None where it has, or is no YAML, or no images are given.
-
-    Raises:
-        ValueError: If a classifier's folder has no training images.
-    """
+    """Return the data set if it has no labelled images; None where it has, or is no YAML, or no images are given."""
     if args.task == "classify":
         if args.unlabeled and Path(str(args.data)).is_dir() and not Path(args.data, "train").is_dir():
             raise ValueError(
