@@ -51,15 +51,10 @@ class Balance:
         self.shown: torch.Tensor | None = None  # the factor of the last step
 
     def __call__(self, task: torch.Tensor, terms: torch.Tensor) -> torch.Tensor | float:
-        """Look at a step's losses and return the factor of the terms.
+        """Return the factor of the terms, without gradient, for a step's task loss and the terms' sum on its scale.
 
-        Args:
-            task (torch.Tensor): The task loss, a scalar.
-            terms (torch.Tensor): The sum of the terms on its scale, as it were without the teacher's margin and the
-                branches' weights: the terms are balanced as if these did not weigh, so that they stay in force.
-
-        Returns:
-            (torch.Tensor | float): The factor, without gradient; 1 where nothing is balanced.
+        The sum is as it were without the teacher's margin and the branches' weights: the terms are balanced as if these
+        did not weigh, so that they stay in force.
         """
         if self.rule is None:
             return 1.0

@@ -11,6 +11,7 @@ from torchvision.ops import batched_nms
 
 from ultralytics.distill.upstream import rotated_nms
 from ultralytics.utils.metrics import batch_probiou
+from ultralytics.utils.ops import xywh2xyxy
 
 
 @dataclass
@@ -66,11 +67,9 @@ class Boxes:
 
 def join(first: Boxes, second: Boxes) -> Boxes:
     """Return the objects of both, image by image; of an image those of the first stand in front."""
-    image, boxes, cls, scores = (
-        torch.cat([getattr(x, k) for x in (first, second)]) for k in ("image", "boxes", "cls", "scores")
-    )
-    more = {k: torch.cat([v, second.more[k]]) for k, v in first.more.items()}
-    return Boxes(image, boxes, cls, scores, more)[image.argsort(stable=True)]
+    each = (torch.cat([getattr(x, k) for x in (first, second)]) for k in ("image", "boxes", "cls", "scores"))
+    both = Boxes(*each, {k: torch.cat([v, second.more[k]]) for k, v in first.more.items()})
+    return both[both.image.argsort(stable=True)]
 
 
 def merge(
@@ -126,9 +125,8 @@ def merge(
 
 
 def corners(boxes: torch.Tensor) -> torch.Tensor:
-    """Return x1, y1, x2, y2 (..., 4) of boxes given as centre, width and height."""
-    xy, wh = boxes[..., :2], boxes[..., 2:4] / 2
-    return torch.cat([xy - wh, xy + wh], -1)
+    """Return x1, y1, x2, y2 (..., 4) of boxes given as centre, width and height, without their angle."""
+    return xywh2xyxy(boxes[..., :4])
 
 
 def pixels(boxes: torch.Tensor, size: Sequence[float]) -> torch.Tensor:
@@ -139,12 +137,9 @@ def pixels(boxes: torch.Tensor, size: Sequence[float]) -> torch.Tensor:
 
 
 def overlaps(a: torch.Tensor, b: torch.Tensor, size: Sequence[float] = (1, 1)) -> torch.Tensor:
-    """Return the overlap (N, L, M), 0 to 1, of each two boxes of an image.
+    """Return the overlap (N, L, M), 0 to 1, of each two boxes (N, L, 4) and (N, M, 4) of an image of a size (H, W).
 
-    Args:
-        a (torch.Tensor): Boxes (N, L, 4), or rotated ones (N, L, 5), whose overlap is that of Gaussians, as upstream's.
-        b (torch.Tensor): Boxes (N, M, 4 or 5).
-        size (Sequence[float]): Height and width of the images in pixels.
+    That of rotated ones (N, L, 5) and (N, M, 5) is the overlap of Gaussians, as upstream's.
     """
     if a.shape[2] == 5:
         return torch.stack([batch_probiou(x, y) for x, y in zip(pixels(a, size), pixels(b, size))])
@@ -157,10 +152,7 @@ def overlaps(a: torch.Tensor, b: torch.Tensor, size: Sequence[float] = (1, 1)) -
 def suppress(objects: Boxes, iou: float, size: Sequence[float] = (1, 1)) -> torch.Tensor:
     """Return which objects (k,) stay by non-maximum suppression, class by class, in their order.
 
-    Args:
-        objects (Boxes): The objects.
-        iou (float): Overlap of two boxes of one class from which the less sure falls.
-        size (Sequence[float]): Height and width of the images in pixels.
+    Of two boxes of one class that overlap by `iou` in images of a size (H, W) in pixels the less sure falls.
     """
     group = objects.cls + objects.image * objects.scores.shape[1]
     if objects.boxes.shape[1] == 4:

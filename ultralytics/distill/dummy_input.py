@@ -17,10 +17,6 @@ PROBE = 256  # (pixels) side of a blank image: at this size upstream builds mode
 def run_dummy_input(model: nn.Module, channels: int | None = None) -> tuple[int, int]:
     """Run a model on a blank image; leaves no trace in it.
 
-    Args:
-        model (nn.Module): An Ultralytics model, unwrapped, or a `Foreign`.
-        channels (int, optional): Channels of the image; by default those that the model takes.
-
     Returns:
         (tuple[int, int]): Height and width of the image in pixels: those at which a `Foreign` was tried, else `PROBE`,
             or the size that the model trains at where it takes no other.

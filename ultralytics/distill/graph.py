@@ -83,14 +83,8 @@ def capture(model: nn.Module, layers: Sequence[int] = (), features: bool = False
 def run_layers(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: bool = False) -> Capture:
     """Run a model layer by layer, as its own forward does, and stop after the last layer asked for.
 
-    Args:
-        model (nn.Module): An Ultralytics model, unwrapped.
-        images (torch.Tensor): Images (N, C, H, W).
-        layers (Sequence[int]): Layer indices whose outputs are wanted.
-        head (bool): Whether to run the head too.
-
     Returns:
-        (Capture): The maps asked for and, with the head, its inputs and output.
+        (Capture): The maps asked for of images (N, C, H, W) and, with the head, its inputs and output.
     """
     x: Any = images
     outputs: list[Any] = []
@@ -140,10 +134,6 @@ def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float
     """Find the width and stride of layers' outputs with a blank image; leaves no trace in the model.
 
     BatchNorm statistics, training modes and the random state are as before, so that a seed still gives the same run.
-
-    Args:
-        model (nn.Module): An Ultralytics model, unwrapped.
-        layers (Sequence[int]): Layer indices.
 
     Returns:
         (dict[int, tuple[int, float]]): Channels and stride in pixels a cell for each layer; layers whose output is no

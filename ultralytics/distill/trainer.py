@@ -48,14 +48,9 @@ NAMED = {*FEATURE.values(), *RESPONSE.values(), *FINAL.values(), *RELATION.value
 
 
 def take_teacher(trainer: BaseTrainer, overrides: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Take a teacher that is given beside `resume`, which upstream would ignore; `attach` puts it into the arguments.
+    """Take a teacher that is given beside `resume` out of the arguments; `attach` puts it back.
 
-    Args:
-        trainer (BaseTrainer): A trainer before its arguments give way to the checkpoint's.
-        overrides (dict, optional): The arguments given.
-
-    Returns:
-        (dict, optional): Those that upstream should look at.
+    Upstream would ignore it: the trainer's arguments are about to give way to the checkpoint's.
     """
     if not trainer.args.resume or not overrides or "model_t" not in overrides:
         return overrides
@@ -65,9 +60,6 @@ def take_teacher(trainer: BaseTrainer, overrides: dict[str, Any] | None) -> dict
 
 def attach(trainer: BaseTrainer) -> Run | None:
     """Read and check the arguments and the teacher, before anything is written.
-
-    Args:
-        trainer (BaseTrainer): A trainer whose arguments and folders are known.
 
     Returns:
         (Run | None): None without a teacher. `trainer.args` holds plain values afterwards.
@@ -131,11 +123,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
 
 
 def build(trainer: BaseTrainer) -> None:
-    """Build the distiller and the teacher; the model stays the plain student.
-
-    Args:
-        trainer (BaseTrainer): A trainer whose model is on its device, frozen, AMP-checked and not yet under DDP.
-    """
+    """Build the distiller and the teacher, once the model is on its device, frozen, AMP-checked and not under DDP."""
     run = trainer.distill
     if run is None:
         return
@@ -161,11 +149,9 @@ def build(trainer: BaseTrainer) -> None:
 
 
 def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
-    """Train what is beside the student, take up an interrupted run, and look at the teacher.
+    """Train what is beside the student, take up an interrupted run from its checkpoint, and look at the teacher.
 
-    Args:
-        trainer (BaseTrainer): A trainer that is set up: loaders, optimizer and EMA are there.
-        ckpt (dict, optional): The checkpoint that the model came from.
+    The trainer is set up: loaders, optimizer and EMA are there.
     """
     run, found = trainer.distill, []
     if run is not None:
@@ -185,11 +171,9 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
 
 
 def step(trainer: BaseTrainer, batch: dict[str, Any]) -> None:
-    """Let the next loss that the student computes hold the terms; called before each forward of the training loop.
+    """Let the next loss that the student computes hold the terms; called with each prepared batch before its forward.
 
-    Args:
-        trainer (BaseTrainer): The trainer in its loop.
-        batch (dict): The batch, prepared. A compiled student finds unlabelled images in its `img` for one forward.
+    A compiled student finds unlabelled images in the batch's `img` for one forward.
     """
     if trainer.distill is not None:
         begin_batch(trainer, batch)

@@ -29,12 +29,7 @@ if TYPE_CHECKING:
 
 
 class Export(NamedTuple):
-    """How `export` is asked for a format.
-
-    Attributes:
-        arguments (dict): What it is given.
-        packages (tuple[str, ...]): What it imports; upstream would install it by itself.
-    """
+    """What `export` is given for a format, and what it then imports, which upstream would install by itself."""
 
     arguments: dict[str, Any]
     packages: tuple[str, ...]
@@ -48,7 +43,7 @@ SAFE_LOAD = getattr(utils, "SAFE_LOAD", False)  # 8.3 does not know the variable
 C2fAttn, ImagePoolingAttn, WorldDetect, YOLOEDetect = (
     getattr(modules, name, ()) for name in ("C2fAttn", "ImagePoolingAttn", "WorldDetect", "YOLOEDetect")
 )
-# how `export` makes INT8 that a CPU runs, and the packages that it imports
+# how `export` makes INT8 that a CPU runs
 INT8 = (
     Export({"format": "onnx", "quantize": 8}, ("onnx", "onnxruntime", "onnxslim"))
     if (Path(utils.__file__).parent / "export" / "onnx.py").is_file()

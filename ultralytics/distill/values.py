@@ -126,11 +126,7 @@ def switch(name: str, value: Any) -> bool:
 
 
 def gains_of(argument: str, terms: Any, name: str, value: Any) -> list[float]:
-    """Return the gain of each term as its user wrote them.
-
-    Raises:
-        ValueError: If there are more or fewer, or one is no number of at least 0.
-    """
+    """Return the gain of each term; a ValueError if there are more or fewer, or one is no number of at least 0."""
     count = len(split_list(terms))
     many = split_list(value) if isinstance(value, str) and ("[" in value or "," in value) else value
     if not isinstance(many, (list, tuple)):
