@@ -7,7 +7,7 @@ import csv
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 from torch import nn
@@ -54,6 +54,8 @@ from ultralytics.utils.torch_utils import select_device
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
+    Met = Optional[tuple[nn.Module, list[Pair], Preprocessing]]  # a teacher beside a student; none for a file
+
 BOXES = {"detect", "segment", "pose"}
 FILES = {
     "weights/best.pt": "the student",
@@ -75,7 +77,7 @@ def note_start(trainer: BaseTrainer) -> None:
     try:
         with preserve_random(trainer.device):
             student = deepcopy(trainer.ema.ema).float()
-            found = similarity_of(student, run.sources[0], run.configs[0], vars(trainer.args))
+            found = similarity_of(student, _meet(student, run.sources[0], run.configs[0]), vars(trainer.args))
         if found:
             save_similarity(trainer.save_dir, {"before": found})
     except Exception as e:  # a picture must not stop a training
@@ -123,8 +125,8 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
         source = Source(None, Path(teacher))
     else:
         source = resolve(str(teacher), folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
-    found = similarity_of(student, source, config, args)
-    if found:
+    met = _meet(student, source, config)
+    if found := similarity_of(student, met, args):
         save_similarity(folder, {**{k: v for k, v in read_similarity(folder).items() if k == "before"}, "after": found})
     plot_run(folder, folder / "distill.png")
     rows = [Contender("student", weights, scores or {})]
@@ -134,7 +136,7 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
     _fill(rows, student, args, place)
     if config.int8:
         rows[-1].facts.update(measure_int8("student", weights, args["task"], **_val_arguments(args)))
-    _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
+    _draw_samples(rows, student, met, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
     columns = read_columns(folder / "results.csv")
     rising = still_rising(columns, main_metric(rows[-1].facts) or "")
@@ -143,13 +145,12 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
     LOGGER.info(f"{text}\n{files(folder, FILES)}")
 
 
-def similarity_of(student: nn.Module, source: Source, config: Config, args: dict[str, Any]) -> dict[str, float]:
+def similarity_of(student: nn.Module, met: Met, args: dict[str, Any]) -> dict[str, float]:
     """Return the CKA of student and teacher at each layer pair on some validation images; nothing without pairs."""
-    if source.module is None:
+    if not met or not met[1]:
         return {}
-    teacher, pairs, preprocess = _meet(student, source, config)
-    images = _images(student, args, _affordable(size(teacher, args["imgsz"])["GFLOPs"], 400, most=COUNT))[1]
-    return compare(student, teacher, pairs, images, preprocess) if pairs else {}
+    images = _images(student, args, _affordable(size(met[0], args["imgsz"])["GFLOPs"], 400, most=COUNT))[1]
+    return compare(student, *met[:2], images, met[2])
 
 
 def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
@@ -159,8 +160,10 @@ def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
     return {**accuracy(metrics.results_dict), **each}
 
 
-def _meet(student: nn.Module, source: Source, config: Config) -> tuple[nn.Module, list[Pair], Preprocessing]:
+def _meet(student: nn.Module, source: Source, config: Config) -> Met:
     """Return the teacher, the layer pairs (none where the models share none) and the teacher's preprocessing."""
+    if source.module is None:
+        return None
     device = next(student.parameters()).device
     teacher = source.fresh().float().eval().to(device)
     try:
@@ -214,18 +217,13 @@ def _val_arguments(args: dict[str, Any]) -> dict[str, Any]:
     return {k: args[k] for k in ("data", "imgsz", "batch", "single_cls") if args.get(k)}
 
 
-def _draw_samples(
-    rows: Sequence[Contender], student: nn.Module, source: Source, config: Config, args: dict[str, Any], file: Path
-) -> None:
+def _draw_samples(rows: Sequence[Contender], student: nn.Module, met: Met, args: dict[str, Any], file: Path) -> None:
     """Draw some validation images: labels and predictions of models with boxes, and where both models look."""
-    heats, count = [], 4
-    if source.module is not None:
-        teacher, pairs, preprocess = _meet(student, source, config)
-        count = _affordable(size(teacher, args["imgsz"])["GFLOPs"], 200, most=4)
-    files, images = _images(student, args, count)
-    if source.module is not None and pairs:
-        p = pairs[len(pairs) // 2]
-        maps = {"teacher": layer_maps(teacher, [p.teacher], images, preprocess)[p.teacher]}
+    count = _affordable(size(met[0], args["imgsz"])["GFLOPs"], 200, most=4) if met else 4
+    heats, (files, images) = [], _images(student, args, count)
+    if met and met[1]:
+        p = met[1][len(met[1]) // 2]
+        maps = {"teacher": layer_maps(met[0], [p.teacher], images, met[2])[p.teacher]}
         maps["student"] = layer_maps(student, [p.student], images)[p.student]
         heats = [(f"{who}'s feature map {p.name}", [activation_map(x) for x in m]) for who, m in maps.items()]
     shown = [r for r in rows if r.facts] if args["task"] in BOXES else []
