@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.dummy_input import run_dummy_input
+from ultralytics.distill.head_outputs import read_output
+from ultralytics.distill.inference import run_dummy_input
 from ultralytics.distill.text_prompts import TextPrompts
-from ultralytics.distill.upstream import read_output
 
 
 @dataclass

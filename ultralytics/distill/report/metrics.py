@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.heads.common import outputs
+from ultralytics.distill.inference import input_channels
 from ultralytics.distill.teacher.evaluation import narrow
 from ultralytics.distill.upstream import load_checkpoint, score_unfound, time_sync
 

@@ -15,9 +15,8 @@ from torch import nn
 from ultralytics.cfg import get_cfg
 from ultralytics.distill.answers.file import is_answers
 from ultralytics.distill.config import Config
-from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.graph import Pair, pair
-from ultralytics.distill.inference import preserve_random
+from ultralytics.distill.inference import input_channels, preserve_random
 from ultralytics.distill.report.comparison import Contender, files, table
 from ultralytics.distill.report.curves import (
     plot_run,

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from ultralytics.distill.answers.foreign import Detections, Detector, class_names, is_detections
-from ultralytics.distill.dummy_input import PROBE
 from ultralytics.distill.graph import run_layers
-from ultralytics.distill.inference import eval_mode
+from ultralytics.distill.inference import PROBE, eval_mode
 from ultralytics.distill.runtime.checkpoints import save_whole
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.live import name_of

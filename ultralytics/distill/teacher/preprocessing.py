@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.distill.config import Config
-from ultralytics.distill.dummy_input import input_channels
+from ultralytics.distill.inference import input_channels
 
 LUMA = (0.299, 0.587, 0.114)  # red, green and blue in gray: ITU-R BT.601, as OpenCV reads images in gray
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ultralytics.distill.answers.file import is_answers
 from ultralytics.distill.answers.recorded import Recorded
-from ultralytics.distill.dummy_input import PROBE
+from ultralytics.distill.inference import PROBE
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.runtime.open_model import open_model
 from ultralytics.distill.spelling import split_list

@@ -11,9 +11,9 @@ import torch
 from ultralytics.distill.answers.extra import Extra, extra_of
 from ultralytics.distill.answers.final import NMS, final_boxes
 from ultralytics.distill.boxes import Boxes, join, overlaps, suppress
-from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import head_strides
+from ultralytics.distill.inference import input_channels
 from ultralytics.distill.labels import sized
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.preprocessing import Preprocessing

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from ultralytics.distill.boxes import Boxes
+from ultralytics.distill.head_outputs import detection_loss, write_output
 from ultralytics.distill.heads.predictions import branch_criteria
 from ultralytics.distill.labels import write_labels
 from ultralytics.distill.losses.base import widen
 from ultralytics.distill.terms.soft import soft_matches, soft_scores
-from ultralytics.distill.upstream import detection_loss, write_output
 from ultralytics.utils.loss import v8PoseLoss, v8SegmentationLoss
 from ultralytics.utils.tal import TaskAlignedAssigner
 

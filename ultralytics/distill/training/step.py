@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from ultralytics.distill.balance import Balance, Ratio
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Capture, capture
+from ultralytics.distill.head_outputs import branch_weights
 from ultralytics.distill.heads.predictions import watch_assigner
 from ultralytics.distill.joint import Joint, joined, labelled_rows
 from ultralytics.distill.teacher.online import OnlineTeacher
@@ -21,7 +22,7 @@ from ultralytics.distill.terms.guard import Record, check_terms, require_form
 from ultralytics.distill.terms.weights import Weights
 from ultralytics.distill.training import compiled
 from ultralytics.distill.unlabeled.split_means import SplitMeans
-from ultralytics.distill.upstream import branch_weights, join_items, unwrap_model
+from ultralytics.distill.upstream import join_items, unwrap_model
 
 
 class Step:
