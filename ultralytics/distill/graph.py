@@ -80,12 +80,20 @@ def capture(model: nn.Module, layers: Sequence[int] = (), features: bool = False
             handle.remove()
 
 
-def run_layers(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: bool = False) -> Capture:
+def run_layers(
+    model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: bool = False, features: bool = False
+) -> Capture:
     """Run a model layer by layer, as its own forward does, and stop after the last layer asked for.
 
     Returns:
-        (Capture): The maps asked for of images (N, C, H, W) and, with the head, its inputs and output.
+        (Capture): The maps asked for of images (N, C, H, W) and, with the head, its inputs and output, and where they
+            are wanted the class head's inner features.
     """
+    if features:
+        with capture(model, features=True) as inner:
+            seen = run_layers(model, images, layers, head)
+        seen.features = inner.features
+        return seen
     x: Any = images
     outputs: list[Any] = []
     seen, wanted, prompts = Capture(), set(layers), TextPrompts(model, images)

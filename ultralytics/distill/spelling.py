@@ -174,11 +174,7 @@ def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
 
 
 def build_spelled(argument: str, spelled: Spelled, *given: Any, **defaults: Any) -> Any:
-    """Build what was spelled.
-
-    Raises:
-        ValueError: If the constructor fails, whatever it raises; the message says where in a user's file.
-    """
+    """Build what was spelled; a ValueError says where in a user's file the constructor fails, whatever it raises."""
     try:
         built = spelled.cls(*given, **{**defaults, **spelled.params})
     except Exception as e:

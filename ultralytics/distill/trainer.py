@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ultralytics.distill import unused_arguments
 from ultralytics.distill.answers.join import add_to_training_set, require_answers
 from ultralytics.distill.answers.recorded import require_final_terms
 from ultralytics.distill.base import BaseDistiller
@@ -30,12 +31,6 @@ from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
 from ultralytics.distill.unlabeled.batches import Unlabeled, files_of, read_share, require_images_alone
 from ultralytics.distill.unlabeled.unlabeled_only import read_unlabeled_only, require_no_labels
-from ultralytics.distill.unused_arguments import (
-    warn_beside_teacher,
-    warn_of_skipped,
-    warn_without_images,
-    warn_without_teacher,
-)
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
 from ultralytics.distill.values import longer_side
 from ultralytics.utils import LOGGER, RANK
@@ -73,7 +68,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
         args.model_t = trainer.given_teacher
     given = teachers_of(getattr(args, "model_t", None))
     if not given:
-        warn_without_teacher(args)
+        unused_arguments.warn_without_teacher(args)
         return None
     install_excepthook(trainer)
     if getattr(args, "distill_model", None) is not None:
@@ -82,7 +77,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
         )
     configs = read_each(args, len(given))
     config = configs[0]
-    warn_beside_teacher(args, configs)
+    unused_arguments.warn_beside_teacher(args, configs)
     if "ema" in given and len(given) > 1:
         raise ValueError(f"'model_t={args.model_t}': 'ema' teaches alone; give it without other teachers.")
     if "ema" in given and not keeps_average(args.device):
@@ -130,7 +125,7 @@ def build(trainer: BaseTrainer) -> None:
     adapt(trainer)
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
-    warn_of_skipped(trainer.args, run.configs, run.step.distiller)
+    unused_arguments.warn_of_skipped(trainer.args, run.configs, run.step.distiller)
     space_columns(trainer)
     count_in_auto_batch(trainer)
     if run.unlabeled_only:
@@ -142,7 +137,7 @@ def build(trainer: BaseTrainer) -> None:
         if not run.unlabeled_only:
             require_images_alone(run.step.student)
     if run.unlabeled_only or not run.unlabeled:
-        warn_without_images(trainer.args)
+        unused_arguments.warn_without_images(trainer.args)
     add_to_training_set(trainer)
     with CollectiveStep():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns
@@ -217,17 +212,6 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
 
 
 __all__ = (
-    "attach",
-    "begin",
-    "build",
-    "checkpoint",
-    "csv_columns",
-    "finish",
-    "restore",
-    "save_teacher",
-    "spell_out",
-    "step",
-    "take_teacher",
-    "torn_down",
-    "unwrap_model",
-)
+    "attach", "begin", "build", "checkpoint", "csv_columns", "finish", "restore", "save_teacher", "spell_out", "step",
+    "take_teacher", "torn_down", "unwrap_model",
+)  # fmt: skip

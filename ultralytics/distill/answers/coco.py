@@ -79,15 +79,10 @@ def _polygon(segmentation: Any) -> list[float]:
 
 
 def read_mask(size: list[int], counts: Any) -> np.ndarray:
-    """Return a mask (H, W) that is given by the lengths of its runs, column by column, outside first.
+    """Return a mask of a size (H, W), 1 inside, that is given by the lengths of its runs, by columns, outside first.
 
-    Args:
-        size (list[int]): Height and width.
-        counts (list[int] | str): The lengths. In a text each is a number of 5 bits a character, the lowest first, from
-            the fourth on the difference to that before the last (the MS COCO API's `rleToString`).
-
-    Returns:
-        (np.ndarray): The mask, 1 inside.
+    In a text each length is a number of 5 bits a character, the lowest first, from the fourth on the difference to that
+    before the last (the MS COCO API's `rleToString`).
     """
     if isinstance(counts, str):
         text, counts, value, shift = counts.encode(), [], 0, 0

@@ -25,13 +25,7 @@ def is_answers(value: Any) -> bool:
 
 
 def read_answers(path: str | Path) -> Table:
-    """Read a file of answers and check it.
-
-    Args:
-        path (str | Path): Our own file (.jsonl), or a list of results or a data set in COCO's format (.json).
-
-    Returns:
-        (Table): What it holds.
+    """Read a file of answers, our own (.jsonl) or a list of results or a data set in COCO's format (.json).
 
     Raises:
         FileNotFoundError: If there is none.

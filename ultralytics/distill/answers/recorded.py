@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from ultralytics.distill.graph import Capture
 from ultralytics.utils import LOGGER
 
 
-class NoOutput(nn.Module):
-    """A layer that yields nothing."""
+class Answers(nn.Module):
+    """A layer of a file, which yields nothing: its answers are in the batch."""
 
     def __init__(self, index: int):
         """Keep its place in the graph."""
@@ -28,10 +29,6 @@ class NoOutput(nn.Module):
 
     def forward(self, x: Any) -> None:
         """Return nothing."""
-
-
-class Answers(NoOutput):
-    """The head of a file: its answers are in the batch."""
 
 
 class Recorded(nn.Module):
@@ -55,7 +52,7 @@ class Recorded(nn.Module):
         self.path, self.table = Path(path), read_answers(path)
         self.names, self.stride = dict(self.table.names), torch.ones(1)
         self.save: list[int] = []
-        self.model = nn.Sequential(NoOutput(0), Answers(1))
+        self.model = nn.Sequential(Answers(0), Answers(1))
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def forward(self, x: torch.Tensor) -> None:
@@ -92,12 +89,11 @@ def _coco_ids(names: dict[int, str]) -> list[int]:
     return coco80_to_coco91_class()
 
 
+@dataclass
 class RecordedTeacher:
     """What a file is in a training step: it looks at no image."""
 
-    def __init__(self, recorded: Recorded):
-        """Keep the file."""
-        self.recorded = recorded
+    recorded: Recorded
 
     def __call__(self, images: torch.Tensor) -> Capture:
         """Return that nothing was seen."""

@@ -58,17 +58,10 @@ def precompute_gradient(compare: Callable[[torch.Tensor], Any], student: torch.T
 
 
 def summed(each: Callable[..., torch.Tensor], student: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
-    """Return the sum of a function over pieces of tensors (N, ...), and keep its gradient.
+    """Return the sum of a function over pieces of tensors (N, ...), with the gradient of the student's.
 
-    A piece is one image on a CPU, where it stays in the cache, and all of them elsewhere.
-
-    Args:
-        each (Callable): Takes a piece of each tensor and of the gradient, which it fills; returns a scalar.
-        student (torch.Tensor): Where the gradient goes.
-        *others (torch.Tensor): What else is cut into pieces, without gradient.
-
-    Returns:
-        (torch.Tensor): Scalar.
+    A piece is one image on a CPU, where it stays in the cache, and all of them elsewhere. The function takes a piece of
+    each tensor and of the gradient, which it fills, and returns a scalar.
     """
     size = 1 if student.device.type == "cpu" else max(len(student), 1)
     with torch.no_grad():

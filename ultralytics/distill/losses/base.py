@@ -88,15 +88,12 @@ class Loss(nn.Module):
         super().__init__()
 
     def forward(self, student: Any, teacher: Any, batch: dict[str, Any] | None = None) -> torch.Tensor:
-        """Return the term's value.
+        """Return the term's value, a scalar.
 
         Args:
             student (torch.Tensor | dict): Map (N, C, H, W) or raw predictions of the student.
             teacher (torch.Tensor | dict): The same of the teacher.
             batch (dict, optional): The training batch, for losses that read labels.
-
-        Returns:
-            (torch.Tensor): Scalar.
         """
         with full_precision(device_type(student)):
             return self.loss(self.prepare(student), self.prepare(teacher, cut=True), batch)

@@ -115,12 +115,7 @@ class FGD(Loss):
         return spatial, (size.mean(2) / self.temp).softmax(1) * size.shape[1]
 
     def masks(self, teacher: torch.Tensor, batch: dict[str, Any] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw the batch's boxes on the cells of a map.
-
-        Args:
-            teacher (torch.Tensor): Map (N, C, H, W).
-            batch (dict): `bboxes` (M, 4), xywh in units of the image, or (M, 5) with an angle, of which the upright
-                hulls count; and `batch_idx` (M,), their images.
+        """Draw the batch's boxes, or the upright hulls of turned ones, on the cells of a map (N, C, H, W).
 
         Returns:
             foreground (torch.Tensor): (N, HW), the largest 1 / area of the boxes that cover a cell, 0 elsewhere.

@@ -30,12 +30,7 @@ def total(weight: torch.Tensor) -> torch.Tensor:
 def anchor_points(
     shapes: Sequence[tuple[int, int]], strides: Sequence[float], like: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float]]:
-    """Return where the anchors of all levels lie.
-
-    Args:
-        shapes (Sequence[tuple[int, int]]): Height and width of each level in cells.
-        strides (Sequence[float]): Pixels a cell of each level.
-        like (torch.Tensor): For device and precision.
+    """Return where the anchors of all levels lie, whose shapes (H, W) are in cells and strides in pixels a cell.
 
     Returns:
         points (torch.Tensor): The cells' centres x, y in pixels (2, A).
@@ -68,10 +63,9 @@ def standardize(x: torch.Tensor, dim: int) -> torch.Tensor:
 def reach(teacher: dict[str, Any]) -> torch.Tensor:
     """Return left, top, right, bottom (N, 4, A) of a teacher's boxes in the student's cells, from its anchors.
 
-    Args:
-        teacher (dict): `boxes` (N, 4 * reg_max, A); `scale` (4, A) and `shift` (N, 4, A), as
-            `heads.predictions.match_levels` has them, where its images have another size; `angle` (N, 1, A) of rotated
-            boxes, whose sides lie along turned axes. They are taken to keep their form.
+    Where its images have another size it has `scale` (4, A) and `shift` (N, 4, A), as `heads.predictions.match_levels`
+    makes them. The sides of rotated boxes, which have an `angle` (N, 1, A), lie along turned axes; they are taken to
+    keep their form.
     """
     found = distances(teacher["boxes"])
     if "scale" not in teacher:
@@ -92,12 +86,9 @@ def rebin(share: torch.Tensor, bins: int, scale: torch.Tensor | float = 1.0, shi
 
     Args:
         share (torch.Tensor): Probabilities (N, 4, R, A) of whole distances 0 to R - 1.
-        bins (int): Number of new bins.
+        bins (int): Number of new bins, of the result (N, 4, bins, A).
         scale (torch.Tensor | float): New units to an old one, one number or (4, A).
         shift (torch.Tensor | float): New units that are added, one number or (N, 4, A).
-
-    Returns:
-        (torch.Tensor): Probabilities (N, 4, bins, A).
     """
     old = torch.arange(share.shape[2], device=share.device, dtype=share.dtype)[:, None]  # (R, 1)
     scale, shift = (x.unsqueeze(-2) if isinstance(x, torch.Tensor) else x for x in (scale, shift))
@@ -112,7 +103,7 @@ def decode(
     angle: torch.Tensor | None = None,
     xywh: bool = True,
 ) -> torch.Tensor:
-    """Return boxes as upstream decodes them.
+    """Return boxes as upstream decodes them, in pixels (N, A, 4), rotated ones with their angle (N, A, 5).
 
     Args:
         sides (torch.Tensor): Left, top, right, bottom (N, 4, A), in cells.
@@ -120,9 +111,6 @@ def decode(
         strides (torch.Tensor): Pixels a cell of each anchor, (A,) or (1, 1, A).
         angle (torch.Tensor, optional): Of rotated boxes (N, 1, A).
         xywh (bool): Centre, width and height, as rotated boxes always are; else from corner to corner.
-
-    Returns:
-        (torch.Tensor): In pixels (N, A, 4), of rotated boxes with their angle (N, A, 5).
     """
     at = points / strides
     if angle is None:

@@ -17,27 +17,11 @@ from ultralytics.distill.answers.file import is_answers
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Pair, pair
 from ultralytics.distill.inference import input_channels, preserve_random
+from ultralytics.distill.report import curves, similarity
 from ultralytics.distill.report.comparison import Contender, files, table
-from ultralytics.distill.report.curves import (
-    plot_run,
-    read_columns,
-    read_similarity,
-    save_similarity,
-    still_rising,
-    taught,
-)
 from ultralytics.distill.report.int8 import measure_int8
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
-from ultralytics.distill.report.similarity import (
-    COUNT,
-    activation_map,
-    compare,
-    evenly_spaced,
-    layer_maps,
-    read_images,
-    validation_images,
-)
 from ultralytics.distill.runtime.distributed import run_in_subprocess
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, verdict
@@ -78,7 +62,7 @@ def note_start(trainer: BaseTrainer) -> None:
             student = deepcopy(trainer.ema.ema).float()
             found = similarity_of(student, _meet(student, run.sources[0], run.configs[0]), vars(trainer.args))
         if found:
-            save_similarity(trainer.save_dir, {"before": found})
+            curves.save_similarity(trainer.save_dir, {"before": found})
     except Exception as e:  # a picture must not stop a training
         LOGGER.warning(f"Distillation: CKA similarity of student and teacher is not measured: {reason(e)}")
 
@@ -126,8 +110,9 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
         source = resolve(str(teacher), folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
     met = _meet(student, source, config)
     if found := similarity_of(student, met, args):
-        save_similarity(folder, {**{k: v for k, v in read_similarity(folder).items() if k == "before"}, "after": found})
-    plot_run(folder, folder / "distill.png")
+        before = {k: v for k, v in curves.read_similarity(folder).items() if k == "before"}
+        curves.save_similarity(folder, {**before, "after": found})
+    curves.plot_run(folder, folder / "distill.png")
     rows = [Contender("student", weights, scores or {})]
     if source.module is not None:
         rows.insert(0, Contender("teacher", source.path))
@@ -137,9 +122,9 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
         rows[-1].facts.update(measure_int8("student", weights, args["task"], **_val_arguments(args)))
     _draw_samples(rows, student, met, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
-    columns = read_columns(folder / "results.csv")
-    rising = still_rising(columns, main_metric(rows[-1].facts) or "")
-    said = verdict(rows[0].facts, rows[-1].facts, rising) if len(rows) > 1 else "", taught(columns)
+    columns = curves.read_columns(folder / "results.csv")
+    rising = curves.still_rising(columns, main_metric(rows[-1].facts) or "")
+    said = verdict(rows[0].facts, rows[-1].facts, rising) if len(rows) > 1 else "", curves.taught(columns)
     text = "\n".join(("", _short(rows, str(place), args["imgsz"]), "", *(x for x in said if x)))
     LOGGER.info(f"{text}\n{files(folder, FILES)}")
 
@@ -148,8 +133,8 @@ def similarity_of(student: nn.Module, met: Met, args: dict[str, Any]) -> dict[st
     """Return the CKA of student and teacher at each layer pair on some validation images; nothing without pairs."""
     if not met or not met[1]:
         return {}
-    images = _images(student, args, _affordable(size(met[0], args["imgsz"])["GFLOPs"], 400, most=COUNT))[1]
-    return compare(student, *met[:2], images, met[2])
+    images = _images(student, args, _affordable(size(met[0], args["imgsz"])["GFLOPs"], 400, most=similarity.COUNT))[1]
+    return similarity.compare(student, *met[:2], images, met[2])
 
 
 def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
@@ -174,8 +159,8 @@ def _meet(student: nn.Module, source: Source, config: Config) -> Met:
 
 def _images(student: nn.Module, args: dict[str, Any], count: int) -> tuple[list[Path], torch.Tensor]:
     """Return some validation images, evenly spaced, and the batch (N, C, H, W) of them."""
-    files = evenly_spaced(validation_images(args["data"], args["task"]), count)
-    return files, read_images(files, longer_side(args["imgsz"]), input_channels(student))
+    files = similarity.evenly_spaced(similarity.validation_images(args["data"], args["task"]), count)
+    return files, similarity.read_images(files, longer_side(args["imgsz"]), input_channels(student))
 
 
 def _affordable(gflops: float, total: float, most: int) -> int:
@@ -222,9 +207,9 @@ def _draw_samples(rows: Sequence[Contender], student: nn.Module, met: Met, args:
     heats, (files, images) = [], _images(student, args, count)
     if met and met[1]:
         p = met[1][len(met[1]) // 2]
-        maps = {"teacher": layer_maps(met[0], [p.teacher], images, met[2])[p.teacher]}
-        maps["student"] = layer_maps(student, [p.student], images)[p.student]
-        heats = [(f"{who}'s feature map {p.name}", [activation_map(x) for x in m]) for who, m in maps.items()]
+        maps = {"teacher": similarity.layer_maps(met[0], [p.teacher], images, met[2])[p.teacher]}
+        maps["student"] = similarity.layer_maps(student, [p.student], images)[p.student]
+        heats = [(f"{who}'s feature map {p.name}", [*map(similarity.activation_map, m)]) for who, m in maps.items()]
     shown = [r for r in rows if r.facts] if args["task"] in BOXES else []
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 

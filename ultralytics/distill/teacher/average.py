@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ultralytics.distill.graph import Capture, capture, frozen_tails, run_layers
+from ultralytics.distill.graph import Capture, frozen_tails, run_layers
 from ultralytics.distill.inference import eval_mode
 from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.teacher.preprocessing import Preprocessing
@@ -53,11 +53,10 @@ class AverageTeacher:
         with kept, torch.no_grad(), full_precision(images.device.type):
             mode, head.training = head.training, True  # raw predictions of every branch
             try:
-                with capture(model, features=self.features) as inner:
-                    seen = run_layers(model, self.preprocess(images.float()), self.layers, self.head)
+                seen = run_layers(model, self.preprocess(images.float()), self.layers, self.head, self.features)
             finally:
                 head.training = mode
-        seen.features, seen.tails = inner.features, frozen_tails(head) if self.features else {}
+        seen.tails = frozen_tails(head) if self.features else {}
         return seen
 
     def describe(self) -> str:

@@ -147,10 +147,9 @@ def build_optimizer(trainer: BaseTrainer, teacher: OnlineTeacher) -> torch.optim
 
 
 def save_and_validate(trainer: BaseTrainer) -> None:
-    """Save the teacher's average as a plain checkpoint and validate it once; a run that has ended outlives the latter.
+    """Save the teacher's average as a plain checkpoint and validate it once.
 
-    Raises:
-        CollectiveError: In every process, if rank 0 cannot save it.
+    Every process fails if rank 0 cannot save it; a run that has ended outlives a failure of the latter.
     """
     teacher = trainer.distill.step.teacher
     path = trainer.wdir / "teacher_last.pt"

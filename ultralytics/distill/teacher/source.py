@@ -84,9 +84,6 @@ def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Sou
         place (Path): Where an object without a file will be saved.
         size (int | tuple[int, int]): Image size in pixels at which a teacher that is no Ultralytics model is tried.
 
-    Returns:
-        (Source): The teacher.
-
     Raises:
         FileNotFoundError: If the path does not exist.
         ValueError: If the file holds no model, the value is something else, or the module yields nothing to learn from.
