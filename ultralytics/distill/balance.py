@@ -38,11 +38,7 @@ BALANCES = {"ratio": Ratio}
 
 
 class Balance:
-    """The factor of the terms.
-
-    Args:
-        rule (Ratio | None): What to keep; with None the factor is 1.
-    """
+    """The factor of the terms by a rule; without one it is 1."""
 
     def __init__(self, rule: Ratio | None):
         """Start without averages."""

@@ -84,10 +84,15 @@ def input_channels(model: nn.Module) -> int:
     return said
 
 
+def model_args(model: nn.Module) -> dict[str, Any]:
+    """Return the arguments that a model is or was trained with."""
+    args: Any = getattr(model, "args", None) or {}
+    return args if isinstance(args, dict) else getattr(args, "__dict__", {})
+
+
 def _own_size(model: nn.Module) -> list[tuple[int, int]]:
     """Return the size that a model is or was trained at, where it is known and another than `PROBE`."""
-    args: Any = getattr(model, "args", None) or {}
-    size = args.get("imgsz") if isinstance(args, dict) else getattr(args, "imgsz", None)
+    size = model_args(model).get("imgsz")
     sides = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
     plain = len(sides) == 2 and all(isinstance(x, int) for x in sides)
     return [sides] if plain and sides != (PROBE, PROBE) else []

@@ -42,10 +42,7 @@ def number(
     name: str, value: Any, above: float | None = None, least: float | None = None, most: float | None = None
 ) -> float:
     """Return a finite float in range, or raise a ValueError that names the argument."""
-    try:
-        found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        found = math.nan
+    found = _to_float(value)
     low = (above is None or found > above) and (least is None or found >= least)
     if not (math.isfinite(found) and low and (most is None or found <= most)):
         bounds = {"above": above, "of at least": least, "at most": most}
@@ -74,11 +71,16 @@ def whole(name: str, value: Any, least: int = 0) -> int:
 
 def to_whole(value: Any) -> int | None:
     """Return a whole number, which may be written as text or as a float; None for anything else."""
-    try:
-        found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return None
+    found = _to_float(value)
     return int(found) if math.isfinite(found) and found == int(found) else None
+
+
+def _to_float(value: Any) -> float:
+    """Return a number, which may be written as text; what is no number for anything else, True and False too."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def from_text(value: Any) -> Any:

@@ -16,11 +16,7 @@ WANTED = ("boxes", "scores", "labels")
 
 
 class Called(nn.Module):
-    """A function in the form of a module.
-
-    Args:
-        function (Callable): Takes images (N, C, H, W), 0 to 1, and returns what a detector returns.
-    """
+    """A function in the form of a module: it takes images (N, C, H, W), 0 to 1, and returns what a detector returns."""
 
     def __init__(self, function: Callable[[torch.Tensor], Any]):
         """Keep the function, and the class names that it may have."""

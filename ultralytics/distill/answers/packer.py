@@ -14,12 +14,7 @@ from ultralytics.distill.answers.table import Table
 
 
 class Packer:
-    """Takes answers image by image and packs them.
-
-    Args:
-        extra (str): What stands beside each box: `masks`, `keypoints`, `angles` or nothing.
-        points (int): Keypoints of a box.
-    """
+    """Takes answers image by image and packs them, with `masks`, `keypoints`, `angles` or nothing beside each box."""
 
     def __init__(self, extra: str = "", points: int = 0) -> None:
         """Start empty."""

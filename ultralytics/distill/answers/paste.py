@@ -24,10 +24,6 @@ class Paste:
 
     So the same objects are pasted as without answers, none is pasted for an answer that no label meets, and each that
     is pasted has its labels and its answers.
-
-    Args:
-        inner (CopyPaste): Upstream's transform.
-        answers (DatasetAnswers): Whose answers they are.
     """
 
     def __init__(self, inner: CopyPaste, answers: DatasetAnswers):

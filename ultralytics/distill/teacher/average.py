@@ -26,14 +26,8 @@ class AverageTeacher:
 
     At the start the average knows nothing: the weight of its terms grows in a straight line from 0 at the first step to
     its full value after the first fifth of the run, on top of the schedule. On resume the average comes back with the
-    checkpoint, as in any run.
-
-    Args:
-        trainer (BaseTrainer): Whose EMA it is; looked up at each step, since resume replaces it.
-        layers (Sequence[int]): Layers whose maps are wanted.
-        head (bool): Whether raw predictions are wanted.
-        features (bool): Whether the class head's inner features are wanted.
-        preprocess (Preprocessing): What it sees of the images.
+    checkpoint, as in any run. It is looked up in the trainer at each step, since resume replaces it. What is wanted of
+    it is said as to `Teacher`.
     """
 
     def __init__(

@@ -70,9 +70,6 @@ class Record:
 
     Attributes:
         broken (dict[str, int]): For each part or column the batches whose loss went without it.
-
-    Args:
-        distiller (BaseDistiller): For the names of the terms and their layers.
     """
 
     def __init__(self, distiller: BaseDistiller):

@@ -45,13 +45,7 @@ def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = No
 
 
 class MapTerm(nn.Module):
-    """A feature or relation term: one loss, and one align where it wants it, for each layer pair.
-
-    Args:
-        term (Term): The loss and its gain.
-        config (Config): The run's configuration.
-        pairs (Sequence[Pair]): The layer pairs.
-    """
+    """A feature or relation term: one loss, and one align where it wants it, for each layer pair."""
 
     def __init__(self, term: Term, config: Config, pairs: Sequence[Pair]):
         """Build the losses and aligns."""

@@ -22,12 +22,7 @@ EARLY = ("args.yaml", "data.yaml", "results.csv", SIMILARITY, *(f"{name}.jpg" fo
 
 
 class Folder:
-    """Remembers a results folder before a run writes to it.
-
-    Args:
-        path (Path): The results folder, which may not exist yet, or may hold another run.
-        teachers (Sequence[Path]): Where live teachers will be saved before the first batch.
-    """
+    """Remembers a results folder, which may hold another run, and where live teachers will be saved, as it was."""
 
     def __init__(self, path: Path, teachers: Sequence[Path] = ()):
         """Keep the early files, and which folders are missing."""

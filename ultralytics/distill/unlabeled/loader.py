@@ -52,14 +52,7 @@ class InfiniteSampler(Sampler):
 
 
 class InfiniteLoader:
-    """Loads batches of a data set for ever.
-
-    Args:
-        dataset (Dataset): The images.
-        rounds (InfiniteSampler): Their order.
-        like (DataLoader): The labelled images' loader, whose way of loading is taken over.
-        workers (int): Processes that load.
-    """
+    """Loads batches of a data set for ever, in the way of the labelled images' loader."""
 
     def __init__(self, dataset: Any, rounds: InfiniteSampler, like: DataLoader, workers: int):
         """Start no worker yet."""

@@ -19,10 +19,8 @@ NAMES = ("labeled", "unlabeled")
 class SplitMeans:
     """Computes the terms once more on each kind of image, without gradient, now and then.
 
-    Many a term divides by a sum over the batch, so its value there is no mean of what it is on both kinds.
-
-    Args:
-        distiller (BaseDistiller): The terms; a user's own distiller is not asked twice.
+    Many a term divides by a sum over the batch, so its value there is no mean of what it is on both kinds. A user's own
+    distiller is not asked twice.
     """
 
     def __init__(self, distiller: BaseDistiller):
