@@ -13,6 +13,8 @@ from ultralytics.distill.upstream import rotated_nms
 from ultralytics.utils.metrics import batch_probiou
 from ultralytics.utils.ops import xywh2xyxy
 
+SAME = 0.5  # overlap from which an answer and a label may mean one object
+
 
 @dataclass
 class Boxes:
@@ -72,17 +74,10 @@ def join(first: Boxes, second: Boxes) -> Boxes:
     return both[both.image.argsort(stable=True)]
 
 
-def merge(
-    labels: Boxes,
-    answers: Boxes,
-    images: int,
-    alpha: float = 1.0,
-    iou: float = 0.5,
-    size: Sequence[float] = (1, 1),
-) -> Boxes:
+def merge(labels: Boxes, answers: Boxes, images: int, alpha: float = 1.0, size: Sequence[float] = (1, 1)) -> Boxes:
     """Join labels and answers so that each object stands once.
 
-    An answer and a label of one class that overlap most with each other, and at least by `iou`, are one object: it has
+    An answer and a label of one class that overlap most with each other, and at least by half, are one object: it has
     the answer's box and scores, or a mix of both. Masks, keypoints and rotated boxes do not mix: they are those of the
     answer where its share is half or more, else of the label. Any other answer that overlaps a label so much repeats it
     or contradicts it, and is left out. A label that no answer meets stands as it is, so that no object is taught as
@@ -93,11 +88,7 @@ def merge(
         answers (Boxes): What the teacher says.
         images (int): Images of the batch.
         alpha (float): Share of the answer where both mean one object, and weight of an answer without a label.
-        iou (float): Overlap from which two boxes may mean one object.
         size (Sequence[float]): Height and width of the images in pixels, which rotated boxes are measured in.
-
-    Returns:
-        (Boxes): The objects.
     """
     if not alpha or not len(answers):
         return labels
@@ -108,10 +99,10 @@ def merge(
     alike = overlap * (classes[0][:, :, None] == classes[1][:, None])
     value, index = alike.max(2)  # of each label the answer of its class that fits best (N, L)
     back = alike.argmax(1).gather(1, index)  # and of that answer the label
-    paired = (value >= iou) & (back == torch.arange(back.shape[1], device=back.device))
+    paired = (value >= SAME) & (back == torch.arange(back.shape[1], device=back.device))
     at = labels.image, labels.slots()
     paired, index = paired[at], index[at]  # (n,)
-    kept = (overlap.amax(1) < iou)[answers.image, answers.slots()]
+    kept = (overlap.amax(1) < SAME)[answers.image, answers.slots()]
     starts = torch.bincount(answers.image, minlength=images).cumsum(0)
     rows = (torch.cat([starts.new_zeros(1), starts])[labels.image] + index)[paired]
     told = replace(labels, boxes=labels.boxes.clone(), scores=labels.scores.clone())

@@ -44,15 +44,8 @@ class Capture:
 def capture(model: nn.Module, layers: Sequence[int] = (), features: bool = False) -> Iterator[Capture]:
     """Watch the forward that runs inside the block: chosen layers, the head's inputs and its raw output.
 
-    The hooks live only as long as the block, so none is copied into an EMA or pickled into a checkpoint.
-
-    Args:
-        model (nn.Module): An Ultralytics model, unwrapped.
-        layers (Sequence[int]): Layer indices whose outputs are wanted.
-        features (bool): Whether the class head's inner features are wanted too.
-
-    Yields:
-        (Capture): Filled while the forward runs.
+    The hooks live only as long as the block, so none is copied into an EMA or pickled into a checkpoint. The class
+    head's inner features are watched where `features` asks. What is yielded is filled while the forward runs.
     """
     seen = Capture()
 

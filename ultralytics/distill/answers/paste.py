@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ultralytics.data.augment import CopyPaste
+from ultralytics.distill.boxes import SAME
 from ultralytics.utils.instance import Instances
 from ultralytics.utils.metrics import bbox_ioa
 
 if TYPE_CHECKING:
     from ultralytics.distill.answers.dataset import DatasetAnswers
-
-SAME = 0.5  # overlap from which an answer means the object of a label
 
 
 class Paste:
