@@ -69,9 +69,10 @@ class Boxes:
 
 def join(first: Boxes, second: Boxes) -> Boxes:
     """Return the objects of both, image by image; of an image those of the first stand in front."""
-    each = (torch.cat([getattr(x, k) for x in (first, second)]) for k in ("image", "boxes", "cls", "scores"))
-    both = Boxes(*each, {k: torch.cat([v, second.more[k]]) for k, v in first.more.items()})
-    return both[both.image.argsort(stable=True)]
+    names = ("image", "boxes", "cls", "scores")
+    image, boxes, cls, scores = (torch.cat([getattr(first, k), getattr(second, k)]) for k in names)
+    more = {k: torch.cat([v, second.more[k]]) for k, v in first.more.items()}
+    return Boxes(image, boxes, cls, scores, more)[image.argsort(stable=True)]
 
 
 def merge(labels: Boxes, answers: Boxes, images: int, alpha: float = 1.0, size: Sequence[float] = (1, 1)) -> Boxes:

@@ -90,7 +90,7 @@ class Table:
         ends, slack = corners_of(self.boxes), 1.0 if self.extra == "angles" else SLACK
         self._require(unknown | _share(ends, slack).all(1), OUTSIDE, prefix)
         if self.extra == "masks" and len(self.points):
-            inside = self.each_outline(_share(self.points, SLACK).all(1))
+            inside = self.each_outline(np.asarray(_share(self.points, SLACK).all(1)))
             self._require(unknown | inside, OUTSIDE.replace("box", "polygon"), prefix)
 
     def each_box(self, values: np.ndarray, reduce: np.ufunc = np.logical_and) -> np.ndarray:

@@ -122,8 +122,9 @@ class CollectiveStep:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Raise CollectiveError if the step failed in any process; alone, the error is as it was."""
-        handed_on = isinstance(error, CollectiveError) or (error is not None and not isinstance(error, Exception))
-        if not (self.alone or handed_on):
+        if self.alone or isinstance(error, CollectiveError):
+            return
+        if error is None or isinstance(error, Exception):
             self._agree(error)
 
     def ready(self) -> None:
