@@ -34,8 +34,8 @@ def read(args: SimpleNamespace) -> Config:
     terms = [t for kind in KINDS for t in _terms(args, kind)]
     if not terms and module is None:
         raise ValueError(
-            f"'model_t={args.model_t}' is given, but 'distill_feat', 'distill_logit' and 'distill_rel' are all 'none'; "
-            f"leave one of them at 'auto' or name a loss."
+            f"'model_t={values.shown(args.model_t)}' is given, but 'distill_feat', 'distill_logit' and 'distill_rel' "
+            f"are all 'none'; leave one of them at 'auto' or name a loss."
         )
     if terms and module is None and not any(t.gain for t in terms):
         gains = " and ".join(

@@ -32,7 +32,7 @@ from ultralytics.distill.training.run import Run, begin_batch, put_back, save_te
 from ultralytics.distill.unlabeled.batches import Unlabeled, files_of, read_share, require_images_alone
 from ultralytics.distill.unlabeled.unlabeled_only import read_unlabeled_only, require_no_labels
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
-from ultralytics.distill.values import longer_side
+from ultralytics.distill.values import longer_side, refuse, shown
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
@@ -71,28 +71,24 @@ def attach(trainer: BaseTrainer) -> Run | None:
         unused_arguments.warn_without_teacher(args)
         return None
     install_excepthook(trainer)
-    if getattr(args, "distill_model", None) is not None:
-        raise ValueError(
-            f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
-        )
+    teachers, native = f"'model_t={shown(args.model_t)}'", getattr(args, "distill_model", None)
+    refuse({f"{teachers} and 'distill_model={native}' are two teachers; give one of them.": native is not None})
     configs = read_each(args, len(given))
-    config = configs[0]
+    config, own = configs[0], configs[0].module
     unused_arguments.warn_beside_teacher(args, configs)
-    if "ema" in given and len(given) > 1:
-        raise ValueError(f"'model_t={args.model_t}': 'ema' teaches alone; give it without other teachers.")
-    if "ema" in given and not keeps_average(args.device):
-        raise ValueError("'model_t=ema' needs Ultralytics 8.4 on several devices; train on one, or name a teacher.")
-    if config.module:
-        if not issubclass(config.module.cls, BaseDistiller):
-            raise ValueError(
-                f"'distill_module={config.module.text}' is no distiller; derive it from "
-                f"ultralytics.distill.BaseDistiller."
-            )
-        require_forward("distill_module", config.module, "targets")
-    if config.online and (len(given) > 1 or given == ["ema"]):
-        raise ValueError(
-            f"'distill_online=True' trains one teacher along, 'model_t={args.model_t}' is no such one; give one model."
-        )
+    average, several = "ema" in given, len(given) > 1
+    stranger = own and not issubclass(own.cls, BaseDistiller)
+    derive = "derive it from ultralytics.distill.BaseDistiller"
+    refuse({
+        f"{teachers}: 'ema' teaches alone; give it without other teachers.": average and several,
+        "'model_t=ema' needs Ultralytics 8.4 on several devices; train on one, or name a teacher.":
+            average and not keeps_average(args.device),
+        f"'distill_module={own and own.text}' is no distiller; {derive}.": stranger,
+        f"'distill_online=True' trains one teacher along, {teachers} is no such one; give one model.":
+            config.online and (average or several),
+    })  # fmt: skip
+    if own:
+        require_forward("distill_module", own, "targets")
     for term in config.terms:
         if term.spelled.cls in NAMED:  # a wrong value is found before anything is written; users' classes when built
             build_loss(term, config, channels=(8, 8))

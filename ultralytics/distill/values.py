@@ -27,6 +27,11 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, PurePath) else value
 
 
+def shown(value: Any) -> str:
+    """Return a value, which may be a model, as it stands in a sentence: in one line, and not at length."""
+    return f"{' '.join(str(value).split()):.200}"
+
+
 def refuse(reasons: Mapping[str, Any]) -> None:
     """Raise a ValueError with the first sentence whose condition holds."""
     if why := next((sentence for sentence, holds in reasons.items() if holds), ""):
