@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +23,11 @@ FLOOR = 0.01  # scores below it are not written; an absent score is 0
 def is_answers(value: Any) -> bool:
     """Whether a teacher is given by a file of answers."""
     return isinstance(value, (str, Path)) and str(value).lower().endswith(ENDINGS)
+
+
+def sha256(path: Path) -> str:
+    """Return what a file's bytes are told by, nothing where there is no file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def read_answers(path: str | Path) -> Table:

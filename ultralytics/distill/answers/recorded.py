@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.file import read_answers
+from ultralytics.distill.answers.file import read_answers, sha256
 from ultralytics.distill.config import KINDS, Config
 from ultralytics.distill.graph import Capture
 from ultralytics.utils import LOGGER
@@ -53,7 +52,7 @@ class Recorded(nn.Module):
         self.names, self.stride = dict(self.table.names), torch.ones(1)
         self.save: list[int] = []
         self.model = nn.Sequential(Answers(0), Answers(1))
-        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.sha256 = sha256(self.path)
 
     def forward(self, x: torch.Tensor) -> None:
         """Return nothing."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -229,8 +228,5 @@ def _short(rows: Sequence[Contender], device: str, imgsz: Any) -> str:
 
 def _save(rows: Sequence[Contender], file: Path) -> None:
     """Save the whole table, a row a fact and a column a model."""
-    keys = list(dict.fromkeys(k for r in rows for k in r.facts))
-    with open(file, "w", encoding="utf-8", newline="") as f:
-        writer = csv.writer(f)
-        writer.writerow(["", *(r.name for r in rows)])
-        writer.writerows([k, *(r.facts.get(k, "") for r in rows)] for k in keys)
+    keys = dict.fromkeys(k for r in rows for k in r.facts)
+    curves.write_rows(file, [["", *(r.name for r in rows)], *([k, *(r.facts.get(k, "") for r in rows)] for k in keys)])
