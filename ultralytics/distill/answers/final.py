@@ -45,7 +45,7 @@ def final_boxes(
             predictions.
     """
     if is_detections(output):
-        return read_detections(output, classes, count, conf)
+        return read_detections(output, classes, count, conf, extra.name if extra else "")
     found = branches(output, strides)
     if found:
         branch = found.get("one2many") or found["one2one"]
