@@ -37,14 +37,13 @@ class Ratio:
 BALANCES = {"ratio": Ratio}
 
 
+@dataclass
 class Balance:
     """The factor of the terms by a rule; without one it is 1."""
 
-    def __init__(self, rule: Ratio | None):
-        """Start without averages."""
-        self.rule = rule
-        self.averages: torch.Tensor | None = None  # of the task loss and of the terms
-        self.shown: torch.Tensor | None = None  # the factor of the last step
+    rule: Ratio | None
+    averages: torch.Tensor | None = None  # of the task loss and of the terms
+    shown: torch.Tensor | None = None  # the factor of the last step
 
     def __call__(self, task: torch.Tensor, terms: torch.Tensor) -> torch.Tensor | float:
         """Return the factor of the terms, without gradient, for a step's task loss and the terms' sum on its scale.

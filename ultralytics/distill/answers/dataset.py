@@ -143,14 +143,9 @@ class SplitAnswers:
 
 
 def read_batch(told: Mapping[str, Sequence[Any]], images: int, count: int, conf: float, device: torch.device) -> Boxes:
-    """Return the answers of a batch whose best score is at least `conf`.
+    """Return the answers of a batch, for `count` classes, whose best score is at least `conf`.
 
-    Args:
-        told (Mapping[str, Sequence]): For each of `KEYS` what the images have; nothing where auto-batch weighs a step.
-        images (int): Images of the batch.
-        count (int): Classes.
-        conf (float): Score from which a box stands.
-        device (torch.device): Where the boxes are wanted.
+    They are told for each of `KEYS` by what the images have; nothing is where auto-batch weighs a step.
     """
     each = list(told[KEY]) or [np.zeros((0, 4 + count), np.float32)] * images
     rows = torch.from_numpy(np.concatenate(each))

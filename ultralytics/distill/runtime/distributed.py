@@ -108,8 +108,7 @@ class CollectiveStep:
         gather(batch)
     ```
 
-    Args:
-        alone (bool): The step is this process's alone; nobody is asked.
+    A step that is this process's `alone` asks nobody.
     """
 
     def __init__(self, alone: bool = False):

@@ -87,13 +87,8 @@ def merge_views(views: Sequence[Boxes], images: int, conf: float, size: tuple[in
     """Return one answer out of several: boxes by non-maximum suppression, scores as the mean over all views.
 
     A view in which nothing overlaps a box by half counts with score 0 for it. Masks and keypoints are not merged: they
-    are those of the box that stays, the surest.
-
-    Args:
-        views (Sequence[Boxes]): What was said in each view.
-        images (int): Images of the batch.
-        conf (float): Mean score from which a box stands.
-        size (tuple[int, int]): Height and width of the images in pixels.
+    are those of the box that stays, the surest. A box stands from a mean score of `conf` on; the size (H, W) of the
+    images is in pixels.
     """
     if len(views) == 1:
         return views[0]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -65,6 +66,7 @@ def _reaches_student(distiller: BaseDistiller, value: torch.Tensor) -> bool:
     return value.is_leaf and value.requires_grad
 
 
+@dataclass
 class Record:
     """The unweighted values of an epoch, and how often one was no number in the whole run.
 
@@ -72,12 +74,10 @@ class Record:
         broken (dict[str, int]): For each part or column the batches whose loss went without it.
     """
 
-    def __init__(self, distiller: BaseDistiller):
-        """Start empty."""
-        self.distiller = distiller
-        self.broken: dict[str, int] = {}
-        self.sums: torch.Tensor | None = None
-        self.counts: torch.Tensor | None = None
+    distiller: BaseDistiller
+    broken: dict[str, int] = field(default_factory=dict)
+    sums: torch.Tensor | None = None
+    counts: torch.Tensor | None = None
 
     def add(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Take in a batch and return its columns without what is not finite, which is counted and in no mean."""
