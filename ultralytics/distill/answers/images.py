@@ -19,17 +19,10 @@ from ultralytics.utils.patches import imread
 
 
 class Images(Dataset):
-    """Images as upstream finds, reads and letterboxes them.
+    """Images as upstream finds, reads and letterboxes them, square and of some channels.
 
-    Args:
-        where (str | list[str]): A folder, a list of files, or several, as a split of a data set's YAML names them.
-        root (str | Path): The data set's folder, below which images are named.
-        size (int): Side of the square images in pixels.
-        done (Collection[str]): Names of images to leave out.
-        channels (int): Channels of the images.
-
-    Raises:
-        FileNotFoundError: If there are none.
+    They lie where a split of a data set's YAML says, in a folder, a list of files, or several, and are named below a
+    root, the data set's folder. Those that are done are left out. A FileNotFoundError says that there are none.
     """
 
     def __init__(self, where: Any, root: str | Path, size: int, done: Collection[str] = (), channels: int = 3):

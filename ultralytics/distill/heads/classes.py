@@ -29,13 +29,10 @@ class Classes:
 def class_map(
     student: dict[int, str], teacher: dict[int, str], single: bool = False, trained: Sequence[int] | None = None
 ) -> Classes:
-    """Pair the classes of two models by name, ignoring case.
+    """Pair the classes of two models, index to name, by name, ignoring case.
 
-    Args:
-        student (dict[int, str]): Index to name.
-        teacher (dict[int, str]): Index to name.
-        single (bool): Whether the student's one class stands for all objects (`single_cls`).
-        trained (Sequence[int], optional): The student's classes that are trained at all (`classes`), if not all.
+    With `single` the student's one class stands for all objects (`single_cls`); `trained` are those of its classes that
+    are trained at all (`classes`), if not all.
 
     Returns:
         (Classes): The classes both know; none if nothing matches. Names that are mere numbers, as a model built from a

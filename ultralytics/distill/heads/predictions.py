@@ -20,11 +20,7 @@ PER_ANCHOR = ("scores", "boxes", "target_scores", "target_boxes", "points", "mas
 
 
 def branches(output: Any, strides: Sequence[float]) -> dict[str, dict[str, Any]]:
-    """Split a head's raw output into its branches.
-
-    Args:
-        output (Any): What the head returned in training mode.
-        strides (Sequence[float]): Pixels a cell of each level.
+    """Split what a head returned in training mode into its branches; strides are pixels a cell of each level.
 
     Returns:
         (dict[str, dict]): `one2many` and, for an end-to-end head, `one2one`; each with `scores` (N, nc, A), `boxes`
@@ -70,10 +66,7 @@ def branch_criteria(criterion: Any) -> dict[str, Any]:
 
 @contextmanager
 def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, Any]]]:
-    """Keep what the student's label assigner decides while the criterion runs inside the block.
-
-    Args:
-        criterion (Any): The student's criterion.
+    """Keep what the label assigner of the student's criterion decides while that runs inside the block.
 
     Yields:
         (dict[str, dict]): For each branch `target_scores` (N, nc, A), `target_boxes` (N, 4, A; 5 with an angle) and
@@ -129,11 +122,8 @@ def match_levels(student: dict[str, Any], teacher: dict[str, Any]) -> tuple[dict
     With images of another size a cell of the student covers several of the teacher's, or a part of one. It hears the
     most confident of those that it meets, as a whole: classes, box and what its task adds. Means over them would drown
     the one that is sure in those that are not, and levels are not paired by shares of the image, since a detector looks
-    for objects of some pixels at a stride, so the finest level of both has the smallest objects.
-
-    Args:
-        student (dict): One branch as `branches` gives it.
-        teacher (dict): The same of the teacher.
+    for objects of some pixels at a stride, so the finest level of both has the smallest objects. Both are one branch as
+    `branches` gives it.
 
     Returns:
         student (dict): With the common levels only.
