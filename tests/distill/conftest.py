@@ -20,6 +20,7 @@ from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.training.step import Step
 from ultralytics.distill.upstream import save_yaml
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils import LOGGER
 
 OFF = {"distill_feat": "none", "distill_logit": "none", "distill_rel": "none"}
@@ -27,8 +28,14 @@ OFF = {"distill_feat": "none", "distill_logit": "none", "distill_rel": "none"}
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Every test starts from the same random state."""
+    """Every test starts from the same random state, and from upstream's own activation.
+
+    On 8.3 a YAML that names another one, as YOLOv6's does, changes that of all later models of the process.
+    """
+    activation = Conv.default_act
     torch.manual_seed(0)
+    yield
+    Conv.default_act = activation
 
 
 @pytest.fixture(scope="session")
