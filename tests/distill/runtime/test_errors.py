@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from doc_texts import run_command
 
 from ultralytics.distill.runtime import errors
 from ultralytics.distill.runtime.errors import TermError
@@ -31,25 +33,29 @@ def wrong():
     raise ValueError("'dfea=1' is mine")
 
 
-@pytest.mark.parametrize("verbose", [None, "true"])
-def test_yolo_says_the_sentence_alone(verbose, student_yaml, tmp_path):
-    """A wrong teacher costs its user one line and exit code 2, and leaves no folder; who wants the traceback asks."""
-    env = {**os.environ, **({"YOLO_VERBOSE": verbose} if verbose else {})}
-    line = [
-        f"model={student_yaml}",
-        "data=nothing.yaml",
-        "model_t=nowhere.pt",
-        "device=cpu",
-        f"project={tmp_path}/runs",
-    ]
-    done = subprocess.run([*YOLO, *line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+def line_of(student_yaml, folder):
+    """Return the words of a command with a wrong teacher."""
+    return [f"model={student_yaml}", "data=nothing.yaml", "model_t=nowhere.pt", "device=cpu", f"project={folder}/runs"]
+
+
+def test_yolo_says_the_sentence_alone(student_yaml, tmp_path):
+    """A wrong teacher costs its user one line and exit code 2, and leaves no folder."""
+    line = [*YOLO, *line_of(student_yaml, tmp_path)]
+    done = subprocess.run(line, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
     said = done.stderr.strip().splitlines()
-    if verbose:
-        assert done.returncode == 1 and said[0].startswith("Traceback")
-    else:
-        assert done.returncode == 2
-        assert said == ["error: 'model_t=nowhere.pt' does not exist; give the path of a trained model (.pt)."]
+    assert said == ["error: 'model_t=nowhere.pt' does not exist; give the path of a trained model (.pt)."]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verbose", ["", "true"])
+def test_who_wants_the_traceback_asks(verbose, student_yaml, tmp_path, monkeypatch):
+    """With `YOLO_VERBOSE=true` errors are shown as Python shows them."""
+    monkeypatch.setenv("YOLO_VERBOSE", verbose)
+    before = sys.excepthook
+    with pytest.raises(FileNotFoundError, match="model_t=nowhere.pt"):
+        run_command(shlex.join(["yolo", "train", *line_of(student_yaml, tmp_path)]), monkeypatch)
+    assert (sys.excepthook is before) == (verbose == "true")
 
 
 STOPPED = """
