@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def seeded():
     torch.manual_seed(0)
     yield
     Conv.default_act = activation
+
+
+@pytest.fixture
+def few_objects():
+    """Let `gc.get_objects()` list only what is made from here on: a look at all that modules hold takes long."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
