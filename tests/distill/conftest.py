@@ -25,6 +25,15 @@ from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils import LOGGER
 
 OFF = {"distill_feat": "none", "distill_logit": "none", "distill_rel": "none"}
+TRAINED = {"faces", "answered", "stopped", "measured", "start", "reported"}  # fixtures that train or validate
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items):
+    """What shares a trained fixture of its file runs in one process: else each of the two would train."""
+    for item in items:
+        if names := TRAINED & {*item.fixturenames}:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {min(names)}"))
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +53,6 @@ def few_objects():
     """Let `gc.get_objects()` list only what is made from here on: a look at all that modules hold takes long."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
