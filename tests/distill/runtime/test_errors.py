@@ -48,14 +48,25 @@ def test_yolo_says_the_sentence_alone(student_yaml, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        ([], "'model_t=nowhere.pt' does not exist; give the path of a trained model (.pt)."),
+        (["dlgoit=4"], "'dlgoit' is not a valid YOLO argument. Similar arguments are i.e. ['dlogit=1.0',"),
+    ],
+)
 @pytest.mark.parametrize("verbose", ["", "true"])
-def test_who_wants_the_traceback_asks(verbose, student_yaml, tmp_path, monkeypatch):
-    """With `YOLO_VERBOSE=true` errors are shown as Python shows them."""
+def test_who_wants_the_traceback_asks(more, says, verbose, student_yaml, tmp_path, monkeypatch, capsys):
+    """A misspelt name is one sentence too; with `YOLO_VERBOSE=true` errors are shown as Python shows them."""
     monkeypatch.setenv("YOLO_VERBOSE", verbose)
     before = sys.excepthook
-    with pytest.raises(FileNotFoundError, match="model_t=nowhere.pt"):
-        run_command(shlex.join(["yolo", "train", *line_of(student_yaml, tmp_path)]), monkeypatch)
-    assert (sys.excepthook is before) == (verbose == "true")
+    with pytest.raises((FileNotFoundError, SyntaxError)) as error:
+        run_command(shlex.join(["yolo", "train", *line_of(student_yaml, tmp_path), *more]), monkeypatch)
+    assert says in str(error.value) and (sys.excepthook is before) == (verbose == "true")
+    if not verbose:
+        with pytest.raises(SystemExit, match="2"):
+            sys.excepthook(error.type, error.value, error.tb)
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"error: {says}")
 
 
 STOPPED = """
