@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 from torch import nn
@@ -16,7 +17,7 @@ def load_class(argument: str, path: str, base: type) -> type:
     module, _, name = path.rpartition(":")
     given = f"'{argument}={path}'"
     if module.endswith(".py") or "/" in module or "\\" in module:
-        stem = module.replace("\\", "/").rpartition("/")[2].removesuffix(".py")
+        stem = re.split(r"[/\\]", module)[-1].partition(".py")[0]
         raise ValueError(f"{given} names a file; give '{stem}:{name}' with the file's folder on PYTHONPATH.")
     if module.startswith("."):
         raise ValueError(f"{given} starts with a dot; give the module's whole name, as in 'package.module:Class'.")

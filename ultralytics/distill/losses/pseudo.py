@@ -32,7 +32,7 @@ class Pseudo(Loss):
     criterion has for them.
 
     An answer and a label of one class that overlap by 0.5 or more are one object, and the term has it with the answer's
-    box and scores: `answers.boxes.merge` says the rule. The task loss stays what it is.
+    box and scores: `boxes.merge` says the rule. The task loss stays what it is.
 
     Args:
         conf (float): Score from which a box of the teacher counts.

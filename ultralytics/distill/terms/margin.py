@@ -88,7 +88,8 @@ class Margin(nn.Module):
         """Return the student's branch as `fit` reads it."""
         s = {**s, "cells": cells(s), "boxes": distances(s["boxes"]).float()}
         if not s["by_boxes"]:
-            s |= s["assign"](s["scores"].float().sigmoid().transpose(1, 2), corners(s), s["points"][0].T)
+            found = s["assign"](s["scores"].float().sigmoid().transpose(1, 2), corners(s), s["points"][0].T)
+            s = {**s, **found}
         return select_classes(s, self.index_s)
 
     def _teacher(self, s: dict[str, Any], t: dict[str, Any]) -> dict[str, Any]:
