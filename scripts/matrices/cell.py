@@ -1,15 +1,17 @@
-"""One cell of a table: a short real training run, and what became of it in a few words."""
+"""Cells of a table: each a short real training run, and what became of it in a few words."""
 
 from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import tables
 from ultralytics import distill
 from ultralytics.cfg import DEFAULT_CFG_DICT
 from ultralytics.distill.report.curves import read_columns, term_parts
@@ -49,7 +51,15 @@ def run(row: str, column: str, model: str, folder: Path, **arguments: Any) -> Ce
     Returns:
         (Cell): An error that our package raises with one sentence is a refusal; any other is a crash, and is printed.
     """
-    fixed = {"epochs": 1, "workers": 0, "val": False, "plots": False, "optimizer": "SGD", "save": False}
+    fixed = {
+        "epochs": 1,
+        "workers": 0,
+        "device": "cpu",
+        "val": False,
+        "plots": False,
+        "optimizer": "SGD",
+        "save": False,
+    }
     try:
         open_model(model).train(**fixed, project=str(folder), name="run", exist_ok=True, **arguments)
         return Cell(row, column, "works", parts(folder / "run/results.csv"))
@@ -60,6 +70,15 @@ def run(row: str, column: str, model: str, folder: Path, **arguments: Any) -> Ce
             return Cell(row, column, "refused", sentence)
         LOGGER.error("".join(traceback.format_exception(type(e), e, e.__traceback__)))
         return Cell(row, column, "crashed", f"{type(e).__name__}: {sentence}"[:200])
+
+
+def run_all(
+    setup: Callable[[Path, str, str], tuple[str, dict[str, Any]]], places: Iterable[tuple[str, str]], folder: Path
+) -> Iterator[Cell]:
+    """Yield the cells of some rows and columns, each set up by its table."""
+    for row, column in places:
+        model, arguments = setup(folder, row, column)
+        yield run(row, column, model, folder, **arguments)
 
 
 def parts(file: Path) -> str:
@@ -79,6 +98,24 @@ def parts(file: Path) -> str:
         term, _, part = name.partition("/")
         found.setdefault(term, []).extend([part] if part else [])
     return ", ".join(" ".join([term, *sorted(names)]) for term, names in found.items())
+
+
+def grid(cells: Sequence[Cell], corner: str) -> str:
+    """Return cells as a Markdown table with numbered notes under it, one for each different text.
+
+    Args:
+        cells (Sequence[Cell]): The cells; a place without one is empty.
+        corner (str): What stands above the rows' labels.
+
+    Returns:
+        (str): The table and its notes.
+    """
+    rows, columns = list(dict.fromkeys(c.row for c in cells)), list(dict.fromkeys(c.column for c in cells))
+    notes = list(dict.fromkeys(c.says for c in cells if c.says))
+    at = {(c.row, c.column): f"{c.outcome} ({notes.index(c.says) + 1})" if c.says else c.outcome for c in cells}
+    body = [[f"**{r}**", *(at.get((r, c), "") for c in columns)] for r in rows]
+    table = tables.markdown([[corner, *columns], *body], left=range(len(columns) + 1))
+    return table + "\n\n" + "\n".join(f"{i}. {note}" for i, note in enumerate(notes, 1))
 
 
 def write_teacher(yaml: str, names: dict[int, str], file: Path, imgsz: int, **more: Any) -> Path:
