@@ -37,8 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tables
 from comparing import figure, rows, shares, table, verdict
 from comparing.plan import Plan
-from comparing.run import Run
-from comparing.subsets import PSEUDO, uses_rest
+from comparing.run import PSEUDO, Run
 from ultralytics.distill.runtime.checkpoints import write_whole
 from ultralytics.distill.script import command
 from ultralytics.distill.upstream import INT8, missing_packages
@@ -166,7 +165,7 @@ def _run(method: str, seed: int, labels: float, options: argparse.Namespace) -> 
     elif method.startswith("ours"):
         terms = {"model_t": options.teacher, **command.read_line(shlex.split(method[4:]))}
     run = Run(method, seed, terms, labels)
-    return replace(run, method=" +".join([method, *options.unlabeled])) if uses_rest(run) else run
+    return replace(run, method=" +".join([method, *options.unlabeled])) if run.uses_rest else run
 
 
 if __name__ == "__main__":

@@ -21,13 +21,7 @@ LABEL = 36  # characters of a method's name in a line; its arguments break at sp
 
 
 def draw(rows: Sequence[Row], title: str, file: Path) -> None:
-    """Draw each metric's values and, beside them, the paired differences to plain, or to native where none has plain.
-
-    Args:
-        rows (Sequence[Row]): The rows of one comparison.
-        title (str): What is compared.
-        file (Path): Picture to write.
-    """
+    """Draw each metric's values and, beside them, the paired differences to plain, or to native if none has plain."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -48,7 +42,7 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
         left.set_title(name, fontsize=11, loc="left")
         right.set_title(f"{name}: difference to {base}, seed by seed", fontsize=11, loc="left")
         right.axvline(0, color="#57606a", linewidth=1)
-        labels = [textwrap.fill(f"{x.method}  ({len(x.seeds)})", LABEL, break_on_hyphens=False) for x in found]
+        labels = [textwrap.fill(f"{x.method}  ({len(x.values)})", LABEL, break_on_hyphens=False) for x in found]
         left.set_yticks(range(len(found)), labels)
         left.set_ylim(len(found) - 0.4, -0.6)
         for a in (left, right):

@@ -18,7 +18,7 @@ from typing import Any
 
 from comparing import rows
 from comparing.run import Run
-from comparing.subsets import Subsets, is_pseudo, names_unlabeled, needed, uses_rest
+from comparing.subsets import Subsets, names_unlabeled
 from comparing.verdict import LAST
 from ultralytics.distill.script import command
 from ultralytics.distill.teacher.headroom import main_metric
@@ -91,7 +91,7 @@ class Plan:
                     failed += error is not None
                     says = f"failed: {error}" if error else future.result()
                     minutes = (time.time() - began) / 60
-                    print(f"[{i}/{len(left)}, {minutes:.0f} min] {_name(run)}: {says}", flush=True)
+                    print(f"[{i}/{len(left)}, {minutes:.0f} min] {run}: {says}", flush=True)
             except BaseException:
                 for future in futures:
                     future.cancel()
@@ -108,12 +108,12 @@ class Plan:
                     f"'--teacher {self._teacher(run)}' does not exist; give a trained checkpoint. "
                     "The images to train one on few labels are listed by the same command with --lists."
                 )
-        if any(map(needed, runs)) or names_unlabeled(self.options.data):
+        if any(r.is_subset for r in runs) or names_unlabeled(self.options.data):
             self.lists(runs)
         left = []
         for run in runs:
-            if self.subsets and uses_rest(run) and not self.subsets.has_rest(run):
-                print(f"{_name(run)}: left out, since no image is without labels; --unlabeled adds some", flush=True)
+            if self.subsets and run.uses_rest and not self.subsets.has_rest(run):
+                print(f"{run}: left out, since no image is without labels; --unlabeled adds some", flush=True)
             else:
                 left.append(run)
         return left
@@ -123,7 +123,7 @@ class Plan:
         train, who = self._train(run), self._who(run)
         start = self._start(run)
         ahead = self._look(run, start) if run.method != "plain" else ""
-        if is_pseudo(run):
+        if run.is_pseudo:
             self._label(run, train, start)
         folder = self.options.runs / f"{_slug(run.method)}-{_code(who, without='seed split')}" / f"seed{run.seed}"
         job = {"do": "run", "train": train, "start": str(start), "folder": str(folder), "split": self.options.split}
@@ -215,7 +215,7 @@ class Plan:
         terms = {k: str(self._teacher(run)) if k in TEACHERS else v for k, v in run.terms.items()}
         train = {**self.given, **terms, **fixed}
         if self.subsets:
-            train.update(self.subsets.arguments(run, train, self._sha(run) if is_pseudo(run) else ""))
+            train.update(self.subsets.arguments(run, train, self._sha(run) if run.is_pseudo else ""))
         return train
 
     def _who(self, run: Run) -> rows.Row:
@@ -223,11 +223,6 @@ class Plan:
         teacher = ("", "") if run.method == "plain" else (self.options.teacher, self._sha(run))
         first = (self.options.data, self.options.student, *teacher, run.method)
         return dict(zip(rows.WHO, (*first, str(run.seed), self.options.split, self.arguments, f"{run.labels:g}")))
-
-
-def _name(run: Run) -> str:
-    """Return a run in words."""
-    return f"{run.method}, seed {run.seed}" + f", labels {run.labels:g}" * (run.labels != 1)
 
 
 def _slug(text: str) -> str:

@@ -113,7 +113,7 @@ def test_what_does_not_go_with_shares_is_refused(options, tmp_path):
             Subsets(options, given)
     with pytest.raises(ValueError, match="give a YAML"):
         Subsets(SimpleNamespace(**{**vars(options), "data": str(tmp_path)}), {})
-    with pytest.raises(ValueError, match="nowhere.*does not exist"):
+    with pytest.raises(ValueError, match="nowhere.*leads to no image"):
         Subsets(SimpleNamespace(**{**vars(options), "unlabeled": ["nowhere"]}), {})
     with pytest.raises(ValueError, match="'--args patience=3'"):
         Plan(options, {"patience": 3}, "")
@@ -208,12 +208,12 @@ def test_how_much_of_the_gap_is_closed(tmp_path):
 def test_lines_are_told_apart_by_teacher():
     """With one teacher a line is a method's; with two each has its own, and plain stands once."""
     rows = few(0.1, 0.1) + few(1, 0.0)
-    assert [c.name for c in shares.curves(rows)] == ["plain", "ours unlabeled=rest"]
+    assert list(shares.curves(rows)) == ["plain", "ours unlabeled=rest"]
     second = [{**r, "teacher": "few-{labels}.pt", "teacher_sha256": r["labels"]} for r in rows if r["teacher"]]
     ((_, some),) = shares.sort(rows + second).items()
-    names = [c.name for c in shares.curves(some)]
-    assert names == ["plain", "ours unlabeled=rest <- t.pt", "ours unlabeled=rest <- few-{labels}.pt"]
-    assert all(sorted(c.values) == [0.1, 1.0] for c in shares.curves(some))
+    found = shares.curves(some)
+    assert list(found) == ["plain", "ours unlabeled=rest <- t.pt", "ours unlabeled=rest <- few-{labels}.pt"]
+    assert all(sorted(curve) == [0.1, 1.0] for curve in found.values())
 
 
 def test_the_report_has_the_figure_of_the_labels(tmp_path):
