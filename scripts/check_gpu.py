@@ -20,21 +20,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 
-from gpu_checks import memory, ranks, running, teachers, timing, training
+from gpu_checks import processes, running, runs, teachers
 from gpu_checks.stage import Stage
 
 CHECKS: dict[str, running.Check] = {
     "a": teachers.fast_teacher,
     "b": teachers.equal_step,
-    "c": memory.flat_memory,
-    "d": timing.step_time,
-    "e": training.overflow,
-    "f": memory.auto_batch,
-    "g": memory.out_of_memory,
-    "h": training.compiled,
-    "i": ranks.several,
-    "j": training.killed,
-    "k": timing.looks,
+    "c": runs.flat_memory,
+    "d": teachers.step_time,
+    "e": runs.overflow,
+    "f": runs.auto_batch,
+    "g": runs.out_of_memory,
+    "h": runs.compiled,
+    "i": processes.several,
+    "j": processes.killed,
+    "k": teachers.looks,
 }
 GROUPS = (("a", "b"), *((x,) for x in "cdefghijk"))  # what shares a process
 MINUTES = 8.0
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, folder: Path) -> list[running.Outcome]:
     began, found = time.perf_counter(), []
     stage = Stage(folder, options.device, options.small)
     stage.prepare()
-    command = running.python(Path(__file__).resolve(), "--device", options.device, "--folder", str(folder))
+    command = [sys.executable, str(Path(__file__).resolve()), "--device", options.device, "--folder", str(folder)]
     for group in GROUPS:
         if letters := [x for x in group if x in options.only]:
             left = 60 * MINUTES - (time.perf_counter() - began) if not options.small else LONGEST

@@ -50,7 +50,7 @@ def test_a_dead_process_fails_alone(tmp_path):
     """A check that raises, one whose process dies, one that hangs, one without time: each fails alone."""
     child = tmp_path / "child.py"
     child.write_text(CHILD.format(paths=sys.path))
-    command = running.python(child)
+    command = [sys.executable, str(child)]
     found = running.run_group(["a", "b"], command, tmp_path, limit=60)
     assert [x.result for x in found] == ["PASS", "FAIL"] and "ZeroDivisionError" in found[1].says
     (dead,) = running.run_group(["c"], command, tmp_path, limit=60)

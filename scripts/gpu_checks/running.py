@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -66,11 +65,8 @@ def attempt(letter: str, check: Check, stage: Stage) -> Outcome:
 def run_group(letters: Sequence[str], command: Sequence[str], folder: Path, limit: float) -> list[Outcome]:
     """Run some checks in a new process, which has so many seconds, and return an outcome for each.
 
-    Args:
-        letters (Sequence[str]): The checks.
-        command (Sequence[str]): Starts the process; `--only` and `--write` are added.
-        folder (Path): Holds its output, `a.log`, and its outcomes, `a.json`.
-        limit (float): Seconds after which it is killed with all that it started.
+    The command is given `--only` and `--write`. The folder holds what it says, `a.log`, and its outcomes, `a.json`.
+    What it started is killed with it.
     """
     file, log, began = folder / f"{letters[0]}.json", folder / f"{letters[0]}.log", time.perf_counter()
     line = [*command, "--only", *letters, "--write", str(file)]
@@ -105,8 +101,3 @@ def work(letters: Sequence[str], checks: Mapping[str, Check], stage: Stage, file
     for letter in letters:
         found.append(asdict(attempt(letter, checks[letter], stage)))
         file.write_text(json.dumps(found))
-
-
-def python(script: Path, *arguments: str) -> list[str]:
-    """Return the command line of a script of this folder."""
-    return [sys.executable, str(script), *arguments]
