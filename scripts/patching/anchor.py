@@ -45,11 +45,7 @@ class Source:
     """A file's lines, and where its functions and statements stand."""
 
     def __init__(self, path: str, data: bytes):
-        """Read a file.
-
-        Args:
-            path (str): Its path.
-            data (bytes): Its content; what is not UTF-8 in it survives.
+        """Read a file's content; what is not UTF-8 in it survives.
 
         Raises:
             PatchError: If a Python file is not valid.
@@ -93,25 +89,15 @@ class Source:
 
 
 def make(path: str, data: bytes, change: Change) -> Result:
-    """Work out what a change does to a file; nothing is written.
-
-    Args:
-        path (str): The file.
-        data (bytes): Its content.
-        change (Change): The change.
-
-    Returns:
-        (Result): An edit, or why there is none.
-    """
+    """Work out what a change does to a file with this content: an edit, or why there is none; nothing is written."""
     source = Source(path, data)
     region = source.region(change.functions)
     name = " or ".join(change.functions)
     if change.functions and not region:
         return Result(ABSENT) if change.if_there else Result(CONFLICT, reason=f"there is no {name}")
-    if change.only_if and not _matches(source, region, change.only_if):
-        return Result(ABSENT)
-    if change.unless and _matches(source, region, change.unless):
-        return Result(ABSENT)
+    for word, pattern in change.asked.items():
+        if bool(_matches(source, region, pattern)) == (word == "Unless"):
+            return Result(ABSENT)
     edits = [_edit(source, region, change, place) for place in change.places]
     fitting = next((x for x in edits if isinstance(x, Edit)), None)
     if any(_present(source, region, place, edit) for place, edit in zip(change.places, edits)):
