@@ -75,14 +75,7 @@ def run(args: argparse.Namespace, repo: Repo) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; a failure is one sentence and exit code 1.
-
-    Args:
-        argv (list[str], optional): Arguments without the program's name.
-
-    Returns:
-        (int): Exit code.
-    """
+    """Run the command line; a failure is one sentence and exit code 1."""
     args = make_parser().parse_args(argv)
     try:
         code = run(args, Repo(ROOT))

@@ -41,15 +41,7 @@ class Cell:
 def run(row: str, column: str, model: str, folder: Path, **arguments: Any) -> Cell:
     """Train a student for an epoch of a few steps and say what became of it.
 
-    Args:
-        row (str): Label of the row.
-        column (str): Label of the column.
-        model (str): The student's YAML or checkpoint.
-        folder (Path): Where the run may write.
-        **arguments (Any): Of the training, `model_t` among them.
-
-    Returns:
-        (Cell): An error that our package raises with one sentence is a refusal; any other is a crash, and is printed.
+    An error that our package raises with one sentence is a refusal; any other is a crash, and is printed.
     """
     fixed = {
         "epochs": 1,
@@ -82,14 +74,7 @@ def run_all(
 
 
 def parts(file: Path) -> str:
-    """Return the terms of a run with their layers or branches, and raise unless all their means are finite.
-
-    Args:
-        file (Path): The run's results.csv.
-
-    Returns:
-        (str): `cwd P3 P4 P5, relative, ld`.
-    """
+    """Return a run's terms, as `cwd P3 P4 P5, relative, ld`, and raise unless all their means are finite."""
     values = {name: found[-1] for name, found in term_parts(read_columns(file)).items()}
     if not values or not all(math.isfinite(v) for v in values.values()) or not any(values.values()):
         raise AssertionError(f"the run has taught nothing: {values}")
@@ -103,12 +88,7 @@ def parts(file: Path) -> str:
 def grid(cells: Sequence[Cell], corner: str) -> str:
     """Return cells as a Markdown table with numbered notes under it, one for each different text.
 
-    Args:
-        cells (Sequence[Cell]): The cells; a place without one is empty.
-        corner (str): What stands above the rows' labels.
-
-    Returns:
-        (str): The table and its notes.
+    A place without a cell is empty; `corner` stands above the rows' labels.
     """
     rows, columns = list(dict.fromkeys(c.row for c in cells)), list(dict.fromkeys(c.column for c in cells))
     notes = list(dict.fromkeys(c.says for c in cells if c.says))
@@ -121,15 +101,7 @@ def grid(cells: Sequence[Cell], corner: str) -> str:
 def write_teacher(yaml: str, names: dict[int, str], file: Path, imgsz: int, **more: Any) -> Path:
     """Write the checkpoint of a teacher that has random weights, but whose BatchNorms have seen a batch.
 
-    Args:
-        yaml (str): One of upstream's YAMLs.
-        names (dict[int, str]): Its classes.
-        file (Path): Where to write it.
-        imgsz (int): Side of the random images in pixels.
-        **more (Any): Further arguments of the model's class, such as `ch`.
-
-    Returns:
-        (Path): The file.
+    It is built from one of upstream's YAMLs, with further arguments of the model's class, such as `ch`.
     """
     if file.exists():
         return file

@@ -26,11 +26,7 @@ class NotAlive(PatchError):
 
 @dataclass(frozen=True)
 class Repo:
-    """Where a patch repository keeps its parts.
-
-    Attributes:
-        root (Path): Folder that holds `patches/` and our own package.
-    """
+    """Where a patch repository keeps its parts: below `root`, as `patches/` and our own package."""
 
     root: Path
 
@@ -51,15 +47,7 @@ class Repo:
 
 
 def safe_path(path: str, where: str) -> str:
-    """Refuse a path that could leave upstream's package or reach into ours.
-
-    Args:
-        path (str): Path as a patch or a wheel gives it.
-        where (str): Who gives it, for the message.
-
-    Returns:
-        (str): The same path.
-    """
+    """Return a path, unless it could leave upstream's package or reach into ours; `where` names who gives it."""
     parts = path.split("/")
     bad = "\\" in path or ":" in path or "\0" in path or any(part in ("", ".", "..") for part in parts)
     if bad or parts[0] != PACKAGE or len(parts) < 2:

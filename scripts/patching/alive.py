@@ -31,11 +31,7 @@ head:
 
 
 def try_out(root: Path, plain: bool = False) -> None:
-    """Try a tree.
-
-    Args:
-        root (Path): Folder that holds it.
-        plain (bool): Train without a teacher, as a tree without the series can.
+    """Train in a tree; `plain` without a teacher, as a tree without the series can.
 
     Raises:
         PatchError: If it does not import or train; the error's first line is the reason.
@@ -88,10 +84,6 @@ def run(root: Path, *line: str) -> str:
 
 def main(folder: Path, plain: bool = False) -> None:
     """Train a small model with another one as its teacher, twice four images, and look at what came of it.
-
-    Args:
-        folder (Path): Where to train.
-        plain (bool): Train without a teacher.
 
     Raises:
         AssertionError: If the teacher taught nothing, or the checkpoint is not plain.

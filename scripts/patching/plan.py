@@ -71,18 +71,10 @@ class Plan:
 
 
 def make_plan(patches: list[Patch], files: dict[str, bytes], without: tuple[str, ...] = ()) -> Plan:
-    """Put the series on some files.
-
-    Args:
-        patches (list[Patch]): The series.
-        files (dict[str, bytes]): The files by path; one may be missing.
-        without (tuple[str, ...]): Optional patches that are not wished.
-
-    Returns:
-        (Plan): What became of each patch; one that does not fit has changed nothing.
+    """Put the series on some files, of which one may be missing; a patch that does not fit has changed nothing.
 
     Raises:
-        PatchError: If a name in `without` is none of an optional patch.
+        PatchError: If a name in `without`, which are not wished, is none of an optional patch.
     """
     optional = [patch.title for patch in patches if patch.lost]
     for name in without:

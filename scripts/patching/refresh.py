@@ -21,14 +21,9 @@ from .wheel import obtain, obtain_release, read_wheel
 def refresh(
     repo: Repo, to: str = "", write: bool = True, tried: bool = True, log: Callable[[str], None] = print
 ) -> None:
-    """Make the patches' diffs anew.
+    """Make the patches' diffs anew, for the pin or for a release that becomes it, perhaps the `newest`.
 
-    Args:
-        repo (Repo): The patch repository.
-        to (str): A release, or `newest`, to make the pin; it has to train with the series in it first.
-        write (bool): Whether to write the result, or only tell it.
-        tried (bool): Whether another release has to train.
-        log (Callable[[str], None]): Takes one line a patch.
+    Another release has to train with the series in it first, if `tried`. Without `write` the result is only told.
 
     Raises:
         PatchError: If a patch does not fit; nothing is written then.

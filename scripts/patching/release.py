@@ -16,12 +16,7 @@ OPEN = "## Unreleased\n"
 
 
 def release(repo: Repo, build: bool = True, log: Callable[[str], None] = print) -> None:
-    """Make a release.
-
-    Args:
-        repo (Repo): The patch repository, whose folder also holds `CHANGELOG.md`.
-        build (bool): Whether to build the wheel into `dist/`.
-        log (Callable[[str], None]): Takes one line a step.
+    """Make a release of a repository whose folder also holds `CHANGELOG.md`; `build` its wheel into `dist/`.
 
     Raises:
         PatchError: If the changelog has no open part, or the series does not set its version; nothing is written then.

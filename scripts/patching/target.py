@@ -118,13 +118,8 @@ def apply(
 ) -> None:
     """Put the series into a user's tree, all of it or nothing; a second time changes nothing.
 
-    Args:
-        repo (Repo): The patch repository.
-        root (Path): Folder that holds an `ultralytics/` tree.
-        without (tuple[str, ...]): Optional patches to leave out.
-        tried (bool): Whether the result has to train before it counts.
-        log (Callable[[str], None]): Takes lines of text.
-        show (bool): Only tell every line and its place, write nothing.
+    Optional patches may be left out. If `tried`, the result has to train before it counts. `show` only tells every line
+    and its place, and writes nothing.
 
     Raises:
         PatchError: If a required patch does not fit, or the tree does not train; it is as it was then.

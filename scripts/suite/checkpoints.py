@@ -45,16 +45,9 @@ SPACED = "path with spaces"  # upstream's tests look there too
 
 
 def build(kind: str, cfg: str, channels: int, data: str) -> nn.Module:
-    """Build a model with drawn weights that sees its first class in some places, so that it predicts something.
+    """Build a model of upstream'"'"'s that sees its first class in some places, so that it predicts something.
 
-    Args:
-        kind (str): A class of `ultralytics.nn.tasks`.
-        cfg (str): Its YAML.
-        channels (int): Channels of its images.
-        data (str): Data set whose class names it has; empty for one class, `object`.
-
-    Returns:
-        (nn.Module): The model in evaluation mode.
+    Its weights are drawn, its classes named as the data set's; without one it has a class `object`.
     """
     torch.manual_seed(0)
     facts = YAML.load(check_yaml(data)) if data else {"names": {0: "object"}}

@@ -43,16 +43,7 @@ class Outcome:
 
 
 def prepare(repo: Repo, folder: Path, name: str) -> Path:
-    """Lay out one side; the second takes data and checkpoints from the first.
-
-    Args:
-        repo (Repo): The patch repository.
-        folder (Path): Where both sides go.
-        name (str): One of `SIDES`.
-
-    Returns:
-        (Path): The side's folder.
-    """
+    """Lay out one of `SIDES` in a folder and return its own; the second takes data and checkpoints from the first."""
     side = folder / name
     pin = lay_tree(repo, side, patched=name == "patched")
     sdist.unpack_tests(sdist.obtain(pin.version, repo.cache), side / "tests")
@@ -117,13 +108,7 @@ def run_python(side: Path, *line: str) -> str:
 
 
 def run_tests(side: Path, file: str, limit: int, extra: list[str]) -> dict[str, Outcome]:
-    """Run one file of upstream's tests in a side.
-
-    Args:
-        side (Path): The side's folder.
-        file (str): Name of the file, e.g. `test_cli.py`.
-        limit (int): Seconds a test may take.
-        extra (list[str]): More arguments for pytest.
+    """Run one file of upstream's tests in a side, where a test may take `limit` seconds.
 
     Returns:
         (dict[str, Outcome]): By test, e.g. `test_cli.py::test_train[...]`.
