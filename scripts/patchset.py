@@ -10,8 +10,7 @@ from pathlib import Path
 
 from patching import PatchError, Repo, target, tree
 from patching.check import check
-from patching.refresh import refresh
-from patching.release import release
+from patching.refresh import refresh, release
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {  # what it does, and an example

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from soak import census
 
-from gpu_checks.running import Skip
-from gpu_checks.stage import Enough, Stage, need, step_of
+from gpu_checks.stage import Enough, Skip, Stage, need, step_of
 from ultralytics.distill.upstream import unwrap_model
 from ultralytics.engine import trainer as upstream
 

@@ -19,6 +19,10 @@ from ultralytics.distill.upstream import load_yaml, save_yaml, unwrap_model
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
 
+class Skip(Exception):
+    """A check that cannot run here; its text says why."""
+
+
 class Enough(Exception):
     """Ends a training that has taken the steps it was asked for."""
 

@@ -59,21 +59,12 @@ def try_out(root: Path, plain: bool = False) -> None:
 def run(root: Path, *line: str) -> str:
     """Run Python with a tree on its path; return the error's first line and place if it fails."""
     with tempfile.TemporaryDirectory(prefix="patchset-try-") as folder:
-        own = {
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(root.resolve()), os.environ.get("PYTHONPATH")))),
-            "MPLBACKEND": "Agg",
-        }
-        quiet = {
-            "YOLO_OFFLINE": "true",
-            "YOLO_AUTOINSTALL": "false",
-            "YOLO_CONFIG_DIR": folder,
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+        env = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root.resolve()), env.get("PYTHONPATH"))))
+        env.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_CONFIG_DIR=folder)
+        env.update(MPLBACKEND="Agg", PYTHONDONTWRITEBYTECODE="1")
         try:
-            done = subprocess.run(
-                [sys.executable, *line], cwd=folder, env={**kept, **own, **quiet}, timeout=LIMIT, capture_output=True
-            )
+            done = subprocess.run([sys.executable, *line], cwd=folder, env=env, timeout=LIMIT, capture_output=True)
         except subprocess.TimeoutExpired:
             return f"it was not done after {LIMIT} seconds."
     said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
