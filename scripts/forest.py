@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import tables
 from comparing import rows
+from comparing.figure import canvas
 from comparing.table import Difference, half_width, interval, lines
 from ultralytics.distill.report.style import MODELS
 from ultralytics.distill.teacher.headroom import LITTLE, NOTHING
@@ -115,46 +116,35 @@ def _text(gain: Difference) -> str:
 
 def draw(entries: Sequence[Entry], file: Path) -> None:
     """Draw comparisons, sorted by group, as a forest plot."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     groups = list(dict.fromkeys(e.group for e in entries))
-    fig, axis = plt.subplots(figsize=(9, 0.36 * (len(entries) + len(groups)) + 1.1), layout="constrained")
-    axis.axvline(0, color="#444444", linewidth=1)
-    beside: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}
-    y, labels = 0, {}
-    places: dict[str, list[tuple[float, Difference]]] = {method: [] for method in SHOWN}
-    for group in groups:
-        axis.text(-0.01, y, group, ha="right", weight="bold", **beside)
-        for e in (e for e in entries if e.group == group):
+    with canvas(file, (9, 0.36 * (len(entries) + len(groups)) + 1.1)) as (fig, ((axis,),)):
+        axis.axvline(0, color="#444444", linewidth=1)
+        beside: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}
+        y, labels = 0, {}
+        places: dict[str, list[tuple[float, Difference]]] = {method: [] for method in SHOWN}
+        for group in groups:
+            axis.text(-0.01, y, group, ha="right", weight="bold", **beside)
+            for e in (e for e in entries if e.group == group):
+                y += 1
+                for method, gain in e.gains.items():
+                    places[method] += [(y - 0.16 if method == "ours" else y + 0.16, gain)] * bool(gain.values)
+                ours = e.gains.get("ours", Difference())
+                axis.text(1.01, y, _text(ours), fontsize=9, **beside)
+                labels[y] = f"{_stem(e.student)}, {e.data} ({len(ours.values)} seeds)"
             y += 1
-            for method, gain in e.gains.items():
-                places[method] += [(y - 0.16 if method == "ours" else y + 0.16, gain)] * bool(gain.values)
-            ours = e.gains.get("ours", Difference())
-            axis.text(1.01, y, _text(ours), fontsize=9, **beside)
-            labels[y] = f"{_stem(e.student)}, {e.data} ({len(ours.values)} seeds)"
-        y += 1
-    for method, found in places.items():
-        marker, color, inside, line, name = SHOWN[method]
-        halves = [half_width(gain.values) if len(gain.values) > 2 else 0 for _, gain in found]
-        look: dict[str, Any] = {"fmt": marker, "ecolor": color, "elinewidth": 1.8, "label": name, "markersize": 7}
-        look.update(markeredgecolor="#222222", markerfacecolor=inside, markeredgewidth=1.3)
-        means, heights = [gain.mean for _, gain in found], [height for height, _ in found]
-        *_, bars = axis.errorbar(means, heights, xerr=halves, **look)
-        bars[0].set_linestyle(line)
-    axis.set_yticks(list(labels), list(labels.values()))
-    axis.set_ylim(y - 0.4, -0.6)
-    axis.set_xlabel("mAP50-95 minus that of the same student trained alone, with 95 percent interval")
-    axis.text(1.01, -0.02, "ours", fontsize=9, weight="bold", **beside)
-    axis.grid(axis="x", color="#dddddd")
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.tick_params(left=False)
-    fig.legend(loc="outside upper center", ncols=2, frameon=False)
-    fig.savefig(file, dpi=110)
-    plt.close(fig)
+        for method, found in places.items():
+            marker, color, inside, line, name = SHOWN[method]
+            halves = [half_width(gain.values) if len(gain.values) > 2 else 0 for _, gain in found]
+            look: dict[str, Any] = {"fmt": marker, "ecolor": color, "elinewidth": 1.8, "label": name, "markersize": 7}
+            look.update(markeredgecolor="#222222", markerfacecolor=inside, markeredgewidth=1.3)
+            means, heights = [gain.mean for _, gain in found], [height for height, _ in found]
+            *_, bars = axis.errorbar(means, heights, xerr=halves, **look)
+            bars[0].set_linestyle(line)
+        axis.set_yticks(list(labels), list(labels.values()))
+        axis.set_ylim(y - 0.4, -0.6)
+        axis.set_xlabel("mAP50-95 minus that of the same student trained alone, with 95 percent interval")
+        axis.text(1.01, -0.02, "ours", fontsize=9, weight="bold", **beside)
+        fig.legend(loc="outside upper center", ncols=2, frameon=False)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from comparing.figure import canvas
 from comparing.rows import decisive, groups, short
 from comparing.table import half_width, interval
 from comparing.verdict import LEAST
@@ -65,39 +66,30 @@ def sentences(rows: Sequence[Row]) -> list[str]:
 
 def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     """Draw a line a method over the share of the labels, with its 95 percent interval as a band from three seeds on."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     found = curves(rows)
     shares = sorted({x for curve in found.values() for x in curve})
-    fig, axis = plt.subplots(figsize=(8, 5.5), layout="constrained")
-    shades = of_methods(found)
-    for i, (name, curve) in enumerate(found.items()):
-        x = sorted(curve)
-        values = [list(curve[s].values()) for s in x]
-        look: dict[str, Any] = {"color": shades[name], "linestyle": STYLES[i % len(STYLES)]}
-        middle = [mean(v) for v in values]
-        axis.plot(x, middle, marker=MARKS[i % len(MARKS)], linewidth=2, markersize=7, label=name, zorder=3, **look)
-        halves = [half_width(v) if len(v) >= LEAST else 0.0 for v in values]
-        if any(halves):
-            low, high = [m - h for m, h in zip(middle, halves)], [m + h for m, h in zip(middle, halves)]
-            axis.fill_between(x, low, high, color=look["color"], alpha=0.13, linewidth=0)
-            for edge in (low, high):
-                axis.plot(x, edge, linewidth=0.6, alpha=0.7, **look)
-    axis.set_xscale("log")
-    axis.set_xticks(shares, [f"{s:.0%}" for s in shares])
-    axis.minorticks_off()
-    bottom, top = axis.get_ylim()
-    axis.set_ylim(max(bottom, 0), min(top, 1))
-    axis.set_xlabel("share of the training images with labels")
-    axis.set_ylabel(short(decisive(rows)).replace("score", "score: main metric, median of the last epochs"))
-    axis.grid(color="#e5e8eb")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=9, frameon=False, handlelength=4)
-    counts = sorted({len(v) for curve in found.values() for v in curve.values()})
-    seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
-    fig.suptitle(f"{title}\na point is the mean of {seeds}, a band its 95 percent interval", fontsize=9)
-    fig.savefig(file, dpi=130)
-    plt.close(fig)
+    with canvas(file, (8, 5.5), lines="both") as (fig, ((axis,),)):
+        shades = of_methods(found)
+        for i, (name, curve) in enumerate(found.items()):
+            x = sorted(curve)
+            values = [list(curve[s].values()) for s in x]
+            look: dict[str, Any] = {"color": shades[name], "linestyle": STYLES[i % len(STYLES)]}
+            middle = [mean(v) for v in values]
+            axis.plot(x, middle, marker=MARKS[i % len(MARKS)], linewidth=2, markersize=7, label=name, zorder=3, **look)
+            halves = [half_width(v) if len(v) >= LEAST else 0.0 for v in values]
+            if any(halves):
+                low, high = [m - h for m, h in zip(middle, halves)], [m + h for m, h in zip(middle, halves)]
+                axis.fill_between(x, low, high, color=look["color"], alpha=0.13, linewidth=0)
+                for edge in (low, high):
+                    axis.plot(x, edge, linewidth=0.6, alpha=0.7, **look)
+        axis.set_xscale("log")
+        axis.set_xticks(shares, [f"{s:.0%}" for s in shares])
+        axis.minorticks_off()
+        bottom, top = axis.get_ylim()
+        axis.set_ylim(max(bottom, 0), min(top, 1))
+        axis.set_xlabel("share of the training images with labels")
+        axis.set_ylabel(short(decisive(rows)).replace("score", "score: main metric, median of the last epochs"))
+        axis.legend(fontsize=9, frameon=False, handlelength=4)
+        counts = sorted({len(v) for curve in found.values() for v in curve.values()})
+        seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
+        fig.suptitle(f"{title}\na point is the mean of {seeds}, a band its 95 percent interval", fontsize=9)

@@ -2,9 +2,9 @@
 """The patch set: a pinned upstream wheel, a short series of patches, and the trees that it goes into.
 
 `series` reads the pin and the patch files, `anchor` finds the place of each change in a file and makes it, `plan` does
-so for a whole tree. `check` holds the series against the rules, `refresh` writes its diffs, its
-numbers and its wheel. `wheel` gets and reads upstream's wheels, `tree` keeps the repository's own tree, `target` a
-user's, `alive` trains in it, and `swap` writes many files or none. Standard library only: `setup.py` and a user's bare Python run it.
+so for a whole tree. `check` holds the series against the rules, `refresh` writes its diffs, numbers it and builds.
+`wheel` gets and reads upstream's wheels, `tree` keeps the repository's own tree, `target` a user's, `alive` trains in
+it, and `swap` writes many files or none. Standard library only: `setup.py` and a user's bare Python run it.
 """
 
 from __future__ import annotations

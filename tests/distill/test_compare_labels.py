@@ -15,7 +15,7 @@ from compared import runs
 from small_models import build_model, save_model
 
 import compare
-from comparing import job, shares, subsets, teacher
+from comparing import job, shares, subsets
 from comparing.plan import Plan
 from comparing.run import Run
 from comparing.subsets import Subsets, draw, lengthen, read
@@ -164,7 +164,7 @@ def test_pseudo_labels_are_the_teacher_s(sure_pt, student_pt, options, tmp_path)
     place.mkdir()
     work = {"teacher": str(sure_pt), "start": str(student_pt), "result": str(place / "result.json")}
     predict = {"imgsz": 64, "device": "cpu", "batch": 4}
-    teacher.label({**work, "rest": str(folder / "rest.txt"), "images": str(place / "images"), "predict": predict})
+    job.label({**work, "rest": str(folder / "rest.txt"), "images": str(place / "images"), "predict": predict})
     labels = sorted((place / "labels").iterdir())
     assert len(labels) == 6 and json.loads((place / "result.json").read_text())["objects"] > 0
     assert {x.split()[0] for p in labels for x in p.read_text().splitlines()} == {"0"}
@@ -177,10 +177,10 @@ def test_the_teacher_is_measured_as_the_students_are(sure_pt, student_pt, data_y
     """By the data's validation set; one of other classes ends in a reason, and the comparison goes on."""
     work = {"start": str(student_pt), "result": str(tmp_path / "r.json")}
     val = {"data": str(data_yaml), "imgsz": 64, "batch": 4, "device": "cpu", "workers": 0, "split": "val"}
-    teacher.look({**work, "teacher": str(sure_pt), "val": val})
+    job.look({**work, "teacher": str(sure_pt), "val": val})
     assert 0 <= json.loads((tmp_path / "r.json").read_text())["metrics/mAP50-95(B)"] <= 1
     other = save_model(build_model(nc=2, trained=True), tmp_path / "other.pt")
-    teacher.look({**work, "teacher": str(other), "val": val})
+    job.look({**work, "teacher": str(other), "val": val})
     assert "of the student's 3 classes" in json.loads((tmp_path / "r.json").read_text())["error"]
 
 
