@@ -75,14 +75,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="rounds, at most")
     parser.add_argument("--seconds", type=float, default=75, help="no round begins after so many seconds of timing")
     parser.add_argument("--optimizer", default="SGD", help="as the trainer's argument; `auto` is MuSGD in a long run")
-    parser.add_argument("--threads", type=int, help="CPU threads; as upstream, what OMP_NUM_THREADS says, or 1")
     parser.add_argument(
         "--clock", default="wall", choices=measure.CLOCKS, help="`processor` for a machine that others use too"
     )
     parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="mixed precision; as upstream on for CUDA")
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--startup", type=int, metavar="IMAGES", help="measure the start with a file of answers alone")
     options = parser.parse_args(argv)
     if bad := [x for x in options.terms if "=" not in x or not x.startswith(("d", "distill_"))]:
@@ -102,10 +100,8 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[torch.nn.Module,
     return student, folder / "teacher.pt"
 
 
-def quieten(options: argparse.Namespace) -> None:
-    """Set threads and log level of a process."""
-    if options.threads:
-        torch.set_num_threads(options.threads)
+def quieten() -> None:
+    """Let a process say no more than warnings."""
     LOGGER.setLevel(logging.WARNING)
     logging.getLogger().setLevel(logging.WARNING)
 
@@ -125,7 +121,7 @@ def run(options: argparse.Namespace, argv: list[str]) -> dict[str, Any]:
     # what the weighed processes free is given back to the system, so that it is not counted
     os.environ.update(MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="65536")
     for name in [] if options.no_memory else options.ways:
-        with ProcessPoolExecutor(1, get_context("spawn"), quieten, (options,)) as pool:
+        with ProcessPoolExecutor(1, get_context("spawn"), quieten) as pool:
             memory[name] = pool.submit(weigh, options, name).result()
     with tempfile.TemporaryDirectory() as folder:
         student, teacher = prepare(options, Path(folder))
@@ -138,15 +134,15 @@ def run(options: argparse.Namespace, argv: list[str]) -> dict[str, Any]:
     return {"about": about, "rows": measure.rows(times, memory), "milliseconds": times}
 
 
-def table(found: list[dict[str, Any]], markdown: bool = False) -> str:
-    """Return the rows as text of less than 90 columns, or as Markdown."""
+def table(found: list[dict[str, Any]]) -> str:
+    """Return the rows as text of less than 90 columns."""
     lines = [["a step", "ms", "/ native", "quartiles", "/ floor", "/ plain", "MiB", "/ native"]]
     for r in found:
         between = "-".join(f"{x:.2f}" for x in r.get("by_native_quartiles", ()))
         ratios = [_ratio(r, "by_native"), between, _ratio(r, "by_floor"), _ratio(r, "by_plain")]
         mib = "" if r["mib"] is None else f"{r['mib']:.0f}"
         lines.append([LABELS[r["way"]], f"{r['ms']:.0f}", *ratios, mib, _ratio(r, "mib_by_native")])
-    return tables.markdown(lines) if markdown else tables.text(lines)
+    return tables.text(lines)
 
 
 def _ratio(row: dict[str, Any], key: str) -> str:
@@ -169,7 +165,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the command line."""
     argv = sys.argv[1:] if argv is None else argv
     options, began = parse(argv), time.perf_counter()
-    quieten(options)
+    quieten()
     if options.startup:
         found = time_startup(options.startup)
         print(
@@ -177,7 +173,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         )
         return found
     found = run(options, argv)
-    print(f"{sentence(found['about'])}\n\n{table(found['rows'], options.markdown)}\n")
+    print(f"{sentence(found['about'])}\n\n{table(found['rows'])}\n")
     for row in (r for r in found["rows"] if r["way"] in MORE and "by_ours" in r):
         low, high = row["by_ours_quartiles"]
         print(f"half unlabeled / all labeled: {row['by_ours']:.3f}, quartiles {low:.3f} to {high:.3f}")

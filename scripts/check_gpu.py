@@ -50,15 +50,7 @@ LONGEST = 120.0  # seconds of one process
 
 @dataclass
 class Outcome:
-    """What became of a check.
-
-    Attributes:
-        check (str): Its letter.
-        result (str): `PASS`, `FAIL` or `SKIP`.
-        says (str): Figures in words, or the reason.
-        seconds (float): How long it took.
-        figures (dict): The figures.
-    """
+    """A check's letter, `PASS`, `FAIL` or `SKIP`, its figures in words or the reason, its time, and the figures."""
 
     check: str
     result: str

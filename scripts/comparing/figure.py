@@ -7,16 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from comparing.rows import short, shown
-from comparing.table import half_width, lines
+from comparing.rows import Row, short, shown
+from comparing.table import Line, half_width, lines
 from comparing.verdict import LEAST
 from ultralytics.distill.report.style import of_methods
-
-if TYPE_CHECKING:
-    from comparing.rows import Row
-    from comparing.table import Line
 
 LABEL = 36  # characters of a method's name in a line; its arguments break at spaces
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Dict, Tuple
 
 from ultralytics.distill.teacher.headroom import main_metric
 
-if TYPE_CHECKING:
-    Row = dict[str, str]
-    Key = tuple[str, ...]  # of a comparison
-
+Row = Dict[str, str]
+Key = Tuple[str, ...]  # of a comparison
 WHO = ("data", "student", "teacher", "teacher_sha256", "method", "seed", "split", "arguments", "labels")  # which run
 SCORE = "score"  # the main metric on the validation split, the median of the last epochs' average weights
 INT8 = "metrics/INT8"  # the main metric of the INT8 export, where a file was begun with --int8

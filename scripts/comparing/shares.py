@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from comparing.figure import canvas
-from comparing.rows import decisive, groups, short
+from comparing.rows import Row, decisive, groups, short
 from comparing.table import half_width, interval
 from comparing.verdict import LEAST
 from ultralytics.distill.report.style import of_methods
-
-if TYPE_CHECKING:
-    from comparing.rows import Row
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 MARKS = "osD^vP"

@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
 
-from comparing.rows import metrics, short, shown
-
-if TYPE_CHECKING:
-    from comparing.rows import Row
+from comparing.rows import Row, metrics, short, shown
 
 LEFT = {0, 1, 4, 6}  # columns of the table that are text
 

@@ -10,14 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
 
-from comparing.rows import decisive, short
+from comparing.rows import Row, decisive, short
 from comparing.table import half_width, lines
 from ultralytics.distill.teacher.headroom import sentence
-
-if TYPE_CHECKING:
-    from comparing.rows import Row
 
 LAST = 5  # epochs whose average weights make a score
 LEAST = 3  # seeds before anything is called a gain or a loss

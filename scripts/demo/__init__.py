@@ -65,9 +65,9 @@ def draw_dataset(folder: str | Path, train: int, val: int, imgsz: int = 128, see
     return folder / "data.yaml"
 
 
-def write_model(file: str | Path, width: float, depth: float = 0.33, base: str = "yolov8.yaml") -> Path:
-    """Write a model YAML of another width than upstream's n, s, m, l and x have, as multiples of `base`."""
-    model = load_yaml(check_yaml(base))
+def write_model(file: str | Path, width: float) -> Path:
+    """Write the YAML of a YOLOv8 with the depth of n and another width than n, s, m, l and x have; return the file."""
+    model = load_yaml(check_yaml("yolov8.yaml"))
     model.pop("scales")
-    save_yaml(file, {**model, "depth_multiple": depth, "width_multiple": width})
+    save_yaml(file, {**model, "depth_multiple": 0.33, "width_multiple": width})
     return Path(file)

@@ -23,14 +23,7 @@ OURS = Path(distill.__file__).parent
 
 @dataclass
 class Cell:
-    """What became of one run.
-
-    Attributes:
-        row (str): Label of the row, the student or the task.
-        column (str): Label of the column, the teacher or the term.
-        outcome (str): `works`, `refused` with a sentence, or `crashed`, which no cell may be.
-        says (str): The parts of the terms that were computed, or the sentence the run ended with.
-    """
+    """What became of one run: it works with the terms that it says, was refused with a sentence, or crashed."""
 
     row: str
     column: str

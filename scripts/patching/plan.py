@@ -16,13 +16,7 @@ MOST = 6  # lines of a conflict's report
 
 @dataclass
 class Outcome:
-    """What became of one patch.
-
-    Attributes:
-        patch (Patch): The patch.
-        results (list): Each change with its result.
-        wished_away (bool): Whether it was left out by wish.
-    """
+    """What became of one patch: each of its changes with its result, or that it was left out by wish."""
 
     patch: Patch
     results: list[tuple[Change, Result]] = field(default_factory=list)
@@ -44,12 +38,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """The series on some files.
-
-    Attributes:
-        outcomes (list[Outcome]): One a patch, in order.
-        files (dict[str, bytes]): The files with it.
-    """
+    """The series on some files: what became of each patch, in order, and the files with it."""
 
     outcomes: list[Outcome]
     files: dict[str, bytes]

@@ -97,15 +97,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file.
+    """One patch file: its header without the `Touches:` lines, its changes as they stand, and the diff against the pin.
 
-    Attributes:
-        name (str): File name.
-        head (str): Header without the `Touches:` lines.
-        body (str): The changes as they stand.
-        diff (str): The diff against the pin.
-        fields (tuple): Name, value and line of each field, `Touches` included.
-        changes (tuple[Change, ...]): The changes.
+    A field is a name, a value and a line's number, `Touches` included.
     """
 
     name: str

@@ -31,12 +31,7 @@ settings.update({f"{k}_dir": str(root / k) for k in ("datasets", "weights", "run
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one test.
-
-    Attributes:
-        status (str): `passed`, `failed`, `error` or `skipped`.
-        reason (str): First line of the exception's or the skip's message, for people.
-    """
+    """How one test ended: `passed`, `failed`, `error` or `skipped`, and why, in the first line of the message."""
 
     status: str
     reason: str = ""
