@@ -86,16 +86,14 @@ def main(folder: Path, plain: bool = False) -> None:
     from ultralytics import YOLO
 
     random = np.random.default_rng(0)
-    for part in ("train", "val"):
-        for kind in ("images", "labels"):
-            (folder / kind / part).mkdir(parents=True)
-        for number in range(8):
-            Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(
-                folder / f"images/{part}/{number}.jpg"
-            )
-            (folder / f"labels/{part}/{number}.txt").write_text(f"{number % 2} 0.5 0.5 0.4 0.4\n")
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir()
+    for number in range(8):
+        image = Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        image.save(folder / f"images/{number}.jpg")
+        (folder / f"labels/{number}.txt").write_text(f"{number % 2} 0.5 0.5 0.4 0.4\n")
     data, student, teacher = (folder / name for name in ("data.yaml", "student.yaml", "teacher.yaml"))
-    data.write_text(f"path: {folder.as_posix()}\ntrain: images/train\nval: images/val\nnames: {{0: a, 1: b}}\n")
+    data.write_text(f"path: {folder.as_posix()}\ntrain: images\nval: images\nnames: {{0: a, 1: b}}\n")
     student.write_text(MODEL.format(nc=2, c=16))
     teacher.write_text(MODEL.format(nc=2, c=32))
     options = {"epochs": 1, "batch": 4, "imgsz": 64, "device": "cpu", "workers": 0, "plots": False, "amp": False}
