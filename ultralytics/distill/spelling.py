@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.loss import _Loss
 
 from ultralytics.distill.imports import load_class, require_base
-from ultralytics.distill.runtime.errors import explain
+from ultralytics.distill.runtime.errors import explain, install_excepthook
 
 OLD_NAMES = {
     "Distillation": "model_t",
@@ -62,6 +62,8 @@ def accept_old_names(custom: dict) -> dict:
                 value = "mse" if value is True else value or None
             deprecation_warn(old, new)
             custom.setdefault(new, value)
+    if custom.get("model_t"):
+        install_excepthook()  # upstream refuses misspelt names next
     return custom
 
 

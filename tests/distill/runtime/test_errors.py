@@ -31,9 +31,20 @@ def wrong():
     raise ValueError("'dfea=1' is mine")
 
 
-@pytest.mark.parametrize("verbose", [None, "true"])
-def test_yolo_says_the_sentence_alone(verbose, student_yaml, tmp_path):
-    """A wrong teacher costs its user one line and exit code 2, and leaves no folder; who wants the traceback asks."""
+@pytest.mark.parametrize(
+    "verbose, more, says",
+    [
+        (None, [], "'model_t=nowhere.pt' does not exist; give the path of a trained model (.pt)."),
+        (
+            None,
+            ["dlgoit=4"],
+            "'dlgoit' is not a valid YOLO argument. Similar arguments are i.e. ['dlogit=1.0',",
+        ),
+        ("true", [], ""),
+    ],
+)
+def test_yolo_says_the_sentence_alone(verbose, more, says, student_yaml, tmp_path):
+    """A wrong teacher or a misspelt name costs one line and exit code 2, and leaves no folder."""
     env = {**os.environ, **({"YOLO_VERBOSE": verbose} if verbose else {})}
     line = [
         f"model={student_yaml}",
@@ -42,13 +53,14 @@ def test_yolo_says_the_sentence_alone(verbose, student_yaml, tmp_path):
         "device=cpu",
         f"project={tmp_path}/runs",
     ]
+    line += more
     done = subprocess.run([*YOLO, *line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     said = done.stderr.strip().splitlines()
     if verbose:
         assert done.returncode == 1 and said[0].startswith("Traceback")
     else:
         assert done.returncode == 2
-        assert said == ["error: 'model_t=nowhere.pt' does not exist; give the path of a trained model (.pt)."]
+        assert said[-1].startswith(f"error: {says}") and not any("Traceback" in x for x in said)
     assert not list(tmp_path.iterdir())
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from ultralytics.distill.answers.foreign import Detections
 from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.heads.common import Reader, keypoint_reader, outputs
 
@@ -31,6 +32,8 @@ def extra_of(model: nn.Module) -> Extra:
     if isinstance(model, Recorded):
         return Extra(model.table.extra, model.table.keypoints.shape[1])
     head = model.model[-1]
+    if isinstance(head, Detections):
+        return Extra(head.extra, head.points)
     name = next(iter(outputs(head)[2:]), "")
     return Extra(name, head.kpt_shape[0], keypoint_reader(head)) if name == "keypoints" else Extra(name)
 

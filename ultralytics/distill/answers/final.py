@@ -48,7 +48,7 @@ def final_boxes(
         (Boxes): The boxes, without a graph.
     """
     if is_detections(output):
-        return read_detections(output, classes, count, conf)
+        return read_detections(output, classes, count, conf, extra.name if extra else "")
     found = branches(output, strides)
     if found:
         branch = found.get("one2many") or found["one2one"]

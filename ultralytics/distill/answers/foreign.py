@@ -13,6 +13,7 @@ from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.heads.classes import Classes
 
 WANTED = ("boxes", "scores", "labels")
+EXTRA = ("masks", "keypoints")  # what torchvision's Mask R-CNN and Keypoint R-CNN say beside them
 
 
 class Called(nn.Module):
@@ -47,7 +48,21 @@ class Detector(nn.Module):
 
 
 class Detections(nn.Module):
-    """A head whose predictions are final boxes."""
+    """A head whose predictions are final boxes.
+
+    Attributes:
+        extra (str): What they have beside classes: `masks`, `keypoints` or nothing.
+        points (int): Keypoints of an object.
+
+    Args:
+        found (Sequence[dict]): What the detector says of some images.
+    """
+
+    def __init__(self, found: Sequence[dict[str, Any]]):
+        """See what a box has."""
+        super().__init__()
+        self.extra = next((k for k in EXTRA if all(isinstance(x.get(k), torch.Tensor) for x in found)), "")
+        self.points = found[0]["keypoints"].shape[1] if self.extra == "keypoints" else 0
 
     def forward(self, x: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return what the detector said."""
@@ -85,17 +100,23 @@ def class_names(module: nn.Module, name: str) -> dict[int, str]:
     return {k: str(v) for k, v in names.items()}
 
 
-def read_detections(found: Sequence[dict[str, Any]], classes: Classes, count: int, conf: float) -> Boxes:
+def read_detections(
+    found: Sequence[dict[str, Any]], classes: Classes, count: int, conf: float, extra: str = ""
+) -> Boxes:
     """Return what a detector of another library says of a batch.
 
     Args:
-        found (Sequence[dict]): For each image `boxes` (k, 4), corners in pixels, `scores` (k,), `labels` (k,), `size`.
+        found (Sequence[dict]): For each image `boxes` (k, 4), corners in pixels, `scores` (k,), `labels` (k,), `size`;
+            where they are wanted `masks` (k, 1, H, W) or (k, H, W), each pixel's probability, or `keypoints` (k, K, 3),
+            x and y in pixels, visible where the third is 0.5 or more.
         classes (Classes): Which of its labels are which of the student's classes.
         count (int): Classes of the student.
         conf (float): Score from which a box stands.
+        extra (str): What is wanted beside classes: `masks`, `keypoints` or nothing.
 
     Returns:
-        (Boxes): The boxes, without a graph; a label that the student does not know is left out.
+        (Boxes): The boxes, without a graph; a label that the student does not know and a mask without a pixel are left
+            out.
     """
     image = torch.cat([x["labels"].new_full((len(x["labels"]),), i).long() for i, x in enumerate(found)])
     boxes, score, label = (torch.cat([x[k].detach() for x in found]) for k in WANTED)
@@ -109,4 +130,13 @@ def read_detections(found: Sequence[dict[str, Any]], classes: Classes, count: in
     keep = (cls >= 0) & (score >= conf)
     scores = torch.zeros(len(cls), count, device=boxes.device)
     scores[torch.arange(len(cls), device=boxes.device), cls.clamp(min=0)] = score.float()
-    return Boxes(image, shares, cls, scores)[keep]
+    objects = Boxes(image, shares, cls, scores)[keep]
+    if extra == "keypoints":
+        points = torch.cat([x[extra].detach().float() for x in found])[keep]
+        seen = points[..., 2:] if points.shape[2] == 3 else torch.ones_like(points[..., :1])
+        objects.more[extra] = torch.cat([points[..., :2] / size[keep][:, None], seen], 2)
+    if extra == "masks":
+        masks = torch.cat([x[extra].detach().float().flatten(0, -3) for x in found])[keep]
+        objects.more[extra] = masks - 0.5
+        objects = objects[(masks > 0.5).flatten(1).any(1)]
+    return objects

@@ -9,9 +9,10 @@ import re
 import sys
 import sysconfig
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ultralytics.utils import LOGGER, RANK
 
@@ -23,6 +24,7 @@ OURS = str(Path(__file__).parents[1]) + os.sep
 # Where a user's own files are not: the standard library, whose importlib is on the way, and installed packages.
 NOT_THEIRS = (str(Path(__file__).parents[2]) + os.sep, sysconfig.get_paths()["stdlib"], str(importlib.__file__), "<")
 ARGUMENT = re.compile(r"'\w+[=']")  # how a sentence about an argument begins
+UNKNOWN = "is not a valid YOLO argument"  # how upstream names a misspelt argument
 
 
 class TermError(RuntimeError):
@@ -80,24 +82,36 @@ def log_resume_command(trainer: BaseTrainer | None) -> None:
         trainer.interrupted = True
 
 
-def install_excepthook(trainer: BaseTrainer) -> None:
+class ExceptHook:
+    """Shows what ends a `yolo` command that has a teacher: refusals as one sentence, Ctrl-C with how to go on."""
+
+    def __init__(self, before: Callable[..., Any]):
+        """Keep what shows other errors."""
+        self.before = before
+        self.trainer: BaseTrainer | None = None
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """Show an error; `sys.excepthook`."""
+        if is_user_error(error):
+            leave(error)
+        if isinstance(error, SyntaxError) and UNKNOWN in str(error):  # upstream's sentence about a misspelt name
+            leave(str(error).strip())
+        if isinstance(error, KeyboardInterrupt):
+            log_resume_command(self.trainer)
+            sys.exit(130)
+        self.before(kind, error, trace)
+
+
+def install_excepthook(trainer: BaseTrainer | None = None) -> None:
     """Let a refusal that ends a `yolo` command be its sentence alone; `YOLO_VERBOSE=true` shows where it came from.
 
     After Ctrl-C it says how to go on. Nothing is changed in a user's own program, and nothing for other errors.
     """
-    before = sys.excepthook
-    if not _under_yolo() or os.getenv("YOLO_VERBOSE", "").lower() == "true" or before.__module__ == __name__:
+    if not _under_yolo() or os.getenv("YOLO_VERBOSE", "").lower() == "true":
         return
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if is_user_error(error):
-            leave(error)
-        if isinstance(error, KeyboardInterrupt):
-            log_resume_command(trainer)
-            sys.exit(130)
-        before(kind, error, trace)
-
-    sys.excepthook = hook
+    if not isinstance(sys.excepthook, ExceptHook):
+        sys.excepthook = ExceptHook(sys.excepthook)
+    sys.excepthook.trainer = trainer or sys.excepthook.trainer
 
 
 def _under_yolo() -> bool:

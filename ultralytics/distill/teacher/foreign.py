@@ -50,7 +50,7 @@ class Foreign(nn.Module):
         self.probe_size = (size, size) if isinstance(size, int) else tuple(size)
         self.channels, found = self._try(module)
         if is_detections(found):
-            self._lay_out([Detector(module), Detections()], [-1, -1])
+            self._lay_out([Detector(module), Detections(found)], [-1, -1])
             self.names, self.stride = class_names(module, name_of(module)), torch.ones(1)
             return
         outputs = list(tensors(found))

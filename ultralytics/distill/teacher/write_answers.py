@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def _lines(
     images: Images, speakers: Sequence[TeacherPredictor], conf: float, batch: int, workers: int, device: torch.device
 ) -> Iterator[str]:
     """Yield each image's line."""
-    for some in DataLoader(images, batch, num_workers=workers, collate_fn=images.collate_fn):
+    for some in DataLoader(images, batch, num_workers=min(workers, os.cpu_count() or 1), collate_fn=images.collate_fn):
         shown = some["img"].to(device).float() / 255
         size = shown.shape[2], shown.shape[3]
         found = merge_views([x for speaker in speakers for x in speaker(shown)], len(shown), conf, size)

@@ -26,8 +26,12 @@ from ultralytics.distill.terms.term import build_loss, describe
 from ultralytics.utils import LOGGER
 
 
-def build_finals(config: Config, student: nn.Module, teacher: nn.Module, compared: bool) -> list[FinalTerm]:
+def build_finals(
+    config: Config, student: nn.Module, teacher: nn.Module, compared: bool, skipped: list[str]
+) -> list[FinalTerm]:
     """Build the terms on final boxes: those the user named, and the recipe's where nothing else of it compares.
+
+    The recipe's that does not fit is added to `skipped`, with the reason.
 
     Returns:
         (list[FinalTerm]): The terms.
@@ -48,6 +52,7 @@ def build_finals(config: Config, student: nn.Module, teacher: nn.Module, compare
                 raise ValueError(f"'model_t={teacher.path}': {e}") from None
             if not term.auto:
                 raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
+            skipped.append(f"{term.spelled.name} ({str(e).rstrip('.')})")
             continue
         if term.auto:
             LOGGER.info(f"Distillation: {term.spelled.name} takes their place: the teacher's boxes are second labels.")
