@@ -159,7 +159,7 @@ def files(places: str | Sequence[str]) -> list[Path]:
     found: set[Path] = set()
     for place in [places] if isinstance(places, str) else places:
         try:
-            found.update(Path(x).absolute() for x in find(place))
+            found.update(Path(x).absolute() for x in find(place) if Path(x).is_file())
         except FileNotFoundError:
             raise ValueError(f"'{place}' leads to no image; give a folder, a .txt list or a glob.") from None
     return sorted(found)

@@ -97,14 +97,14 @@ class Stage:
         return read_columns(self.folder / "runs" / name / "results.csv")
 
     def gradient(self, wrap: Callable = lambda model: model, **terms: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return loss and gradient of a step of ours, always from the same weights on the same images."""
+        """Return the losses and the gradient of a step of ours, always from the same weights on the same images."""
         self.exact()
         torch.manual_seed(0)
         options = self.options(terms={"distill_feat": "cwd", **terms}, imgsz=64 if self.small else 320)
         way = Way("ours", build(str(self.folder / "student.yaml")), self.folder / "teacher.pt", options)
         way.model = wrap(way.model)
-        loss = way.losses(make_batch(6, options)).sum()
-        loss.backward()
+        loss = way.losses(make_batch(6, options))
+        loss.sum().backward()
         grads = [p.grad.flatten() for p in unwrap_model(way.model).parameters() if p.grad is not None]
         return loss.detach(), torch.cat(grads)
 
