@@ -23,17 +23,10 @@ CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 def time_ways(
     ways: dict[str, Way], batch: dict[str, Any], steps: int, seconds: float, clock: str = "wall"
 ) -> dict[str, list[float]]:
-    """Time one step of each way in turns, in an order drawn anew each round, so that drift hits all alike.
+    """Return the milliseconds of each step of each way; entry i of all ways comes from the same round.
 
-    Args:
-        ways (dict[str, Way]): What to time.
-        batch (dict): The batch of every step.
-        steps (int): Rounds.
-        seconds (float): No round begins after so long.
-        clock (str): `wall`, or `processor` for the time that this process computed, on a machine that others use too.
-
-    Returns:
-        (dict[str, list[float]]): Milliseconds of each step; entry i of all ways comes from the same round.
+    A round times one step of each way in an order drawn anew, so that drift hits all alike; none begins after so many
+    seconds. The clock is `wall`, or `processor` for the time that this process computed, on a machine that others use.
     """
     device, order, now = batch["img"].device, random.Random(0), CLOCKS[clock]
     found: dict[str, list[float]] = {name: [] for name in ways}
