@@ -191,12 +191,14 @@ def _parse_changes(lines: list[str], name: str, first: int) -> list[Change]:
         while code and not code[-1]:
             code.pop()
         start, question, place = (form.fullmatch(line) for form in (START, QUESTION, PLACE))
-        if start and not code:
+        if code and (start or question):
+            raise PatchError(f"{where} has lines under {line[:80]!r}: they stand under one of {', '.join(KINDS)}.")
+        if start:
             path, functions = safe_path(start[1], where), tuple(start[2].split(" or ")) if start[2] else ()
             change = changes[where] = Change(path, functions, bool(start[3]))
         elif change is None:
             raise PatchError(f"{where} has {line[:80]!r}: a change starts with `In PATH, FUNCTION`.")
-        elif question and not code and not change.places:
+        elif question and not change.places:
             change.asked[question[1]] = _pattern(question[2], where)
         elif place and bool(place[1]) == bool(change.places):
             if not code:

@@ -113,8 +113,10 @@ def test_what_does_not_go_with_shares_is_refused(options, tmp_path):
             Subsets(options, given)
     with pytest.raises(ValueError, match="give a YAML"):
         Subsets(SimpleNamespace(**{**vars(options), "data": str(tmp_path)}), {})
-    with pytest.raises(ValueError, match="nowhere.*leads to no image"):
-        Subsets(SimpleNamespace(**{**vars(options), "unlabeled": ["nowhere"]}), {})
+    (tmp_path / "void").mkdir()
+    for place in ("nowhere", str(tmp_path / "void")):
+        with pytest.raises(ValueError, match=f"{place}' leads to no image"):
+            Subsets(SimpleNamespace(**{**vars(options), "unlabeled": [place]}), {})
     with pytest.raises(ValueError, match="'--args patience=3'"):
         Plan(options, {"patience": 3}, "")
     with pytest.raises(ValueError, match=r"few-0.25-5.pt' does not exist.*--lists"):
