@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib.util
 import os
 import shutil
@@ -18,6 +19,12 @@ os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="yolo-config-")
 os.environ["OMP_NUM_THREADS"] = "1"  # upstream's own default for training; two processes run the tests
 os.environ.setdefault("MPLBACKEND", "Agg")
 atexit.register(shutil.rmtree, os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of garbage collections, which upstream asks for several times a training."""
+    gc.collect()
+    gc.freeze()
 
 
 def fork_is_here() -> bool:

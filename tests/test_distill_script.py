@@ -71,11 +71,18 @@ def test_compares_what_it_trained(trained):
 
 
 @pytest.fixture
-def played(monkeypatch, tmp_path):
-    """`played(line)`: the arguments of each training that the script asks for, and last what it compares."""
+def script(monkeypatch, tmp_path):
+    """The script as a module, in a folder of its own."""
     spec = importlib.util.spec_from_file_location("script", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+    return module
+
+
+@pytest.fixture
+def played(script, monkeypatch, tmp_path):
+    """`played(line)`: the arguments of each training that the script asks for, and last what it compares."""
     runs = []
 
     class Model:
@@ -90,7 +97,6 @@ def played(monkeypatch, tmp_path):
         def add_callback(self, *_):
             pass
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "prepare", lambda folder, imgsz: f"{folder}/data.yaml")
     monkeypatch.setattr("ultralytics.distill.runtime.open_model.open_model", lambda file: Model())
     monkeypatch.setattr(comparison, "compare", lambda models, data, *_: runs.append((list(models), data)))
@@ -118,22 +124,20 @@ def test_takes_a_teacher_and_trains_only_the_student(played):
     assert models == ["distilled"] and data == "my.yaml"
 
 
-def test_refuses_a_wrong_argument_before_anything_is_trained(tmp_path):
+def test_refuses_a_wrong_argument_before_anything_is_trained(script, tmp_path, capsys):
     """It is one sentence at once, not a traceback after the teacher's training."""
-    done = run("distill_feat=cdw", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "'distill_feat=cdw' is unknown" in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "runs").exists()
+    with pytest.raises(SystemExit, match="2"):
+        script.main(["distill_feat=cdw"])
+    said = capsys.readouterr().err
+    assert "'distill_feat=cdw' is unknown" in said and "Traceback" not in said and not list(tmp_path.iterdir())
 
 
-def test_the_demo_needs_a_clone(tmp_path):
+def test_the_demo_needs_a_clone(script, tmp_path, monkeypatch):
     """A copy of the script beside an installed fork says what it lacks, before anything is trained."""
-    alone = tmp_path / "distill.py"
-    alone.write_bytes(SCRIPT.read_bytes())
-    (tmp_path / "path").symlink_to(SCRIPT.parent)
-    done = run(script=alone, cwd=tmp_path)
-    assert done.returncode == 1 and "scripts/demo of a clone" in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "runs").exists()
+    monkeypatch.setattr(script, "__file__", str(tmp_path / "distill.py"))
+    with pytest.raises(SystemExit, match="scripts/demo of a clone"):
+        script.main([])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("stock", [True, False], ids=["stock installed", "nothing installed"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from pathlib import Path
 
@@ -20,15 +21,38 @@ from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.source import Source
 from ultralytics.distill.training.step import Step
 from ultralytics.distill.upstream import save_yaml
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils import LOGGER
 
 OFF = {"distill_feat": "none", "distill_logit": "none", "distill_rel": "none"}
+TRAINED = {"faces", "answered", "stopped", "measured", "start"}  # fixtures that train or validate
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items):
+    """What shares a trained fixture of its file runs in one process: else each of the two would train."""
+    for item in items:
+        if names := TRAINED & {*item.fixturenames}:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {min(names)}"))
 
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Every test starts from the same random state."""
+    """Every test starts from the same random state, and from upstream's own activation.
+
+    On 8.3 a YAML that names another one, as YOLOv6's does, changes that of all later models of the process.
+    """
+    activation = Conv.default_act
     torch.manual_seed(0)
+    yield
+    Conv.default_act = activation
+
+
+@pytest.fixture
+def few_objects():
+    """Let `gc.get_objects()` list only what is made from here on: a look at all that modules hold takes long."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ import json
 import os
 import signal
 import sys
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 from ultralytics import YOLO
 from ultralytics.distill.report import summary
@@ -22,45 +24,64 @@ def fail(*args, **kwargs):
     raise OSError("spoiled for a test")
 
 
-def spoil(rank):
+@contextmanager
+def spoiled(rank):
     """Let rank 0 fail in the middle of the first look and in the report, rank 1 where the online teacher is opened."""
-    if rank == 1:
-        online.load_checkpoint = fail
-        return
-    look, summary.class_scores = evaluation.candidate, fail
+    look = evaluation.candidate
 
     def candidate(*args):
         module = look(*args)
         module.forward = fail
         return module
 
-    evaluation.candidate = candidate
+    with ExitStack() as stack:
+        faults = [(online, "load_checkpoint", fail)] if rank else [(summary, "class_scores", fail)]
+        faults += [] if rank else [(evaluation, "candidate", candidate)]
+        for fault in faults:
+            stack.enter_context(patch.object(*fault))
+        yield
+
+
+def doom(yolo, rank):
+    """Let rank 1 be killed at its second batch."""
+    left = [2]
+
+    def count(trainer):
+        left[0] -= 1
+        if rank == 1 and not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    yolo.add_callback("on_train_batch_start", count)
+
+
+def note(trainer, path):
+    """Write down this rank's weights, folder and place."""
+    step = trainer.distill.step
+    own = [digest(m) for m in (step.distiller, *[step.teacher] * step.online)]
+    said = {"student": digest(trainer.model), "own": own, "folder": str(trainer.save_dir)}
+    said["plain"] = list(trainer.model.module.state_dict()) == list(trainer.ema.ema.state_dict())
+    said["images"] = len(trainer.train_loader)
+    if unlabeled := trainer.distill.unlabeled:
+        said |= {"drawn": unlabeled.drawn, "part": [unlabeled.loader.rounds.rank, unlabeled.loader.rounds.world]}
+    path.write_text(json.dumps(said))
 
 
 def main(model, arguments, notes, fault):
-    """Train, with a fault in one rank if there is to be one, and note this rank's weights and folder."""
+    """Train, with a fault in one rank if there is to be one, and note what this rank holds.
+
+    A spoiled run is taken up again from its second epoch, as if it had been interrupted there, and noted once more.
+    """
     yolo, rank = YOLO(model), int(os.environ["RANK"])
-    if fault == "spoil":
-        spoil(rank)
     if fault == "kill":
-        doom = {"left": 2}
-
-        def count(trainer):
-            doom["left"] -= 1
-            if rank == 1 and not doom["left"]:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        yolo.add_callback("on_train_batch_start", count)
-    yolo.train(**arguments)
-    trainer = yolo.trainer
-    step = trainer.distill.step
-    own = [digest(m) for m in (step.distiller, *[step.teacher] * step.online)]
-    note = {"student": digest(trainer.model), "own": own, "folder": str(trainer.save_dir)}
-    note["plain"] = list(trainer.model.module.state_dict()) == list(trainer.ema.ema.state_dict())
-    note["images"] = len(trainer.train_loader)
-    if unlabeled := trainer.distill.unlabeled:
-        note |= {"drawn": unlabeled.drawn, "part": [unlabeled.loader.rounds.rank, unlabeled.loader.rounds.world]}
-    Path(notes, f"{rank}.json").write_text(json.dumps(note))
+        doom(yolo, rank)
+    with spoiled(rank) if fault == "spoil" else nullcontext():
+        yolo.train(**arguments)
+    note(yolo.trainer, Path(notes, f"{rank}.json"))
+    if fault == "spoil":
+        halfway = yolo.trainer.wdir / "epoch1.pt"
+        resumed = YOLO(halfway)
+        resumed.train(resume=True, device="cpu", plots=False)
+        note(resumed.trainer, Path(notes, f"{rank}-resumed.json"))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def run_command(text, monkeypatch):
         while re.match(r"[A-Z]+=", words[0]):
             assert words.pop(0) == "PYTHONPATH=."
         assert words[0] == "yolo"
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # a command line sets one of its own
         monkeypatch.setattr("ultralytics.cfg.ARGV", words)
         entrypoint("")
 

@@ -13,20 +13,19 @@ from short_run import options, rows
 from ultralytics import YOLO
 from ultralytics.distill.upstream import unwrap_model
 
-OPTIMIZERS = ["SGD", "MuSGD", "AdamW"]
-MORE_OPTIMIZERS = ["Adam", "Adamax", "NAdam", "RAdam", "RMSProp", "auto"]
+OPTIMIZERS = ["SGD", "MuSGD"]  # `auto` is AdamW in a short run: test_training.py looks at its layers
+MORE_OPTIMIZERS = ["AdamW", "Adam", "Adamax", "NAdam", "RAdam", "RMSProp", "auto"]
 ARGUMENTS = [
+    {"patience": 1, "cos_lr": True, "close_mosaic": 1, "epochs": 2, "val": True},
+    {"fraction": 0.5, "classes": [0, 2]},
+    {"single_cls": True},
+    {"cls_pw": 1.0},
+]  # for `freeze` see below, for sizes test_sizes.py, for `cache` and `rect` test_unlabeled_training.py
+MORE_ARGUMENTS = [
     {"freeze": 10},
-    {"patience": 1, "epochs": 2, "val": True},
+    {"freeze": [0, 15, 18, 21]},
     {"fraction": 0.5, "rect": True, "cache": "ram"},
     {"multi_scale": 0.5},
-    {"cos_lr": True, "close_mosaic": 1, "epochs": 2},
-    {"single_cls": True},
-    {"classes": [0, 2]},
-    {"cls_pw": 1.0},
-]
-MORE_ARGUMENTS = [
-    {"freeze": [0, 15, 18, 21]},
     {"time": 0.0005, "epochs": 50},
     {"mosaic": 1.0, "mixup": 1.0, "cutmix": 1.0},
     {"cache": "disk"},

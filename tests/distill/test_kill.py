@@ -127,7 +127,7 @@ def killed_over_and_over(processes, student_yaml, arguments, moments, folder):
 def test_killed_and_resumed(kills, processes, data_yaml, teacher_pt, student_yaml, tmp_path):
     """After every kill a whole `last.pt` is there, no older than before, and in the end the run gets to its end."""
     moments = ["half written", "step"] if kills == 2 else [MOMENTS[i % 5] for i in range(kills)]
-    arguments = options(data_yaml, tmp_path, epochs=6 * kills, model_t=str(teacher_pt), distill_logit=None, nbs=4)
+    arguments = options(data_yaml, tmp_path, epochs=4 * kills, model_t=str(teacher_pt), distill_logit=None, nbs=4)
     reached = killed_over_and_over(processes, student_yaml, arguments, moments, tmp_path)
     assert 0 <= reached < arguments["epochs"] - 1
     YOLO(tmp_path / "run/weights/last.pt").train(resume=True)

@@ -55,7 +55,7 @@ def train(model, folder, data_yaml, **more):
 
 
 @pytest.mark.parametrize("precision, width", [pytest.param("fp32", 4, marks=pytest.mark.slow), ("bf16", 2)])
-def test_live_tensors(precision, width, data_yaml, wide_teacher_pt, student_yaml, tmp_path):
+def test_live_tensors(precision, width, few_objects, data_yaml, wide_teacher_pt, student_yaml, tmp_path):
     """At the step and after it: the teacher once, in its precision, our layers with gradient and momentum, no map."""
     plain = train(YOLO(student_yaml), tmp_path / "plain", data_yaml)
     found = []
@@ -84,8 +84,11 @@ def test_live_tensors(precision, width, data_yaml, wide_teacher_pt, student_yaml
 
 
 def test_maps_are_released(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):
-    """No map of either model lives on to the optimizer step; the teacher's have its precision and no graph."""
-    whole, maps, alive = Distiller.forward, [], []
+    """No map of either model lives on to the optimizer step; the teacher's have its precision and no graph.
+
+    Neither the optimizer, the average nor the trainer's model holds a weight of the teacher.
+    """
+    whole, maps, alive, held = Distiller.forward, [], [], []
 
     def forward(self, student, teacher, batch, targets):
         shown = [*teacher.maps.values(), *(x for x in teacher.output.values() if isinstance(x, torch.Tensor))]
@@ -96,18 +99,6 @@ def test_maps_are_released(data_yaml, teacher_pt, student_yaml, tmp_path, monkey
     def start(trainer):
         trainer.optimizer.register_step_pre_hook(lambda *_: alive.extend(r for r in maps if r() is not None))
 
-    monkeypatch.setattr(Distiller, "forward", forward)
-    model = YOLO(student_yaml)
-    model.add_callback("on_train_start", start)
-    more = {"model_t": str(teacher_pt), "distill_feat": "cwd", "distill_precision": "bf16"}
-    model.train(**options(data_yaml, tmp_path, nbs=4, **more))
-    assert len(maps) >= 8 and not alive
-
-
-def test_the_teacher_is_no_module_of_the_run(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """Neither the optimizer, the average nor the trainer's model holds a weight of the teacher."""
-    held = []
-
     def look(trainer):
         teacher = trainer.distill.step.teacher
         own = {size(x)[0] for x in teacher.model.state_dict().values() if x is not None}
@@ -116,7 +107,10 @@ def test_the_teacher_is_no_module_of_the_run(data_yaml, teacher_pt, student_yaml
         assert own and len(states) > 300 and slots
         held.extend(x for x in states + slots if size(x)[0] in own)
 
+    monkeypatch.setattr(Distiller, "forward", forward)
     model = YOLO(student_yaml)
+    model.add_callback("on_train_start", start)
     model.add_callback("on_train_batch_end", look)
-    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), nbs=4))
-    assert not held
+    more = {"model_t": str(teacher_pt), "distill_feat": "cwd", "distill_precision": "bf16"}
+    model.train(**options(data_yaml, tmp_path, nbs=4, **more))
+    assert len(maps) >= 8 and not alive and not held

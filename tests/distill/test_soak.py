@@ -6,7 +6,7 @@ from soak import make_teacher, run, trend
 TERMS = {"distill_feat": "[cwd,mgd]", "distill_logit": "[bckd,ld]", "distill_rel": "[sp,crd]"}
 
 
-def test_nothing_piles_up(tmp_path):
+def test_nothing_piles_up(few_objects, tmp_path):
     """Live tensors, hooks and open files stay as they are, through epochs of another batch and another image size.
 
     With a step each batch no gradient waits over an epoch's end, where it would be counted.

@@ -46,62 +46,58 @@ def run_in(folder, code, *args):
 
 TRAIN = """
 import hashlib, json, sys
-import ultralytics
-from ultralytics import YOLO
-model = YOLO(sys.argv[1])
-model.train(**json.loads(sys.argv[2]))
-state = YOLO(sys.argv[3]).model.state_dict()
-digest = hashlib.sha256(b"".join(v.contiguous().numpy().tobytes() for v in state.values())).hexdigest()
-print(json.dumps([ultralytics.__version__, digest]))
-"""
-
-USE = """
-import json, sys
 import numpy as np
 import ultralytics
 from ultralytics import YOLO
-data, folder, *paths = sys.argv[1:]
-assert not hasattr(ultralytics, "distill")
-image, found = np.full((64, 64, 3), 120, np.uint8), []
+student, args, last, data, folder, *paths = sys.argv[1:]
+model = YOLO(student)
+model.train(**json.loads(args))
+state = YOLO(last).model.state_dict()
+digest = hashlib.sha256(b"".join(v.contiguous().numpy().tobytes() for v in state.values())).hexdigest()
+said = {"version": ultralytics.__version__, "digest": digest, "ours": hasattr(ultralytics, "distill"), "used": []}
+image = np.full((64, 64, 3), 120, np.uint8)
 for path in paths:
     model = YOLO(path)
-    said = {"version": ultralytics.__version__, "class": type(model.model).__name__}
     model.predict(image, imgsz=64, verbose=False)
-    said["map"] = float(model.val(data=data, imgsz=64, batch=4, plots=False, project=folder, name="val").box.map)
-    said["export"] = str(YOLO(path).export(format="torchscript", imgsz=64))
+    used = {"class": type(model.model).__name__}
+    used["map"] = float(model.val(data=data, imgsz=64, batch=4, plots=False, project=folder, name="val").box.map)
+    used["export"] = str(YOLO(path).export(format="torchscript", imgsz=64))
     tuned = YOLO(path)
     tuned.train(data=data, imgsz=64, batch=4, epochs=1, plots=False, val=False, project=folder, name="tune", workers=0)
-    said["tuned"] = str(tuned.trainer.last)
-    found.append(said)
-print(json.dumps(found))
+    used["tuned"] = str(tuned.trainer.last)
+    said["used"].append(used)
+print(json.dumps(said))
 """
 
 
-def test_plain_training_is_bit_identical(stock, data_yaml, student_yaml, tmp_path):
-    """Without `model_t` the patched tree trains the very weights that stock trains."""
-    digests = {}
-    for name, folder in (("stock", stock), ("fork", Path(ultralytics.__file__).parents[1])):
-        args = options(data_yaml, tmp_path / name, optimizer="SGD", nbs=4, val=True)
-        args = {k: v for k, v in args.items() if "distill" not in k}  # which stock does not know
-        last = tmp_path / name / "run/weights/last.pt"
-        version, digests[name] = run_in(folder, TRAIN, student_yaml, json.dumps(args), last)
-        assert ("+distill" in version) == (name == "fork")
-    assert digests["stock"] == digests["fork"]
+def train_plainly(folder, student_yaml, data_yaml, place, *checkpoints):
+    """Train without a teacher with the package of a folder, then use checkpoints; return what was found."""
+    args = options(data_yaml, place, optimizer="SGD", nbs=4, val=True)
+    args = {k: v for k, v in args.items() if "distill" not in k}  # which stock does not know
+    line = (student_yaml, json.dumps(args), place / "run/weights/last.pt", data_yaml, place / "used", *checkpoints)
+    return run_in(folder, TRAIN, *line)
 
 
-def test_checkpoints_open_in_stock(stock, data_yaml, teacher_pt, student_yaml, tmp_path):
-    """`best.pt`, and the `last.pt` of an interrupted run, load, predict, validate, export and fine-tune in stock."""
-    model = YOLO(student_yaml)
-    interrupted = tmp_path / "interrupted.pt"
-
-    def keep(trainer):
-        shutil.copy(trainer.last, interrupted)
-
-    model.add_callback("on_model_save", keep)
-    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), val=True))
+@pytest.fixture(scope="module")
+def checkpoints(data_yaml, teacher_pt, student_yaml, tmp_path_factory):
+    """`best.pt` of a distilled run, and its `last.pt` as an interruption would have left it."""
+    folder, model = tmp_path_factory.mktemp("distilled"), YOLO(student_yaml)
+    interrupted = folder / "interrupted.pt"
+    model.add_callback("on_model_save", lambda trainer: shutil.copy(trainer.last, interrupted))
+    model.train(**options(data_yaml, folder, model_t=str(teacher_pt), val=True))
     assert "distill" in torch.load(interrupted, weights_only=False)
-    found = run_in(stock, USE, data_yaml, tmp_path / "used", tmp_path / "run/weights/best.pt", interrupted)
-    assert len(found) == 2
-    for said in found:
-        assert said["version"] == VERSION and said["class"] == "DetectionModel"
-        assert Path(said["export"]).exists() and Path(said["tuned"]).exists()
+    return folder / "run/weights/best.pt", interrupted
+
+
+def test_against_stock(stock, checkpoints, data_yaml, student_yaml, tmp_path):
+    """Without `model_t` the patched tree trains the very weights that stock trains; stock can use our checkpoints.
+
+    `best.pt`, and the `last.pt` of an interrupted run, load, predict, validate, export and fine-tune.
+    """
+    theirs = train_plainly(stock, student_yaml, data_yaml, tmp_path / "stock", *checkpoints)
+    ours = train_plainly(Path(ultralytics.__file__).parents[1], student_yaml, data_yaml, tmp_path / "fork")
+    assert theirs["version"] == VERSION and ours["version"].startswith(f"{VERSION}+distill") and not theirs["ours"]
+    assert theirs["digest"] == ours["digest"]
+    assert len(theirs["used"]) == 2
+    for used in theirs["used"]:
+        assert used["class"] == "DetectionModel" and Path(used["export"]).exists() and Path(used["tuned"]).exists()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,10 +55,10 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.fixture
-def interrupted(data_yaml, teacher_pt, student_yaml, tmp_path):
+@pytest.fixture(scope="module")
+def stopped(data_yaml, teacher_pt, student_yaml, tmp_path_factory):
     """The `last.pt` of a run that waits to be resumed: aligns, generators, slots and an online teacher in it."""
-    model = YOLO(student_yaml)
+    model, folder = YOLO(student_yaml), tmp_path_factory.mktemp("stopped")
 
     def stop(trainer):
         raise InterruptedError
@@ -65,8 +66,14 @@ def interrupted(data_yaml, teacher_pt, student_yaml, tmp_path):
     model.add_callback("on_model_save", stop)
     more = {"model_t": str(teacher_pt), "distill_feat": "[cwd,mgd]", "distill_online": True, "epochs": 2, "nbs": 4}
     with pytest.raises(InterruptedError):
-        model.train(**options(data_yaml, tmp_path, **more))
-    return tmp_path / "run/weights/last.pt"
+        model.train(**options(data_yaml, folder, **more))
+    return shutil.copy(folder / "run/weights/last.pt", folder / "stopped.pt")  # a run that goes on writes over its own
+
+
+@pytest.fixture
+def interrupted(stopped, tmp_path):
+    """A copy of it, to be changed."""
+    return shutil.copy(stopped, tmp_path / "last.pt")
 
 
 @needs_84("does not know ULTRALYTICS_SAFE_LOAD")

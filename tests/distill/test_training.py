@@ -1,13 +1,13 @@
 """Short real runs through the public API."""
 
 import copy
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from doc_texts import run_command
 from short_run import columns, equal, options, rows, weights
 
 from ultralytics import YOLO
@@ -18,7 +18,7 @@ def test_recipe_alone(data_yaml, teacher_pt, student_yaml, tmp_path):
     """`model_t` and nothing else: the recipe trains, its columns stand everywhere, the files are plain."""
     before = Path(teacher_pt).read_bytes()
     model = YOLO(student_yaml)
-    model.train(**options(data_yaml, tmp_path, epochs=2, val=True, plots=True, model_t=str(teacher_pt)))
+    model.train(**options(data_yaml, tmp_path, epochs=2, val=True, model_t=str(teacher_pt)))
     header = columns(tmp_path)
     assert {"train/dlogit_loss", "distill/relative", "distill/ld", "distill/giou"} <= set(header)
     assert not {"train/dfea_loss", "distill/cwd/P3"} & set(header)  # predictions teach all classes
@@ -30,7 +30,6 @@ def test_recipe_alone(data_yaml, teacher_pt, student_yaml, tmp_path):
         assert row["distill/relative"] > 0 and 0 <= row["train/dlogit_loss"] <= 1.001 * most
         assert all(abs(row[f"distill/margin/{x}"]) <= 1 for x in ("boxes", "classes"))
     assert " dlogit " in model.trainer.progress_string()
-    assert (tmp_path / "run/results.png").stat().st_size > 10_000
     args = yaml.safe_load((tmp_path / "run/args.yaml").read_text())
     assert args["model_t"] == str(Path(teacher_pt).resolve()) and args["distill_feat"] == "auto"
     ckpt = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)
@@ -39,11 +38,11 @@ def test_recipe_alone(data_yaml, teacher_pt, student_yaml, tmp_path):
     assert Path(teacher_pt).read_bytes() == before
 
 
-@pytest.mark.parametrize("kind", ["yolo", "module", "changed"])
+@pytest.mark.parametrize("kind", ["yolo", "changed module"])
 def test_live_teacher(kind, data_yaml, teacher_pt, student_yaml, tmp_path):
     """A live teacher stays bit-identical and becomes a path; only one that differs from its file is saved."""
     teacher = YOLO(teacher_pt)
-    if kind == "changed":
+    if kind == "changed module":
         with torch.no_grad():
             teacher.model.model[0].conv.weight.add_(0.01)
     before = copy.deepcopy(teacher.model.state_dict())
@@ -53,21 +52,21 @@ def test_live_teacher(kind, data_yaml, teacher_pt, student_yaml, tmp_path):
     assert equal(before, teacher.model.state_dict()) and modes == [m.training for m in teacher.model.modules()]
     saved = tmp_path / "run/weights/teacher.pt"
     args = yaml.safe_load((tmp_path / "run/args.yaml").read_text())
-    assert saved.exists() == (kind == "changed")
-    assert args["model_t"] == str(saved if kind == "changed" else Path(teacher_pt).resolve())
-    if kind == "changed":
+    assert saved.exists() == (kind == "changed module")
+    assert args["model_t"] == str(saved if kind == "changed module" else Path(teacher_pt).resolve())
+    if kind == "changed module":
         assert equal(before, YOLO(saved).model.state_dict())
 
 
-def test_gain_matters_and_seed_repeats(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """`dfea=2` trains other weights than `dfea=1`; the same arguments train the same ones."""
+def test_gain_matters(data_yaml, teacher_pt, student_yaml, tmp_path):
+    """`dfea=2` trains other weights than `dfea=1`; that the same ones come out again, see the command line below."""
     made = []
-    for i, gain in enumerate((1, 2, 1)):
+    for i, gain in enumerate((1, 2)):
         folder = tmp_path / str(i)
         more = {"model_t": str(teacher_pt), "distill_logit": None, "dfea": gain, "optimizer": "SGD", "nbs": 4}
         YOLO(student_yaml).train(**options(data_yaml, folder, warmup_epochs=0, **more))
         made.append(weights(folder))
-    assert equal(made[0], made[2]) and not equal(made[0], made[1])
+    assert not equal(*made)
 
 
 def test_own_layers_train_and_teacher_does_not(data_yaml, teacher_pt, student_yaml, tmp_path):
@@ -155,29 +154,31 @@ def test_tutorial_script(data_yaml, teacher_pt, tmp_path, student_yaml, caplog):
 
 
 def test_djdll_script(data_yaml, teacher_pt, student_pt, tmp_path):
-    """The other fork's call: a trained student, `Distillation=` and `loss_type=`."""
+    """The other fork's call: a trained student, `Distillation=` with a module, which is its file, and `loss_type=`."""
     model_t, model_s = YOLO(teacher_pt), YOLO(student_pt)
     model_s.train(**options(data_yaml, tmp_path, Distillation=model_t.model, loss_type="mgd", amp=False, lr0=0.001))
     assert {"distill/mgd/P3", "distill/mgd/P4", "distill/mgd/P5"} <= set(columns(tmp_path))
+    args = yaml.safe_load((tmp_path / "run/args.yaml").read_text())
+    assert args["model_t"] == str(Path(teacher_pt).resolve()) and not (tmp_path / "run/weights/teacher.pt").exists()
 
 
-def test_command_line_and_cfg(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """Lists, parameters in brackets and layer pairs give the same run in Python, on the command line and in a YAML."""
+def test_command_line_and_cfg(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch, log):
+    """Lists, parameters in brackets and layer pairs give the same run in Python, on the command line and in a YAML.
+
+    The command line is run in this process, so that all three round alike; test_own.py has one of its own.
+    """
     more = {"distill_feat": "[cwd(tau=2),mimic]", "dfea": [1, 0.5], "distill_layers": [[15, 15], [18, 18]]}
     more |= {"model_t": str(teacher_pt), "distill_logit": "none"}
     YOLO(student_yaml).train(**options(data_yaml, tmp_path / "python", **more))
     cfg = tmp_path / "run.yaml"
     cfg.write_text(yaml.safe_dump({**options(data_yaml, tmp_path / "cfg", **more), "model": str(student_yaml)}))
     YOLO(student_yaml).train(cfg=str(cfg))
+    log.clear()
     words = [f"{k}={v}" for k, v in options(data_yaml, tmp_path / "cli", model=student_yaml, **more).items()]
-    code = "import sys; from ultralytics.cfg import entrypoint; sys.argv[0] = 'yolo'; entrypoint()"
-    done = subprocess.run([sys.executable, "-c", code, "train", *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "cwd(tau=2, norm=batch)" in done.stdout + done.stderr
-    assert equal(weights(tmp_path / "python"), weights(tmp_path / "cfg"))
-    found, other = (rows(tmp_path / x)[0] for x in ("python", "cli"))  # this process may round otherwise than a new one
-    losses = [k for k in found if k.startswith("distill/") or k.startswith("train/")]
-    assert len(losses) > 8 and all(found[k] == pytest.approx(other[k], rel=1e-3) for k in losses)
+    run_command(shlex.join(["yolo", "train", *words]), monkeypatch)
+    assert any("cwd(tau=2, norm=batch)" in x for x in log())
+    python, *others = (weights(tmp_path / x) for x in ("python", "cfg", "cli"))
+    assert all(equal(python, x) for x in others)
 
 
 def test_tap_sees_what_upstream_computed(student_yaml):

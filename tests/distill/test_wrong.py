@@ -1,6 +1,7 @@
 """What a user's own loss or distiller does wrong is said in one sentence, and nothing is left behind."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.distill import BaseDistiller
+from ultralytics.distill.terms.guard import require_form
 
 
 class Nothing(nn.Module):
@@ -97,6 +99,12 @@ def local():
     return Local
 
 
+@pytest.fixture(scope="module")
+def models(make_model):
+    """A student and a wider teacher."""
+    return make_model(), make_model(width=0.25, seed=1, trained=True)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -122,12 +130,10 @@ def local():
     ],
     ids=lambda x: getattr(x, "__name__", None),
 )
-def test_wrong_loss(given, message, data_yaml, teacher_pt, student_pt, tmp_path):
-    """What a loss does wrong is said in one sentence that names it, and nothing is left that looks like a result."""
-    more = {"model_t": str(teacher_pt), "distill_feat": given, "distill_logit": None}
+def test_wrong_loss(given, message, models, make_step, make_batch):
+    """What a loss does wrong is said in one sentence that names it; what a run leaves then, see test_bad_input.py."""
     with pytest.raises((ValueError, RuntimeError), match=message):
-        YOLO(student_pt).train(**options(data_yaml, tmp_path, **more))
-    assert not (tmp_path / "run/weights/last.pt").exists()
+        make_step(*models, distill_feat=given)(make_batch())
 
 
 LAYERS = {"far": ([4], [99]), "flat": [15], "named": (["model.4"], [4])}
@@ -190,9 +196,7 @@ class Idle(BaseDistiller):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        *[(f"test_wrong:Ill(returns={x})",
-           "Ill.forward must return a dictionary with one number for each of its columns")
-          for x in ("value", "nothing", "other", "vector", "more")],
+        ("test_wrong:Ill", "Ill.forward must return a dictionary with one number for each of its columns"),
         (Idle, "'distill_module=test_wrong:Idle' asks for nothing; it needs"),
         (Fine, "'distill_module=test_wrong:Fine' is no distiller; derive it from"),
         (Fine(k=2), r"'distill_module=Fine\(...\)' is an instance; give the class or its 'test_wrong:Fine\(k=2\)'"),
@@ -213,6 +217,14 @@ def test_wrong_distiller(given, message, data_yaml, teacher_pt, student_pt, tmp_
     with pytest.raises((ValueError, RuntimeError), match=message):
         YOLO(student_pt).train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_module=given))
     assert not (tmp_path / "run/weights/last.pt").exists()
+
+
+@pytest.mark.parametrize("returns", ["nothing", "other", "vector", "more"])
+def test_wrong_form(returns):
+    """Whatever else a distiller returns, the sentence is that one."""
+    ill, seen = Ill(None, None, None, returns), SimpleNamespace(output={"scores": torch.ones(2, 3, 4)})
+    with pytest.raises(RuntimeError, match="Ill.forward must return a dictionary with one number for each"):
+        require_form(ill, ill(seen, seen, {}, {}))
 
 
 def test_class_in_the_script(make_args, monkeypatch, log):

@@ -90,6 +90,7 @@ def test_a_run_ends_with_its_report(data_yaml, student_yaml, teacher_pt, tmp_pat
     more = {"model_t": str(teacher_pt), "plots": True, "distill_check": False}
     YOLO(student_yaml).train(**options(data_yaml, tmp_path, **more))
     folder = tmp_path / "run"
+    assert (folder / "results.png").stat().st_size > 10_000  # upstream's own, with our columns
     (said,) = [x for x in log() if "ms/image (cpu)" in x]
     assert "GFLOPs (64)" in said and "distill.png (losses, " in said and "distill_similarity.csv (" in said
     assert [x.split()[0] for x in said.splitlines()[2:4]] == ["teacher", "student"] and " - " not in said.split(

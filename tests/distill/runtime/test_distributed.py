@@ -92,7 +92,7 @@ def test_a_step_fails_in_all_processes_or_in_none(probed):
 
 
 def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
-    """Multi-scale, accumulation, an online teacher: both ranks end with the same weights in one folder; then resume.
+    """Multi-scale, accumulation, an online teacher: both ranks end with the same weights in one folder, resumed too.
 
     In the first run one rank fails alone in the first look, in the online teacher's validation and in the report: each
     is said and costs the run nothing; no rank waits for the other.
@@ -118,13 +118,10 @@ def test_training_and_resume(data_yaml, teacher_pt, student_yaml, tmp_path):
     assert said[0]["images"] == 2  # 8 images, batch 8: each rank takes 2 of them a step and 2 without labels
     assert said[0]["drawn"] == 3 * 2 * 2 and parts == [[0, 2], [1, 2]]
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("run")] == ["run"]
-    assert len(rows(tmp_path)) == 3 and YOLO(tmp_path / "run/weights/teacher_last.pt").model
-    halfway = tmp_path / "run/weights/last.pt"
-    shutil.copy(tmp_path / "run/weights/epoch1.pt", halfway)
-    done = torchrun("distributed_run.py", str(halfway), {"resume": True, "device": "cpu"}, str(notes), "")
-    assert done.returncode == 0, done.stderr[-3000:]
-    said = [json.loads((notes / f"{r}.json").read_text()) for r in (0, 1)]
-    assert [x.pop("part") for x in said] == parts and said[0] == said[1] and len(rows(tmp_path)) == 4
+    assert len(rows(tmp_path)) == 4  # the last epoch twice
+    assert YOLO(tmp_path / "run/weights/teacher_last.pt").model
+    said = [json.loads((notes / f"{r}-resumed.json").read_text()) for r in (0, 1)]
+    assert [x.pop("part") for x in said] == parts and said[0] == said[1]
     assert said[0]["drawn"] == 3 * 2 * 2  # two epochs before it was interrupted, and the last
 
 

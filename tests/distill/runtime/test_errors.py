@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from doc_texts import run_command
 
 from ultralytics.distill.runtime import errors
 from ultralytics.distill.runtime.errors import TermError
@@ -31,37 +33,40 @@ def wrong():
     raise ValueError("'dfea=1' is mine")
 
 
+def line_of(student_yaml, folder):
+    """Return the words of a command with a wrong teacher."""
+    return [f"model={student_yaml}", "data=nothing.yaml", "model_t=nowhere.pt", "device=cpu", f"project={folder}/runs"]
+
+
+def test_yolo_says_the_sentence_alone(student_yaml, tmp_path):
+    """A wrong teacher costs its user one line and exit code 2, and leaves no folder."""
+    line = [*YOLO, *line_of(student_yaml, tmp_path)]
+    done = subprocess.run(line, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    said = done.stderr.strip().splitlines()
+    assert said == ["error: 'model_t=nowhere.pt' does not exist; give the path of a trained model (.pt)."]
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
-    "verbose, more, says",
+    "more, says",
     [
-        (None, [], "'model_t=nowhere.pt' does not exist; give the path of a trained model (.pt)."),
-        (
-            None,
-            ["dlgoit=4"],
-            "'dlgoit' is not a valid YOLO argument. Similar arguments are i.e. ['dlogit=1.0',",
-        ),
-        ("true", [], ""),
+        ([], "'model_t=nowhere.pt' does not exist; give the path of a trained model (.pt)."),
+        (["dlgoit=4"], "'dlgoit' is not a valid YOLO argument. Similar arguments are i.e. ['dlogit=1.0',"),
     ],
 )
-def test_yolo_says_the_sentence_alone(verbose, more, says, student_yaml, tmp_path):
-    """A wrong teacher or a misspelt name costs one line and exit code 2, and leaves no folder."""
-    env = {**os.environ, **({"YOLO_VERBOSE": verbose} if verbose else {})}
-    line = [
-        f"model={student_yaml}",
-        "data=nothing.yaml",
-        "model_t=nowhere.pt",
-        "device=cpu",
-        f"project={tmp_path}/runs",
-    ]
-    line += more
-    done = subprocess.run([*YOLO, *line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
-    said = done.stderr.strip().splitlines()
-    if verbose:
-        assert done.returncode == 1 and said[0].startswith("Traceback")
-    else:
-        assert done.returncode == 2
-        assert said[-1].startswith(f"error: {says}") and not any("Traceback" in x for x in said)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("verbose", ["", "true"])
+def test_who_wants_the_traceback_asks(more, says, verbose, student_yaml, tmp_path, monkeypatch, capsys):
+    """A misspelt name is one sentence too; with `YOLO_VERBOSE=true` errors are shown as Python shows them."""
+    monkeypatch.setenv("YOLO_VERBOSE", verbose)
+    before = sys.excepthook
+    with pytest.raises((FileNotFoundError, SyntaxError)) as error:
+        run_command(shlex.join(["yolo", "train", *line_of(student_yaml, tmp_path), *more]), monkeypatch)
+    assert says in str(error.value) and (sys.excepthook is before) == (verbose == "true")
+    if not verbose:
+        with pytest.raises(SystemExit, match="2"):
+            sys.excepthook(error.type, error.value, error.tb)
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"error: {says}")
 
 
 STOPPED = """

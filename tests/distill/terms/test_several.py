@@ -77,9 +77,3 @@ def test_born_again(data_yaml, student_yaml, student_pt, tmp_path):
     model = YOLO(student_yaml)
     model.train(**options(data_yaml, tmp_path, model_t=str(student_pt)))
     assert not list(model.trainer.distill.step.distiller.parameters()) and rows(tmp_path)[0]["distill/relative"] > 0
-
-
-def test_average_teaches_alone(data_yaml, student_yaml, teacher_pt, tmp_path):
-    """The average beside another teacher is refused by a sentence."""
-    with pytest.raises(ValueError, match="'ema' teaches alone"):
-        YOLO(student_yaml).train(**options(data_yaml, tmp_path, model_t=[str(teacher_pt), "ema"]))

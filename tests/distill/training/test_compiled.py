@@ -18,11 +18,6 @@ from ultralytics.distill.upstream import save_yaml, unwrap_model
 from ultralytics.engine import trainer as upstream
 
 pytestmark = needs_84("has no compile=")
-CASES = [
-    ("yolov8n.yaml", "yolov8n.yaml"),
-    pytest.param("yolo26n.yaml", "yolo26n.yaml", marks=pytest.mark.slow),
-    pytest.param("yolov8n-seg.yaml", "yolov8n.yaml", marks=pytest.mark.slow),
-]
 
 
 def graph_only(model, device=None, mode=None, **_):
@@ -36,7 +31,13 @@ def compile_student(step):
     return Step(graph_only(step.student.train(), mode=True), step.distiller, step.teacher)
 
 
-@pytest.mark.parametrize("student, teacher", CASES)
+def first_weight(trainer):
+    """Return the first layer's weight of a trainer's student."""
+    return unwrap_model(trainer.model).model[0].conv.weight.detach()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("student, teacher", [("yolo26n.yaml", "yolo26n.yaml"), ("yolov8n-seg.yaml", "yolov8n.yaml")])
 def test_same_loss_and_gradient(student, teacher, make_model, make_step, make_batch):
     """Every entry of the loss is the eager one's, and so is the gradient that reaches the first layer."""
     terms = {"distill_feat": ["mgd", "cwd"], "distill_logit": "bckd", "distill_rel": "sp"}
@@ -92,16 +93,26 @@ def test_off_where_it_cannot_work(more, says, request, tmp_path, monkeypatch, lo
 
 
 def test_a_run(data_yaml, teacher_pt, student_yaml, tmp_path, monkeypatch):
-    """`compile=True` trains with both kinds of terms, logs their columns and ends with a plain checkpoint."""
+    """`compile=True` trains with all kinds of terms what a plain run trains, and ends with a plain checkpoint."""
     monkeypatch.setattr(upstream, "attempt_compile", graph_only)
-    model = YOLO(student_yaml)
-    model.train(**options(data_yaml, tmp_path, model_t=str(teacher_pt), distill_feat="cwd", compile=True))
+    terms = {"distill_feat": "cwd", "distill_logit": "bckd", "distill_rel": "sp"}
+    more = {"model_t": str(teacher_pt), "optimizer": "SGD", "nbs": 4, "warmup_epochs": 0, **terms}
+    moved, found = [], []
+    for fast in (False, True):
+        model, start = YOLO(student_yaml), []
+        model.add_callback("on_train_start", lambda t, start=start: start.append(first_weight(t).clone()))
+        model.train(**options(data_yaml, tmp_path / str(fast), compile=fast, **more))
+        moved.append(first_weight(model.trainer) - start[0])
+        found.append(rows(tmp_path / str(fast))[0])
     trained, average = model.trainer.model, model.trainer.ema.ema
     assert hasattr(trained, "_orig_mod")  # as upstream compiles it, around the plain student
     assert list(unwrap_model(trained).state_dict()) == list(average.state_dict()) and "loss" not in vars(trained)
-    row = rows(tmp_path)[0]
-    assert row["train/dfea_loss"] > 0 and row["train/dlogit_loss"] >= 0 and row["distill/relative"] > 0
-    assert type(YOLO(tmp_path / "run/weights/last.pt").model).__name__ == "DetectionModel"
+    names = [k for k in found[0] if k.startswith(("train/", "distill/"))]
+    assert {"train/dfea_loss", "train/dlogit_loss", "train/drel_loss", "distill/bckd"} <= set(names)
+    assert all(found[1][k] == pytest.approx(found[0][k], rel=1e-2) for k in names)
+    assert moved[0].abs().max() > 0  # two steps have taken it where the gradients led
+    torch.testing.assert_close(moved[1], moved[0], rtol=1e-2, atol=1e-2 * moved[0].abs().max().item())
+    assert type(YOLO(tmp_path / "True/run/weights/last.pt").model).__name__ == "DetectionModel"
 
 
 @pytest.mark.slow
