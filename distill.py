@@ -75,9 +75,7 @@ def main(line: list[str]) -> None:
         print(command.usage(Path(__file__)))
         return
     if line[:1] == ["answers"]:
-        from ultralytics.distill.script.answers import answer
-
-        return answer(line[1:])
+        return command.answer(line[1:])
     given = command.read_line(line)
     if last := given.pop("resume", None):  # an interrupted run brings its own arguments
         last = str(given.pop("model", None) if last is True else last)

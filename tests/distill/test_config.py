@@ -117,6 +117,14 @@ def test_everything_off_is_an_error(off, make_args):
         read(make_args(distill_feat=off, distill_logit=off, distill_rel=off))
 
 
+def test_a_live_teacher_is_one_line_of_a_sentence(make_args):
+    """A model that is refused with the arguments does not fill the screen with its layers."""
+    off = {"distill_feat": "none", "distill_logit": "none"}
+    with pytest.raises(ValueError) as error:
+        read(make_args(model_t=nn.Sequential(*(nn.Linear(9, 9) for _ in range(99))), **off))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400 and "'model_t=Sequential(" in str(error.value)
+
+
 @pytest.mark.parametrize(
     "value, pairs",
     [

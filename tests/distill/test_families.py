@@ -15,7 +15,7 @@ from matrices import pairs
 from matrices.cell import run_all
 from ultralytics import YOLO
 from ultralytics.distill.graph import pair
-from ultralytics.distill.teacher.half_precision import supports_dtype
+from ultralytics.distill.teacher.speed import supports_dtype
 from ultralytics.distill.upstream import save_yaml
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Concat

@@ -11,12 +11,12 @@ import ultralytics.distill
 FOLDER = Path(ultralytics.distill.__file__).parent
 # From the bottom up; a name is a folder or a module of the package. Those of one line do not import each other.
 ROOMS = (
-    ("upstream", "inference", "runtime"),
-    ("imports",),
+    ("upstream", "runtime"),
+    ("imports", "head_outputs", "inference"),
     ("spelling",),
     ("values", "boxes", "text_prompts"),
     ("labels",),
-    ("losses", "dummy_input", "schedule", "balance"),
+    ("losses", "schedule", "balance"),
     ("align", "graph"),
     ("joint", "config"),
     ("base", "arguments"),

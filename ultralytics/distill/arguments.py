@@ -6,23 +6,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from ultralytics.distill import losses
+from ultralytics.distill import losses, values
 from ultralytics.distill.balance import BALANCES, Ratio
 from ultralytics.distill.config import ARGUMENTS, KINDS, RECIPE, RESPONSES, Config, Term, without_doubles
 from ultralytics.distill.schedule import SCHEDULES, Constant
 from ultralytics.distill.spelling import build_spelled, parse, require_forward, split_list
-from ultralytics.distill.values import (
-    choice,
-    gains_of,
-    image_size,
-    is_auto,
-    layer_pairs,
-    number,
-    numbers,
-    plain,
-    switch,
-    whole,
-)
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 LOSSES = {"feat": losses.FEATURE, "logit": {**losses.RESPONSE, **losses.FINAL}, "rel": losses.RELATION}
@@ -34,7 +22,7 @@ def read(args: SimpleNamespace) -> Config:
     Raises:
         ValueError: With one sentence that names the argument, the value and what would do.
     """
-    vars(args).update({k: plain(v) for k, v in vars(args).items() if k in ARGUMENTS})
+    vars(args).update({k: values.plain(v) for k, v in vars(args).items() if k in ARGUMENTS})
     module = None
     if args.distill_module is not None:
         module = parse("distill_module", args.distill_module, {})
@@ -46,8 +34,8 @@ def read(args: SimpleNamespace) -> Config:
     terms = [t for kind in KINDS for t in _terms(args, kind)]
     if not terms and module is None:
         raise ValueError(
-            f"'model_t={args.model_t}' is given, but 'distill_feat', 'distill_logit' and 'distill_rel' are all 'none'; "
-            f"leave one of them at 'auto' or name a loss."
+            f"'model_t={values.shown(args.model_t)}' is given, but 'distill_feat', 'distill_logit' and 'distill_rel' "
+            f"are all 'none'; leave one of them at 'auto' or name a loss."
         )
     if terms and module is None and not any(t.gain for t in terms):
         gains = " and ".join(
@@ -64,21 +52,21 @@ def read(args: SimpleNamespace) -> Config:
         build_spelled("distill_balance", rule)
     return Config(
         terms=terms,
-        layers=layer_pairs("distill_layers", args.distill_layers),
-        tau=None if is_auto(args.distill_tau) else number("distill_tau", args.distill_tau, above=0),
-        alpha=number("distill_alpha", args.distill_alpha, least=0, most=1),
+        layers=values.layer_pairs("distill_layers", args.distill_layers),
+        tau=None if values.is_auto(args.distill_tau) else values.number("distill_tau", args.distill_tau, above=0),
+        alpha=values.number("distill_alpha", args.distill_alpha, least=0, most=1),
         schedule=schedule,
         stop=_stop(args),
         balance=balance[0] if balance else None,
-        precision=choice("distill_precision", args.distill_precision, PRECISIONS),
+        precision=values.choice("distill_precision", args.distill_precision, PRECISIONS),
         module=module,
-        online=switch("distill_online", args.distill_online),
-        dline=number("dline", args.dline, least=0),
-        imgsz=image_size("distill_imgsz", args.distill_imgsz),
-        mean=numbers("distill_mean", args.distill_mean, least=0, most=1),
-        std=numbers("distill_std", args.distill_std, above=0),
-        check=switch("distill_check", args.distill_check),
-        int8=switch("distill_int8", args.distill_int8),
+        online=values.switch("distill_online", args.distill_online),
+        dline=values.number("dline", args.dline, least=0),
+        imgsz=values.image_size("distill_imgsz", args.distill_imgsz),
+        mean=values.numbers("distill_mean", args.distill_mean, least=0, most=1),
+        std=values.numbers("distill_std", args.distill_std, above=0),
+        check=values.switch("distill_check", args.distill_check),
+        int8=values.switch("distill_int8", args.distill_int8),
         single_cls=bool(args.single_cls),
         classes=[args.classes] if isinstance(args.classes, int) else args.classes,
         data=f"data={args.data} imgsz={args.imgsz}",
@@ -87,7 +75,7 @@ def read(args: SimpleNamespace) -> Config:
 
 def _stop(args: SimpleNamespace) -> int:
     """Read `distill_stop`, which has to leave an epoch to the teacher."""
-    stop = whole("distill_stop", args.distill_stop)
+    stop = values.whole("distill_stop", args.distill_stop)
     if stop and stop >= args.epochs and not args.time:  # `time=` decides on the way how many epochs there are
         raise ValueError(f"'distill_stop={stop}' leaves the teacher none of 'epochs={args.epochs}'; give fewer.")
     return stop
@@ -100,8 +88,8 @@ def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
     recipe = RESPONSES.get(args.task, {}) if kind == "logit" else RECIPE[kind]
     items = split_list(value)
     terms, texts = [], []
-    for item, gain in zip(items, gains_of(argument, value, gain_name, getattr(args, gain_name))):
-        if is_auto(item):
+    for item, gain in zip(items, values.gains_of(argument, value, gain_name, getattr(args, gain_name))):
+        if values.is_auto(item):
             texts.append("auto")
             terms += [Term(kind, parse(argument, name, names), gain * own, True) for name, own in recipe.items()]
             continue

@@ -37,29 +37,19 @@ class Ratio:
 BALANCES = {"ratio": Ratio}
 
 
+@dataclass
 class Balance:
-    """The factor of the terms.
+    """The factor of the terms by a rule; without one it is 1."""
 
-    Args:
-        rule (Ratio | None): What to keep; with None the factor is 1.
-    """
-
-    def __init__(self, rule: Ratio | None):
-        """Start without averages."""
-        self.rule = rule
-        self.averages: torch.Tensor | None = None  # of the task loss and of the terms
-        self.shown: torch.Tensor | None = None  # the factor of the last step
+    rule: Ratio | None
+    averages: torch.Tensor | None = None  # of the task loss and of the terms
+    shown: torch.Tensor | None = None  # the factor of the last step
 
     def __call__(self, task: torch.Tensor, terms: torch.Tensor) -> torch.Tensor | float:
-        """Look at a step's losses and return the factor of the terms.
+        """Return the factor of the terms, without gradient, for a step's task loss and the terms' sum on its scale.
 
-        Args:
-            task (torch.Tensor): The task loss, a scalar.
-            terms (torch.Tensor): The sum of the terms on its scale, as it were without the teacher's margin and the
-                branches' weights: the terms are balanced as if these did not weigh, so that they stay in force.
-
-        Returns:
-            (torch.Tensor | float): The factor, without gradient; 1 where nothing is balanced.
+        The sum is as it were without the teacher's margin and the branches' weights: the terms are balanced as if these
+        did not weigh, so that they stay in force.
         """
         if self.rule is None:
             return 1.0

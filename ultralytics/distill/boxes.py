@@ -11,6 +11,9 @@ from torchvision.ops import batched_nms
 
 from ultralytics.distill.upstream import rotated_nms
 from ultralytics.utils.metrics import batch_probiou
+from ultralytics.utils.ops import xywh2xyxy
+
+SAME = 0.5  # overlap from which an answer and a label may mean one object
 
 
 @dataclass
@@ -66,24 +69,16 @@ class Boxes:
 
 def join(first: Boxes, second: Boxes) -> Boxes:
     """Return the objects of both, image by image; of an image those of the first stand in front."""
-    image, boxes, cls, scores = (
-        torch.cat([getattr(x, k) for x in (first, second)]) for k in ("image", "boxes", "cls", "scores")
-    )
+    names = ("image", "boxes", "cls", "scores")
+    image, boxes, cls, scores = (torch.cat([getattr(first, k), getattr(second, k)]) for k in names)
     more = {k: torch.cat([v, second.more[k]]) for k, v in first.more.items()}
     return Boxes(image, boxes, cls, scores, more)[image.argsort(stable=True)]
 
 
-def merge(
-    labels: Boxes,
-    answers: Boxes,
-    images: int,
-    alpha: float = 1.0,
-    iou: float = 0.5,
-    size: Sequence[float] = (1, 1),
-) -> Boxes:
+def merge(labels: Boxes, answers: Boxes, images: int, alpha: float = 1.0, size: Sequence[float] = (1, 1)) -> Boxes:
     """Join labels and answers so that each object stands once.
 
-    An answer and a label of one class that overlap most with each other, and at least by `iou`, are one object: it has
+    An answer and a label of one class that overlap most with each other, and at least by half, are one object: it has
     the answer's box and scores, or a mix of both. Masks, keypoints and rotated boxes do not mix: they are those of the
     answer where its share is half or more, else of the label. Any other answer that overlaps a label so much repeats it
     or contradicts it, and is left out. A label that no answer meets stands as it is, so that no object is taught as
@@ -94,11 +89,7 @@ def merge(
         answers (Boxes): What the teacher says.
         images (int): Images of the batch.
         alpha (float): Share of the answer where both mean one object, and weight of an answer without a label.
-        iou (float): Overlap from which two boxes may mean one object.
         size (Sequence[float]): Height and width of the images in pixels, which rotated boxes are measured in.
-
-    Returns:
-        (Boxes): The objects.
     """
     if not alpha or not len(answers):
         return labels
@@ -109,10 +100,10 @@ def merge(
     alike = overlap * (classes[0][:, :, None] == classes[1][:, None])
     value, index = alike.max(2)  # of each label the answer of its class that fits best (N, L)
     back = alike.argmax(1).gather(1, index)  # and of that answer the label
-    paired = (value >= iou) & (back == torch.arange(back.shape[1], device=back.device))
+    paired = (value >= SAME) & (back == torch.arange(back.shape[1], device=back.device))
     at = labels.image, labels.slots()
     paired, index = paired[at], index[at]  # (n,)
-    kept = (overlap.amax(1) < iou)[answers.image, answers.slots()]
+    kept = (overlap.amax(1) < SAME)[answers.image, answers.slots()]
     starts = torch.bincount(answers.image, minlength=images).cumsum(0)
     rows = (torch.cat([starts.new_zeros(1), starts])[labels.image] + index)[paired]
     told = replace(labels, boxes=labels.boxes.clone(), scores=labels.scores.clone())
@@ -126,9 +117,8 @@ def merge(
 
 
 def corners(boxes: torch.Tensor) -> torch.Tensor:
-    """Return x1, y1, x2, y2 (..., 4) of boxes given as centre, width and height."""
-    xy, wh = boxes[..., :2], boxes[..., 2:4] / 2
-    return torch.cat([xy - wh, xy + wh], -1)
+    """Return x1, y1, x2, y2 (..., 4) of boxes given as centre, width and height, without their angle."""
+    return xywh2xyxy(boxes[..., :4])
 
 
 def pixels(boxes: torch.Tensor, size: Sequence[float]) -> torch.Tensor:
@@ -139,12 +129,9 @@ def pixels(boxes: torch.Tensor, size: Sequence[float]) -> torch.Tensor:
 
 
 def overlaps(a: torch.Tensor, b: torch.Tensor, size: Sequence[float] = (1, 1)) -> torch.Tensor:
-    """Return the overlap (N, L, M), 0 to 1, of each two boxes of an image.
+    """Return the overlap (N, L, M), 0 to 1, of each two boxes (N, L, 4) and (N, M, 4) of an image of a size (H, W).
 
-    Args:
-        a (torch.Tensor): Boxes (N, L, 4), or rotated ones (N, L, 5), whose overlap is that of Gaussians, as upstream's.
-        b (torch.Tensor): Boxes (N, M, 4 or 5).
-        size (Sequence[float]): Height and width of the images in pixels.
+    That of rotated ones (N, L, 5) and (N, M, 5) is the overlap of Gaussians, as upstream's.
     """
     if a.shape[2] == 5:
         return torch.stack([batch_probiou(x, y) for x, y in zip(pixels(a, size), pixels(b, size))])
@@ -157,10 +144,7 @@ def overlaps(a: torch.Tensor, b: torch.Tensor, size: Sequence[float] = (1, 1)) -
 def suppress(objects: Boxes, iou: float, size: Sequence[float] = (1, 1)) -> torch.Tensor:
     """Return which objects (k,) stay by non-maximum suppression, class by class, in their order.
 
-    Args:
-        objects (Boxes): The objects.
-        iou (float): Overlap of two boxes of one class from which the less sure falls.
-        size (Sequence[float]): Height and width of the images in pixels.
+    Of two boxes of one class that overlap by `iou` in images of a size (H, W) in pixels the less sure falls.
     """
     group = objects.cls + objects.image * objects.scores.shape[1]
     if objects.boxes.shape[1] == 4:

@@ -27,12 +27,7 @@ ARGUMENTS = (*NAMES, "dfea", "dlogit", "drel", "dline", "unlabeled", "unlabeled_
 
 
 class Kind(NamedTuple):
-    """How a kind of term is given.
-
-    Attributes:
-        argument (str): The argument that names its terms.
-        gain (str): The argument that is their gain.
-    """
+    """The arguments that name a kind's terms, and that are their gain."""
 
     argument: str
     gain: str

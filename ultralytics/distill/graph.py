@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.dummy_input import run_dummy_input
+from ultralytics.distill.head_outputs import read_output
+from ultralytics.distill.inference import run_dummy_input
 from ultralytics.distill.text_prompts import TextPrompts
-from ultralytics.distill.upstream import read_output
 
 
 @dataclass
@@ -44,15 +44,8 @@ class Capture:
 def capture(model: nn.Module, layers: Sequence[int] = (), features: bool = False) -> Iterator[Capture]:
     """Watch the forward that runs inside the block: chosen layers, the head's inputs and its raw output.
 
-    The hooks live only as long as the block, so none is copied into an EMA or pickled into a checkpoint.
-
-    Args:
-        model (nn.Module): An Ultralytics model, unwrapped.
-        layers (Sequence[int]): Layer indices whose outputs are wanted.
-        features (bool): Whether the class head's inner features are wanted too.
-
-    Yields:
-        (Capture): Filled while the forward runs.
+    The hooks live only as long as the block, so none is copied into an EMA or pickled into a checkpoint. The class
+    head's inner features are watched where `features` asks. What is yielded is filled while the forward runs.
     """
     seen = Capture()
 
@@ -80,18 +73,20 @@ def capture(model: nn.Module, layers: Sequence[int] = (), features: bool = False
             handle.remove()
 
 
-def run_layers(model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: bool = False) -> Capture:
+def run_layers(
+    model: nn.Module, images: torch.Tensor, layers: Sequence[int], head: bool = False, features: bool = False
+) -> Capture:
     """Run a model layer by layer, as its own forward does, and stop after the last layer asked for.
 
-    Args:
-        model (nn.Module): An Ultralytics model, unwrapped.
-        images (torch.Tensor): Images (N, C, H, W).
-        layers (Sequence[int]): Layer indices whose outputs are wanted.
-        head (bool): Whether to run the head too.
-
     Returns:
-        (Capture): The maps asked for and, with the head, its inputs and output.
+        (Capture): The maps asked for of images (N, C, H, W) and, with the head, its inputs and output, and where they
+            are wanted the class head's inner features.
     """
+    if features:
+        with capture(model, features=True) as inner:
+            seen = run_layers(model, images, layers, head)
+        seen.features = inner.features
+        return seen
     x: Any = images
     outputs: list[Any] = []
     seen, wanted, prompts = Capture(), set(layers), TextPrompts(model, images)
@@ -140,10 +135,6 @@ def probe(model: nn.Module, layers: Sequence[int]) -> dict[int, tuple[int, float
     """Find the width and stride of layers' outputs with a blank image; leaves no trace in the model.
 
     BatchNorm statistics, training modes and the random state are as before, so that a seed still gives the same run.
-
-    Args:
-        model (nn.Module): An Ultralytics model, unwrapped.
-        layers (Sequence[int]): Layer indices.
 
     Returns:
         (dict[int, tuple[int, float]]): Channels and stride in pixels a cell for each layer; layers whose output is no

@@ -63,17 +63,9 @@ def joined(model: nn.Module, joint: Joint) -> Iterator[None]:
 
 
 def labelled_rows(head: nn.Module, output: Any, count: int, total: int) -> Any:
-    """Return a head's raw output for the first images of a batch.
+    """Return what a head returned in train mode, for the first `count` of the `total` images that it has seen.
 
-    Args:
-        head (nn.Module): The model's last layer.
-        output (Any): What it returned in train mode.
-        count (int): Images wanted.
-        total (int): Images that it has seen.
-
-    Returns:
-        (Any): The same form. RT-DETR's decoder has its layers in front of the images, and says which of its queries
-            stand for which label.
+    RT-DETR's decoder has its layers in front of the images, and says which of its queries stand for which label.
     """
     if type(head).__name__ != "RTDETRDecoder":
         return rows(output, slice(count), total)

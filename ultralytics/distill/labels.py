@@ -14,17 +14,9 @@ from ultralytics.distill.boxes import Boxes
 
 
 def read_labels(batch: dict[str, Any], count: int, more: Sequence[str] = (), overlap: bool = True) -> Boxes:
-    """Return the labels of a batch.
+    """Return the labels of upstream's batch, each with score 1 for its class and 0 for the others of `count`.
 
-    Args:
-        batch (dict): Upstream's batch, with `batch_idx` (n,), `cls` (n, 1) and `bboxes` (n, 4), or (n, 5) of rotated
-            boxes.
-        count (int): Classes.
-        more (Sequence[str]): What else is wanted of them, `masks` or `keypoints`.
-        overlap (bool): Whether an image's masks stand in one map, as upstream's `overlap_mask` has them.
-
-    Returns:
-        (Boxes): Each with score 1 for its class and 0 for the others.
+    `more` is what else is wanted of them, `masks` or `keypoints`. With `overlap` an image's masks stand in one map.
     """
     image, cls = batch["batch_idx"].view(-1).long(), batch["cls"].view(-1).long()
     found = Boxes(image, batch["bboxes"].float(), cls, F.one_hot(cls, count).float())
@@ -46,20 +38,16 @@ def sized(objects: Boxes, size: Sequence[int]) -> Boxes:
     masks = objects.more.get("masks")
     if masks is None or tuple(masks.shape[1:]) == tuple(size):
         return objects
-    none = masks.new_zeros(0, *size)
-    masks = (
-        F.interpolate(masks[:, None], list(size), mode="bilinear", align_corners=False)[:, 0] if len(masks) else none
-    )
-    return replace(objects, more={**objects.more, "masks": masks})
+    resized = masks.new_zeros(0, *size)
+    if len(masks):
+        resized = F.interpolate(masks[:, None], list(size), mode="bilinear", align_corners=False)[:, 0]
+    return replace(objects, more={**objects.more, "masks": resized})
 
 
 def write_labels(objects: Boxes, images: int, classes_of_pixels: bool) -> dict[str, torch.Tensor]:
     """Return objects as upstream's batch has labels; masks (n, H, W) one by one, since those of answers may overlap.
 
-    Args:
-        objects (Boxes): The objects.
-        images (int): Images of the batch.
-        classes_of_pixels (bool): Whether `sem_masks` (images, H, W) are wanted, the class of the smallest object there.
+    With `classes_of_pixels` it has `sem_masks` (images, H, W) too, the class of the smallest object there.
     """
     batch = {"batch_idx": objects.image.float(), "cls": objects.cls[:, None].float(), "bboxes": objects.boxes}
     for name, x in objects.more.items():

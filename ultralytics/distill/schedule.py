@@ -14,15 +14,7 @@ class Constant:
     """Weight 1 from beginning to end."""
 
     def __call__(self, run: float, epoch: float) -> float:
-        """Return the weight.
-
-        Args:
-            run (float): Progress of the whole run, 0 to 1.
-            epoch (float): Progress within the epoch, 0 to 1.
-
-        Returns:
-            (float): Multiplier of every distillation term.
-        """
+        """Return the multiplier of every term at a progress of the run and within the epoch, both 0 to 1."""
         return 1.0
 
 

@@ -70,11 +70,8 @@ def accept_old_names(custom: dict) -> dict:
 def split_list(value: Any) -> list:
     """Split what stands for one or several terms into a list of single ones.
 
-    Args:
-        value (Any): None, a name, a `[a,b(c=1)]` string as the command line gives it, an object, or a list of these.
-
-    Returns:
-        (list): Single items; strings are stripped. An empty list for None, `none`, False and an empty list.
+    That is None, a name, a `[a,b(c=1)]` string as the command line gives it, an object, or a list of these. Strings are
+    stripped. None, `none`, False and an empty list are an empty list.
     """
     if value is None or value is False:
         return []
@@ -176,11 +173,7 @@ def _parameters(argument: str, item: str, tail: str) -> dict[str, Any]:
 
 
 def build_spelled(argument: str, spelled: Spelled, *given: Any, **defaults: Any) -> Any:
-    """Build what was spelled.
-
-    Raises:
-        ValueError: If the constructor fails, whatever it raises; the message says where in a user's file.
-    """
+    """Build what was spelled; a ValueError says where in a user's file the constructor fails, whatever it raises."""
     try:
         built = spelled.cls(*given, **{**defaults, **spelled.params})
     except Exception as e:

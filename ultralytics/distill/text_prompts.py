@@ -15,11 +15,7 @@ class TextPrompts:
     """Runs the layers of one forward, with the model's own class embeddings where a layer wants them.
 
     YOLO-World keeps them as `txt_feats`, YOLOE as `pe`; both are those of the classes that the model was trained for or
-    given by `set_classes`.
-
-    Args:
-        model (nn.Module): An Ultralytics model, unwrapped.
-        images (torch.Tensor): Images (N, C, H, W), for the number of them.
+    given by `set_classes`. The images are for their number alone.
     """
 
     def __init__(self, model: nn.Module, images: torch.Tensor):

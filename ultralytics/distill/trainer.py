@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ultralytics.distill import unused_arguments
 from ultralytics.distill.answers.join import add_to_training_set, require_answers
 from ultralytics.distill.answers.recorded import require_final_terms
 from ultralytics.distill.base import BaseDistiller
@@ -30,14 +31,8 @@ from ultralytics.distill.training.resume import checkpoint, restore
 from ultralytics.distill.training.run import Run, begin_batch, put_back, save_teacher
 from ultralytics.distill.unlabeled.batches import Unlabeled, files_of, read_share, require_images_alone
 from ultralytics.distill.unlabeled.unlabeled_only import read_unlabeled_only, require_no_labels
-from ultralytics.distill.unused_arguments import (
-    warn_beside_teacher,
-    warn_of_skipped,
-    warn_without_images,
-    warn_without_teacher,
-)
 from ultralytics.distill.upstream import adapt, keeps_average, order_columns, torn_down, unwrap_model
-from ultralytics.distill.values import longer_side
+from ultralytics.distill.values import longer_side, refuse, shown
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
@@ -48,14 +43,9 @@ NAMED = {*FEATURE.values(), *RESPONSE.values(), *FINAL.values(), *RELATION.value
 
 
 def take_teacher(trainer: BaseTrainer, overrides: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Take a teacher that is given beside `resume`, which upstream would ignore; `attach` puts it into the arguments.
+    """Take a teacher that is given beside `resume` out of the arguments; `attach` puts it back.
 
-    Args:
-        trainer (BaseTrainer): A trainer before its arguments give way to the checkpoint's.
-        overrides (dict, optional): The arguments given.
-
-    Returns:
-        (dict, optional): Those that upstream should look at.
+    Upstream would ignore it: the trainer's arguments are about to give way to the checkpoint's.
     """
     if not trainer.args.resume or not overrides or "model_t" not in overrides:
         return overrides
@@ -65,9 +55,6 @@ def take_teacher(trainer: BaseTrainer, overrides: dict[str, Any] | None) -> dict
 
 def attach(trainer: BaseTrainer) -> Run | None:
     """Read and check the arguments and the teacher, before anything is written.
-
-    Args:
-        trainer (BaseTrainer): A trainer whose arguments and folders are known.
 
     Returns:
         (Run | None): None without a teacher. `trainer.args` holds plain values afterwards.
@@ -81,31 +68,27 @@ def attach(trainer: BaseTrainer) -> Run | None:
         args.model_t = trainer.given_teacher
     given = teachers_of(getattr(args, "model_t", None))
     if not given:
-        warn_without_teacher(args)
+        unused_arguments.warn_without_teacher(args)
         return None
     install_excepthook(trainer)
-    if getattr(args, "distill_model", None) is not None:
-        raise ValueError(
-            f"'model_t={args.model_t}' and 'distill_model={args.distill_model}' are two teachers; give one of them."
-        )
+    teachers, native = f"'model_t={shown(args.model_t)}'", getattr(args, "distill_model", None)
+    refuse({f"{teachers} and 'distill_model={native}' are two teachers; give one of them.": native is not None})
     configs = read_each(args, len(given))
-    config = configs[0]
-    warn_beside_teacher(args, configs)
-    if "ema" in given and len(given) > 1:
-        raise ValueError(f"'model_t={args.model_t}': 'ema' teaches alone; give it without other teachers.")
-    if "ema" in given and not keeps_average(args.device):
-        raise ValueError("'model_t=ema' needs Ultralytics 8.4 on several devices; train on one, or name a teacher.")
-    if config.module:
-        if not issubclass(config.module.cls, BaseDistiller):
-            raise ValueError(
-                f"'distill_module={config.module.text}' is no distiller; derive it from "
-                f"ultralytics.distill.BaseDistiller."
-            )
-        require_forward("distill_module", config.module, "targets")
-    if config.online and (len(given) > 1 or given == ["ema"]):
-        raise ValueError(
-            f"'distill_online=True' trains one teacher along, 'model_t={args.model_t}' is no such one; give one model."
-        )
+    config, own = configs[0], configs[0].module
+    unused_arguments.warn_beside_teacher(args, configs)
+    average, several = "ema" in given, len(given) > 1
+    stranger = own and not issubclass(own.cls, BaseDistiller)
+    derive = "derive it from ultralytics.distill.BaseDistiller"
+    refuse({
+        f"{teachers}: 'ema' teaches alone; give it without other teachers.": average and several,
+        "'model_t=ema' needs Ultralytics 8.4 on several devices; train on one, or name a teacher.":
+            average and not keeps_average(args.device),
+        f"'distill_module={own and own.text}' is no distiller; {derive}.": stranger,
+        f"'distill_online=True' trains one teacher along, {teachers} is no such one; give one model.":
+            config.online and (average or several),
+    })  # fmt: skip
+    if own:
+        require_forward("distill_module", own, "targets")
     for term in config.terms:
         if term.spelled.cls in NAMED:  # a wrong value is found before anything is written; users' classes when built
             build_loss(term, config, channels=(8, 8))
@@ -131,18 +114,14 @@ def attach(trainer: BaseTrainer) -> Run | None:
 
 
 def build(trainer: BaseTrainer) -> None:
-    """Build the distiller and the teacher; the model stays the plain student.
-
-    Args:
-        trainer (BaseTrainer): A trainer whose model is on its device, frozen, AMP-checked and not yet under DDP.
-    """
+    """Build the distiller and the teacher, once the model is on its device, frozen, AMP-checked and not under DDP."""
     run = trainer.distill
     if run is None:
         return
     adapt(trainer)
     trainer.add_callback("teardown", put_back)
     run.step = build_step(trainer, run.configs, run.sources)
-    warn_of_skipped(trainer.args, run.configs, run.step.distiller)
+    unused_arguments.warn_of_skipped(trainer.args, run.configs, run.step.distiller)
     space_columns(trainer)
     count_in_auto_batch(trainer)
     if run.unlabeled_only:
@@ -154,18 +133,16 @@ def build(trainer: BaseTrainer) -> None:
         if not run.unlabeled_only:
             require_images_alone(run.step.student)
     if run.unlabeled_only or not run.unlabeled:
-        warn_without_images(trainer.args)
+        unused_arguments.warn_without_images(trainer.args)
     add_to_training_set(trainer)
     with CollectiveStep():
         save_teacher(trainer)  # as it is now: its owner may change it while the student learns
 
 
 def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
-    """Train what is beside the student, take up an interrupted run, and look at the teacher.
+    """Train what is beside the student, take up an interrupted run from its checkpoint, and look at the teacher.
 
-    Args:
-        trainer (BaseTrainer): A trainer that is set up: loaders, optimizer and EMA are there.
-        ckpt (dict, optional): The checkpoint that the model came from.
+    The trainer is set up: loaders, optimizer and EMA are there.
     """
     run, found = trainer.distill, []
     if run is not None:
@@ -185,11 +162,9 @@ def begin(trainer: BaseTrainer, ckpt: dict[str, Any] | None) -> None:
 
 
 def step(trainer: BaseTrainer, batch: dict[str, Any]) -> None:
-    """Let the next loss that the student computes hold the terms; called before each forward of the training loop.
+    """Let the next loss that the student computes hold the terms; called with each prepared batch before its forward.
 
-    Args:
-        trainer (BaseTrainer): The trainer in its loop.
-        batch (dict): The batch, prepared. A compiled student finds unlabelled images in its `img` for one forward.
+    A compiled student finds unlabelled images in the batch's `img` for one forward.
     """
     if trainer.distill is not None:
         begin_batch(trainer, batch)
@@ -233,17 +208,6 @@ def csv_columns(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str, fl
 
 
 __all__ = (
-    "attach",
-    "begin",
-    "build",
-    "checkpoint",
-    "csv_columns",
-    "finish",
-    "restore",
-    "save_teacher",
-    "spell_out",
-    "step",
-    "take_teacher",
-    "torn_down",
-    "unwrap_model",
-)
+    "attach", "begin", "build", "checkpoint", "csv_columns", "finish", "restore", "save_teacher", "spell_out", "step",
+    "take_teacher", "torn_down", "unwrap_model",
+)  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -26,6 +27,17 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, PurePath) else value
 
 
+def shown(value: Any) -> str:
+    """Return a value, which may be a model, as it stands in a sentence: in one line, and not at length."""
+    return f"{' '.join(str(value).split()):.200}"
+
+
+def refuse(reasons: Mapping[str, Any]) -> None:
+    """Raise a ValueError with the first sentence whose condition holds."""
+    if why := next((sentence for sentence, holds in reasons.items() if holds), ""):
+        raise ValueError(why)
+
+
 def is_auto(value: Any) -> bool:
     """Whether a value is the word `auto`."""
     return isinstance(value, str) and value.strip().lower() == "auto"
@@ -35,10 +47,7 @@ def number(
     name: str, value: Any, above: float | None = None, least: float | None = None, most: float | None = None
 ) -> float:
     """Return a finite float in range, or raise a ValueError that names the argument."""
-    try:
-        found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        found = math.nan
+    found = _to_float(value)
     low = (above is None or found > above) and (least is None or found >= least)
     if not (math.isfinite(found) and low and (most is None or found <= most)):
         bounds = {"above": above, "of at least": least, "at most": most}
@@ -67,11 +76,16 @@ def whole(name: str, value: Any, least: int = 0) -> int:
 
 def to_whole(value: Any) -> int | None:
     """Return a whole number, which may be written as text or as a float; None for anything else."""
-    try:
-        found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return None
+    found = _to_float(value)
     return int(found) if math.isfinite(found) and found == int(found) else None
+
+
+def _to_float(value: Any) -> float:
+    """Return a number, which may be written as text; what is no number for anything else, True and False too."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def from_text(value: Any) -> Any:
@@ -119,11 +133,7 @@ def switch(name: str, value: Any) -> bool:
 
 
 def gains_of(argument: str, terms: Any, name: str, value: Any) -> list[float]:
-    """Return the gain of each term as its user wrote them.
-
-    Raises:
-        ValueError: If there are more or fewer, or one is no number of at least 0.
-    """
+    """Return the gain of each term; a ValueError if there are more or fewer, or one is no number of at least 0."""
     count = len(split_list(terms))
     many = split_list(value) if isinstance(value, str) and ("[" in value or "," in value) else value
     if not isinstance(many, (list, tuple)):

@@ -17,8 +17,8 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from ultralytics import YOLO
-from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.graph import head_inputs, pair, probe
+from ultralytics.distill.inference import input_channels
 from ultralytics.distill.teacher.foreign import Foreign, read_module
 from ultralytics.distill.teacher.preprocessing import Preprocessing
 from ultralytics.distill.teacher.source import resolve

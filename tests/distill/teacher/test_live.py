@@ -14,9 +14,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from ultralytics import YOLO
-from ultralytics.distill.teacher.half_precision import supports_dtype
 from ultralytics.distill.teacher.live import deepcopy_teacher
 from ultralytics.distill.teacher.source import resolve
+from ultralytics.distill.teacher.speed import supports_dtype
 from ultralytics.nn.autobackend import AutoBackend
 
 pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore:.torch.load.")]

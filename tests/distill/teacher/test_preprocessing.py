@@ -15,7 +15,7 @@ from torchvision.transforms.functional import normalize
 from demo import draw_dataset
 from ultralytics import YOLO
 from ultralytics.distill.arguments import read
-from ultralytics.distill.dummy_input import input_channels
+from ultralytics.distill.inference import input_channels
 from ultralytics.distill.teacher.preprocessing import Preprocessing, check_preprocessing
 from ultralytics.distill.teacher.several import read_each
 from ultralytics.distill.upstream import LINE, load_yaml, save_yaml

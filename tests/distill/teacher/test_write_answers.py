@@ -13,7 +13,7 @@ from ultralytics import YOLO
 from ultralytics.distill.answers.file import read_answers
 from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.graph import class_heads
-from ultralytics.distill.script.answers import answer
+from ultralytics.distill.script.command import answer
 from ultralytics.distill.teacher.views import merge_views
 from ultralytics.distill.teacher.write_answers import write_answers
 

@@ -79,15 +79,10 @@ def _polygon(segmentation: Any) -> list[float]:
 
 
 def read_mask(size: list[int], counts: Any) -> np.ndarray:
-    """Return a mask (H, W) that is given by the lengths of its runs, column by column, outside first.
+    """Return a mask of a size (H, W), 1 inside, that is given by the lengths of its runs, by columns, outside first.
 
-    Args:
-        size (list[int]): Height and width.
-        counts (list[int] | str): The lengths. In a text each is a number of 5 bits a character, the lowest first, from
-            the fourth on the difference to that before the last (the MS COCO API's `rleToString`).
-
-    Returns:
-        (np.ndarray): The mask, 1 inside.
+    In a text each length is a number of 5 bits a character, the lowest first, from the fourth on the difference to that
+    before the last (the MS COCO API's `rleToString`).
     """
     if isinstance(counts, str):
         text, counts, value, shift = counts.encode(), [], 0, 0
@@ -104,13 +99,7 @@ def read_mask(size: list[int], counts: Any) -> np.ndarray:
 
 
 def pack_coco(f: TextIO) -> Table:
-    """Return the table of a file in COCO's format.
-
-    Args:
-        f (TextIO): The file.
-
-    Returns:
-        (Table): What it holds. A list of results has neither names nor shapes, a data set has both.
+    """Return the table of a file in COCO's format: a list of results has neither names nor shapes, a data set both.
 
     Raises:
         ValueError: If it is something else; the rest of a sentence.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -110,17 +111,12 @@ def remove_answers(dataset: Any) -> None:
         vars(dataset).pop(name, None)
 
 
+@dataclass
 class SplitAnswers:
-    """Parts answers from labels, and lets upstream's last step make tensors of the labels.
+    """Parts answers from labels, and lets upstream's last step, `format`, make tensors of the labels."""
 
-    Args:
-        format (Any): Upstream's last step.
-        answers (DatasetAnswers): Whose answers they are.
-    """
-
-    def __init__(self, format: Any, answers: DatasetAnswers):
-        """Keep both."""
-        self.format, self.answers = format, answers
+    format: Any
+    answers: DatasetAnswers
 
     def __call__(self, labels: dict[str, Any]) -> dict[str, Any]:
         """Return the sample, with its answers under keys of their own."""
@@ -147,17 +143,9 @@ class SplitAnswers:
 
 
 def read_batch(told: Mapping[str, Sequence[Any]], images: int, count: int, conf: float, device: torch.device) -> Boxes:
-    """Return the answers of a batch whose best score is at least `conf`.
+    """Return the answers of a batch, for `count` classes, whose best score is at least `conf`.
 
-    Args:
-        told (Mapping[str, Sequence]): For each of `KEYS` what the images have; nothing where auto-batch weighs a step.
-        images (int): Images of the batch.
-        count (int): Classes.
-        conf (float): Score from which a box stands.
-        device (torch.device): Where the boxes are wanted.
-
-    Returns:
-        (Boxes): The boxes.
+    They are told for each of `KEYS` by what the images have; nothing is where auto-batch weighs a step.
     """
     each = list(told[KEY]) or [np.zeros((0, 4 + count), np.float32)] * images
     rows = torch.from_numpy(np.concatenate(each))

@@ -41,10 +41,6 @@ def extra_of(model: nn.Module) -> Extra:
 def shared_extra(student: nn.Module, teacher: nn.Module) -> Extra:
     """Return what a teacher says of each object that its student can learn, with the reader of the teacher.
 
-    Args:
-        student (nn.Module): The student, unwrapped.
-        teacher (nn.Module): The teacher, unwrapped.
-
     Raises:
         ValueError: If one of them has rotated boxes and the other upright ones; half a sentence.
     """

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from ultralytics.distill.answers.coco import pack_coco
-from ultralytics.distill.answers.packer import Packer
 from ultralytics.distill.answers.table import TASKS, Table
 from ultralytics.distill.runtime.errors import reason
 
@@ -25,14 +27,13 @@ def is_answers(value: Any) -> bool:
     return isinstance(value, (str, Path)) and str(value).lower().endswith(ENDINGS)
 
 
+def sha256(path: Path) -> str:
+    """Return what a file's bytes are told by, nothing where there is no file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def read_answers(path: str | Path) -> Table:
-    """Read a file of answers and check it.
-
-    Args:
-        path (str | Path): Our own file (.jsonl), or a list of results or a data set in COCO's format (.json).
-
-    Returns:
-        (Table): What it holds.
+    """Read a file of answers, our own (.jsonl) or a list of results or a data set in COCO's format (.json).
 
     Raises:
         FileNotFoundError: If there is none.
@@ -70,9 +71,6 @@ def line(image: str, shape: tuple[int, int], boxes: list, classes: list, scores:
         scores (list[list[float]]): Their scores.
         **more (list[list[float]]): For each box `segments`, x and y of an outline's points, or `keypoints`, x, y and
             the visibility of each, all as shares.
-
-    Returns:
-        (str): The line.
     """
     told = {"boxes": _rounded(boxes), "classes": classes, "scores": _rounded(scores, 4)}
     return json.dumps({"image": image, "shape": shape, **told, **{k: _rounded(v) for k, v in more.items()}}) + "\n"
@@ -91,15 +89,11 @@ def footer(images: int) -> str:
 def read_begun(path: Path, first: str) -> list[str] | None:
     """Begin a file, or find what one that was interrupted has; a line that was cut off is taken out of it.
 
-    Args:
-        path (Path): The file.
-        first (str): The first line that it has to have.
-
     Returns:
         (list[str] | None): The images that it has, none for a new one; None where it is whole.
 
     Raises:
-        ValueError: If it was begun by other teachers, or in another way; one sentence.
+        ValueError: If its first line is not `first`: it was begun by other teachers, or in another way.
     """
     if not path.is_file() or not path.stat().st_size:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,18 +116,76 @@ def read_begun(path: Path, first: str) -> list[str] | None:
     return begun
 
 
-def read_lines(f: TextIO) -> Iterator[dict[str, Any]]:
-    """Yield what the lines of our own file hold; a last one that was cut off in writing ends them."""
-    for text in f:
-        if not text.endswith("\n"):
-            return
-        yield json.loads(text)
+class Packer:
+    """Takes answers image by image and packs them, with `masks`, `keypoints`, `angles` or nothing beside each box."""
+
+    def __init__(self, extra: str = "", points: int = 0) -> None:
+        """Start empty."""
+        self.extra, self.count = extra, points
+        self.numbers, self.outline = array("f"), array("q", [0])
+        self.images: list[str] = []
+        self.shapes, self.first, self.boxes = array("i"), array("q", [0]), array("f")
+        self.start, self.cls, self.score = array("q", [0]), array("i"), array("f")
+
+    def image(
+        self,
+        name: str,
+        shape: Sequence[int],
+        boxes: Sequence[Sequence[float]],
+        classes: Sequence[Sequence[int]],
+        scores: Sequence[Sequence[float]],
+        more: Sequence[Sequence[float]] = (),
+    ) -> None:
+        """Add an image with its boxes, of each box the classes that have a score, and its outline or its keypoints.
+
+        What is no number is a TypeError, what does not go together a ValueError with the rest of a sentence.
+        """
+        sizes = [list(map(len, x)) for x in (boxes, classes, scores)]
+        if any(n != 4 for n in sizes[0]) or sizes[1] != sizes[2] or len(sizes[0]) != len(sizes[1]) or 0 in sizes[1]:
+            raise ValueError("has not four numbers and as many classes as scores for each box")
+        if self.extra:
+            self._require_more([len(x) for x in more], len(boxes))
+            self.numbers.extend(chain.from_iterable(more))
+            self.outline.extend(accumulate((len(x) // 2 for x in more), initial=self.outline.pop()))
+        self.images.append(name)
+        self.shapes.extend(shape)
+        self.boxes.extend(chain.from_iterable(boxes))
+        self.cls.extend(chain.from_iterable(classes))
+        self.score.extend(chain.from_iterable(scores))
+        self.start.extend(accumulate(sizes[1], initial=self.start.pop()))
+        self.first.append(len(self.start) - 1)
+
+    def _require_more(self, sizes: list[int], boxes: int) -> None:
+        """Raise a ValueError, the rest of a sentence, unless there is an outline or are keypoints for each box."""
+        sound = {
+            "masks": ("a polygon of three points or more", lambda n: n >= 6 and n % 2 == 0),
+            "angles": ("four corners, eight numbers,", lambda n: n == 8),
+            "keypoints": (f"{self.count} keypoints of three numbers", lambda n: n == 3 * self.count),
+        }
+        what, fits = sound[self.extra]
+        if len(sizes) != boxes or not all(map(fits, sizes)):
+            raise ValueError(f"has not {what} for each box")
+
+    def table(self, names: dict[int, str], told: dict[str, Any] | None = None) -> Table:
+        """Return what was packed."""
+        shapes, boxes = np.array(self.shapes, np.int32).reshape(-1, 2), np.array(self.boxes, np.float32).reshape(-1, 4)
+        start, cls, score = (np.asarray(x) for x in (self.start, self.cls, self.score))
+        more: dict[str, Any] = {}
+        numbers = np.array(self.numbers, np.float32)
+        if self.extra == "keypoints":
+            more["keypoints"] = numbers.reshape(-1, self.count, 3)
+        elif self.extra:
+            more.update(points=numbers.reshape(-1, 2), outline=np.asarray(self.outline))
+        return Table(names, self.images, shapes, np.asarray(self.first), boxes, start, cls, score, told or {}, **more)
 
 
 def _pack_lines(f: TextIO) -> Table:
     """Return the table of our own file, or raise a ValueError with the rest of a sentence."""
     packer, told, complete = Packer(), None, None  # anew once the header says of what
-    for number, item in enumerate(read_lines(f), 1):
+    for number, text in enumerate(f, 1):
+        if not text.endswith("\n"):  # cut off in writing
+            break
+        item = json.loads(text)
         if not isinstance(item, dict):
             raise ValueError(f"is no file of answers: its line {number} is no object")
         if told is None:

@@ -43,9 +43,6 @@ def final_boxes(
         conf (float): Score from which a box stands.
         extra (Extra, optional): What else is wanted of each box. A box whose mask is empty falls, as in upstream's
             predictions.
-
-    Returns:
-        (Boxes): The boxes, without a graph.
     """
     if is_detections(output):
         return read_detections(output, classes, count, conf, extra.name if extra else "")

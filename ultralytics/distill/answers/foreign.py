@@ -17,11 +17,7 @@ EXTRA = ("masks", "keypoints")  # what torchvision's Mask R-CNN and Keypoint R-C
 
 
 class Called(nn.Module):
-    """A function in the form of a module.
-
-    Args:
-        function (Callable): Takes images (N, C, H, W), 0 to 1, and returns what a detector returns.
-    """
+    """A function in the form of a module: it takes images (N, C, H, W), 0 to 1, and returns what a detector returns."""
 
     def __init__(self, function: Callable[[torch.Tensor], Any]):
         """Keep the function, and the class names that it may have."""
@@ -77,14 +73,7 @@ def is_detections(found: Any) -> bool:
 
 
 def class_names(module: nn.Module, name: str) -> dict[int, str]:
-    """Return the names of a detector's labels.
-
-    Args:
-        module (nn.Module): Has `names`: a dictionary from label to name, or a list in the order of the labels.
-        name (str): What the module is called, for the message.
-
-    Returns:
-        (dict[int, str]): The names.
+    """Return the names of a detector's labels, its `names`: a dictionary, or a list in the order of the labels.
 
     Raises:
         ValueError: If there are none, since a label's number alone says nothing: torchvision's begin at 1.
@@ -103,20 +92,12 @@ def class_names(module: nn.Module, name: str) -> dict[int, str]:
 def read_detections(
     found: Sequence[dict[str, Any]], classes: Classes, count: int, conf: float, extra: str = ""
 ) -> Boxes:
-    """Return what a detector of another library says of a batch.
+    """Return what a detector of another library says of a batch, as `final_boxes` does, without a graph.
 
-    Args:
-        found (Sequence[dict]): For each image `boxes` (k, 4), corners in pixels, `scores` (k,), `labels` (k,), `size`;
-            where they are wanted `masks` (k, 1, H, W) or (k, H, W), each pixel's probability, or `keypoints` (k, K, 3),
-            x and y in pixels, visible where the third is 0.5 or more.
-        classes (Classes): Which of its labels are which of the student's classes.
-        count (int): Classes of the student.
-        conf (float): Score from which a box stands.
-        extra (str): What is wanted beside classes: `masks`, `keypoints` or nothing.
-
-    Returns:
-        (Boxes): The boxes, without a graph; a label that the student does not know and a mask without a pixel are left
-            out.
+    For each image it gave `boxes` (k, 4), corners in pixels, `scores` (k,), `labels` (k,) and its `size`; where `extra`
+    asks also `masks` (k, 1, H, W) or (k, H, W), each pixel's probability, or `keypoints` (k, K, 3), x and y in pixels,
+    visible where the third is 0.5 or more. A label that the student does not know and a mask without a pixel are left
+    out.
     """
     image = torch.cat([x["labels"].new_full((len(x["labels"]),), i).long() for i, x in enumerate(found)])
     boxes, score, label = (torch.cat([x[k].detach() for x in found]) for k in WANTED)

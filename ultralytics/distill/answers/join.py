@@ -64,19 +64,10 @@ def _term_of(trainer: BaseTrainer) -> FinalTerm:
 
 
 def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "training") -> DatasetAnswers:
-    """Check answers against a training set and let them join it.
+    """Check answers against a set of `training` or `unlabelled` images, which is changed, and let them join it.
 
-    Args:
-        dataset (Any): Upstream's training set; it is changed.
-        recorded (Recorded): The answers.
-        term (FinalTerm): Says which classes are compared, from which score, and what beside boxes.
-        kind (str): `training`, or `unlabelled` for images of which nothing else is known.
-
-    Returns:
-        (DatasetAnswers): The answers with the set.
-
-    Raises:
-        ValueError: If they are of other data; one sentence.
+    The term says which classes are compared, from which score, and what beside boxes. Answers of other data are a
+    ValueError.
     """
     table, name, files = recorded.table, f"'model_t={recorded.path}'", dataset.im_files
     try:

@@ -18,13 +18,7 @@ AT_ONCE = 32  # masks that are enlarged together
 
 
 def unpadded(points: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> torch.Tensor:
-    """Return points of a letterboxed image as shares of the image's own sides.
-
-    Args:
-        points (torch.Tensor): x and y in pixels (..., 2); they may lie outside of the image.
-        size (tuple[int, int]): Height and width of the letterboxed image.
-        shape (tuple[int, int]): Height and width of the image itself.
-    """
+    """Return points (..., 2) in pixels of a letterboxed image of a size (H, W) as shares of the image's own shape."""
     gain = min(a / b for a, b in zip(size, shape))
     padding = [round((a - round(b * gain)) / 2 - 0.1) for a, b in zip(size, shape)]  # as upstream's LetterBox rounds it
     return (points - points.new_tensor(padding[::-1])) / (gain * points.new_tensor(shape[::-1]))
@@ -32,11 +26,6 @@ def unpadded(points: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]
 
 def beside(found: Boxes, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, list[torch.Tensor]]:
     """Return what is written beside boxes, for each of them a tensor of points as shares of the image's own sides.
-
-    Args:
-        found (Boxes): The objects in a letterboxed image.
-        size (tuple[int, int]): Height and width of the letterboxed image.
-        shape (tuple[int, int]): Height and width of the image itself.
 
     Returns:
         (dict[str, list]): `segments` (points, 2) of masks, none for one without three points, or the corners (4, 2) of
@@ -56,11 +45,8 @@ def beside(found: Boxes, size: tuple[int, int], shape: tuple[int, int]) -> dict[
 def polygons(masks: torch.Tensor, size: tuple[int, int]) -> Iterator[torch.Tensor]:
     """Yield the outline (points, 2), in pixels, of each mask; none (0, 2) for one that has no three points.
 
-    Several parts of a mask are joined to one polygon, as upstream's labels have it.
-
-    Args:
-        masks (torch.Tensor): Masks (n, H, W), above 0 where the object is.
-        size (tuple[int, int]): Height and width of the image in pixels, to which they are enlarged.
+    Several parts of a mask are joined to one polygon, as upstream's labels have it. Masks (n, H, W) are above 0 where
+    the object is, and are enlarged to the image's size.
     """
     for some in masks.split(AT_ONCE):
         large = F.interpolate(some[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]

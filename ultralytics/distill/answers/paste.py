@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ultralytics.data.augment import CopyPaste
+from ultralytics.distill.boxes import SAME
 from ultralytics.utils.instance import Instances
 from ultralytics.utils.metrics import bbox_ioa
 
 if TYPE_CHECKING:
     from ultralytics.distill.answers.dataset import DatasetAnswers
-
-SAME = 0.5  # overlap from which an answer means the object of a label
 
 
 class Paste:
@@ -24,10 +23,6 @@ class Paste:
 
     So the same objects are pasted as without answers, none is pasted for an answer that no label meets, and each that
     is pasted has its labels and its answers.
-
-    Args:
-        inner (CopyPaste): Upstream's transform.
-        answers (DatasetAnswers): Whose answers they are.
     """
 
     def __init__(self, inner: CopyPaste, answers: DatasetAnswers):
@@ -76,12 +71,7 @@ def mirrored(answers: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
 
 
 def paste_along(transforms: Any, answers: DatasetAnswers) -> None:
-    """Let answers go with what copy-paste puts into images, wherever it stands among a set's augmentations.
-
-    Args:
-        transforms (Compose): The augmentations; they are changed.
-        answers (DatasetAnswers): The answers.
-    """
+    """Let answers go with what copy-paste puts into images, wherever it stands among a set's augmentations."""
     steps = transforms.transforms
     for i, step in enumerate(steps):
         if isinstance(step, CopyPaste):

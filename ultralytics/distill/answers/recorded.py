@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.file import read_answers
+from ultralytics.distill.answers.file import read_answers, sha256
 from ultralytics.distill.config import KINDS, Config
 from ultralytics.distill.graph import Capture
 from ultralytics.utils import LOGGER
 
 
-class NoOutput(nn.Module):
-    """A layer that yields nothing."""
+class Answers(nn.Module):
+    """A layer of a file, which yields nothing: its answers are in the batch."""
 
     def __init__(self, index: int):
         """Keep its place in the graph."""
@@ -28,10 +28,6 @@ class NoOutput(nn.Module):
 
     def forward(self, x: Any) -> None:
         """Return nothing."""
-
-
-class Answers(NoOutput):
-    """The head of a file: its answers are in the batch."""
 
 
 class Recorded(nn.Module):
@@ -55,21 +51,14 @@ class Recorded(nn.Module):
         self.path, self.table = Path(path), read_answers(path)
         self.names, self.stride = dict(self.table.names), torch.ones(1)
         self.save: list[int] = []
-        self.model = nn.Sequential(NoOutput(0), Answers(1))
-        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.model = nn.Sequential(Answers(0), Answers(1))
+        self.sha256 = sha256(self.path)
 
     def forward(self, x: torch.Tensor) -> None:
         """Return nothing."""
 
     def name_classes(self, names: dict[int, str]) -> None:
-        """Give a list of COCO results, which has numbers alone, the classes of the data where there is no doubt.
-
-        Args:
-            names (dict[int, str]): The data's classes.
-
-        Raises:
-            ValueError: If the numbers could mean several things.
-        """
+        """Give a list of COCO results, which has numbers alone, the data's classes; raise where there is doubt."""
         if self.names:
             return
         ids = set(np.unique(self.table.cls).tolist())
@@ -99,12 +88,11 @@ def _coco_ids(names: dict[int, str]) -> list[int]:
     return coco80_to_coco91_class()
 
 
+@dataclass
 class RecordedTeacher:
     """What a file is in a training step: it looks at no image."""
 
-    def __init__(self, recorded: Recorded):
-        """Keep the file."""
-        self.recorded = recorded
+    recorded: Recorded
 
     def __call__(self, images: torch.Tensor) -> Capture:
         """Return that nothing was seen."""
@@ -116,18 +104,9 @@ class RecordedTeacher:
         by = " and ".join(str(t.get("file", "a model")) for t in table.told.get("teachers", []))
         return f"answers{' of ' + by if by else ''}: {len(table.boxes)} boxes of {len(table.images)} images, no model"
 
-    def __deepcopy__(self, memo: dict) -> RecordedTeacher:
-        """Return itself."""
-        return self
-
 
 def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
-    """Raise unless what a user asks of a file of answers is in it.
-
-    Args:
-        config (Config): The run's distillation arguments.
-        sources (Sequence[Source]): The teachers.
-    """
+    """Raise unless what a user asks of a file of answers is in it; `sources` are the teachers."""
     files = [s.path for s in sources if isinstance(s.module, Recorded)]
     if not files:
         return
@@ -136,12 +115,8 @@ def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
             f"'model_t' names several files of answers, {files[0].name} and {files[1].name}; merge them into one with "
             f"'python distill.py answers', which takes several teachers."
         )
-    given: dict[str, Any] = {
-        "distill_online": config.online,
-        "distill_imgsz": config.imgsz,
-        "distill_mean": config.mean,
-    }
-    given.update(distill_std=config.std, distill_module=config.module and config.module.text)
+    given = {f"distill_{k}": getattr(config, k) for k in ("online", "imgsz", "mean", "std")}
+    given["distill_module"] = config.module and config.module.text
     if wrong := [f"'{k}={v}'" for k, v in given.items() if v]:
         raise ValueError(f"{wrong[0]} needs a model, 'model_t={files[0]}' is a file of its answers; leave it out.")
     other = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]

@@ -67,60 +67,48 @@ class Table:
 
     def require_sound(self) -> None:
         """Raise a ValueError, the rest of a sentence, for the first box or score that cannot be one."""
-        bad = ~((self.score >= 0) & (self.score <= 1))
-        wrong = {
-            "has a box that is not four finite numbers": ~np.isfinite(self.boxes).all(1),
-            "has a box of negative size": (self.boxes[:, 2:] < 0).any(1),
-            "has a score that is no number from 0 to 1": self.each_box(np.maximum, bad),
-        }
-        for why, rows in wrong.items():
-            self._require(~np.asarray(rows, bool), why)
-        if len(self.outline):
-            self._require(
-                self._outlines_are(np.isfinite(self.points).all(1)), "has an outline that is no finite numbers"
-            )
-        self._require(np.isfinite(self.keypoints).all((1, 2)), "has a keypoint that is no finite numbers")
         seen = self.keypoints[..., 2]
-        good = np.asarray(((seen >= 0) & (seen <= 1)).all(1))
-        self._require(good, "has a keypoint whose visibility is no number from 0 to 1")
+        sound = {
+            "has a box that is not four finite numbers": np.isfinite(self.boxes).all(1),
+            "has a box of negative size": ~(self.boxes[:, 2:] < 0).any(1),
+            "has a score that is no number from 0 to 1": self.each_box(_share(self.score)),
+            "has an outline that is no finite numbers": self.each_outline(np.isfinite(self.points).all(1)),
+            "has a keypoint that is no finite numbers": np.isfinite(self.keypoints).all((1, 2)),
+            "has a keypoint whose visibility is no number from 0 to 1": _share(seen).all(1),
+        }
+        for why, rows in sound.items():
+            self._require(np.asarray(rows), why)
         known = (self.shapes > 0).all(1).repeat(np.diff(self.first))  # boxes of the others are in pixels
         self.require_inside(~known)
 
     def require_inside(self, unknown: np.ndarray, prefix: str = "") -> None:
         """Raise a ValueError for the first box or outline, given as shares of its image's sides, that lies outside.
 
-        Rotated boxes may by an image's side, and keypoints may, as labels of theirs.
-
-        Args:
-            unknown (np.ndarray): Which boxes are not looked at (boxes,).
-            prefix (str): How the sentence begins; without, its rest is raised.
+        Rotated boxes may by an image's side, and keypoints may, as labels of theirs. Boxes that are `unknown` (boxes,)
+        are not looked at. `prefix` is how the sentence begins; without it its rest is raised.
         """
-        self._require(unknown | _inside(self.boxes, 1.0 if self.extra == "angles" else SLACK), OUTSIDE, prefix)
+        ends, slack = corners_of(self.boxes), 1.0 if self.extra == "angles" else SLACK
+        self._require(unknown | _share(ends, slack).all(1), OUTSIDE, prefix)
         if self.extra == "masks" and len(self.points):
-            inside = np.asarray(((self.points >= -SLACK) & (self.points <= 1 + SLACK)).all(1))
-            self._require(unknown | self._outlines_are(inside), OUTSIDE.replace("box", "polygon"), prefix)
+            inside = self.each_outline(np.asarray(_share(self.points, SLACK).all(1)))
+            self._require(unknown | inside, OUTSIDE.replace("box", "polygon"), prefix)
 
-    def _outlines_are(self, good: np.ndarray) -> np.ndarray:
-        """Return which boxes' outlines have only good points."""
-        return np.asarray(np.logical_and.reduceat(good, self.outline[:-1]) if len(self.boxes) else good[:0])
-
-    def each_box(self, reduce: np.ufunc, values: np.ndarray) -> np.ndarray:
+    def each_box(self, values: np.ndarray, reduce: np.ufunc = np.logical_and) -> np.ndarray:
         """Return one value for each box out of one for each score."""
         return np.asarray(reduce.reduceat(values, self.start[:-1])) if len(self.boxes) else values[:0]
 
-    def for_classes(self, classes: Classes, conf: float) -> Table:
-        """Return the table in the student's classes, without boxes of which none has enough of a score.
+    def each_outline(self, good: np.ndarray) -> np.ndarray:
+        """Return which boxes' outlines have only good points; nothing where there are no outlines."""
+        return np.asarray(np.logical_and.reduceat(good, self.outline[:-1]) if len(good) else good)
 
-        Args:
-            classes (Classes): Which of the table's classes are which of the student's.
-            conf (float): Score from which a box stands.
-        """
+    def for_classes(self, classes: Classes, conf: float) -> Table:
+        """Return the table in the student's classes, without boxes of which none has a score of at least `conf`."""
         places = np.full(max(self.cls.max(initial=0), *classes.teacher, 0) + 1, -1, np.int32)
         places[classes.teacher] = [0] * len(classes.teacher) if classes.merge else classes.student
         cls = places[self.cls]
-        kept = self.each_box(np.maximum, np.where(cls >= 0, self.score, 0)) >= conf
+        kept = self.each_box(np.where(cls >= 0, self.score, 0), np.maximum) >= conf
         pairs = np.repeat(kept, np.diff(self.start)) & (cls >= 0)
-        counts = self.each_box(np.add, pairs.astype(np.int64))[kept]
+        counts = self.each_box(pairs.astype(np.int64), np.add)[kept]
         start, first = np.append(0, counts.cumsum()), np.append(0, kept.cumsum())[self.first]
         packed = first, self.boxes[kept], start, cls[pairs], self.score[pairs]
         return Table({}, self.images, self.shapes, *packed, self.told, **self.of_rows(np.flatnonzero(kept)))
@@ -152,22 +140,20 @@ class Table:
             raise ValueError(f"{prefix}{why}, {box} (centre, width, height), in image '{image}'{'.' * bool(prefix)}")
 
 
-def _inside(boxes: np.ndarray, slack: float) -> np.ndarray:
-    """Return which boxes (n, 4), given as shares, lie in their image but for some share of its sides."""
-    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    return np.asarray(((low >= -slack) & (high <= 1 + slack)).all(1))
+def corners_of(boxes: np.ndarray) -> np.ndarray:
+    """Return x1, y1, x2, y2 (n, 4) of boxes given as centre, width and height."""
+    return np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+
+
+def _share(values: np.ndarray, slack: float = 0.0) -> np.ndarray:
+    """Return which values are from 0 to 1, but for some slack."""
+    return (values >= -slack) & (values <= 1 + slack)
 
 
 def ragged(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of what some rows have, one after the other, and where each row's begin then.
+    """Return the places of what some rows (k,) have, one after the other, and where each row's begin then (k + 1,).
 
-    Args:
-        start (np.ndarray): Where those of each row begin (all rows + 1,).
-        rows (np.ndarray): The rows (k,).
-
-    Returns:
-        index (np.ndarray): The places.
-        first (np.ndarray): Where those of each row begin among them (k + 1,).
+    `start` says where those of each row begin (all rows + 1,).
     """
     counts = np.diff(start)[rows]
     first = np.append(0, counts.cumsum())
@@ -183,10 +169,6 @@ def parts_of(path: str) -> tuple[str, ...]:
 
 def find_images(files: Sequence[str], images: Sequence[str]) -> np.ndarray:
     """Find which image of a table each of a data set's files is: that whose whole path ends the file's.
-
-    Args:
-        files (Sequence[str]): The data set's files.
-        images (Sequence[str]): The table's images, by their path below a folder, or by name alone.
 
     Returns:
         (np.ndarray): The table's index of each file (files,), -1 for a file that it does not name.

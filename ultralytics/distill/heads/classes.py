@@ -29,13 +29,10 @@ class Classes:
 def class_map(
     student: dict[int, str], teacher: dict[int, str], single: bool = False, trained: Sequence[int] | None = None
 ) -> Classes:
-    """Pair the classes of two models by name, ignoring case.
+    """Pair the classes of two models, index to name, by name, ignoring case.
 
-    Args:
-        student (dict[int, str]): Index to name.
-        teacher (dict[int, str]): Index to name.
-        single (bool): Whether the student's one class stands for all objects (`single_cls`).
-        trained (Sequence[int], optional): The student's classes that are trained at all (`classes`), if not all.
+    With `single` the student's one class stands for all objects (`single_cls`); `trained` are those of its classes that
+    are trained at all (`classes`), if not all.
 
     Returns:
         (Classes): The classes both know; none if nothing matches. Names that are mere numbers, as a model built from a
@@ -54,17 +51,11 @@ def class_map(
 
 
 def select_classes(branch: dict[str, Any], index: torch.Tensor | None, merge: bool = False) -> dict[str, Any]:
-    """Reduce a branch to some classes.
-
-    Returns:
-        (dict): The branch with other `scores` and `target_scores`.
-    """
+    """Return a branch whose `scores` and `target_scores` are those of some classes, or of the surest one."""
     if index is None:
         return branch
-    keys = [k for k in ("scores", "target_scores") if k in branch]
-    if merge:
-        return {**branch, **{k: branch[k].amax(1, keepdim=True) for k in keys}}
-    return {**branch, **{k: branch[k].index_select(1, index) for k in keys}}
+    found = {k: branch[k] for k in ("scores", "target_scores") if k in branch}
+    return {**branch, **{k: x.amax(1, keepdim=True) if merge else x.index_select(1, index) for k, x in found.items()}}
 
 
 def label_scores(

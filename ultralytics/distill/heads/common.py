@@ -15,6 +15,7 @@ from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads.classes import Classes, class_map
 from ultralytics.distill.upstream import WorldDetect, YOLOEDetect
+from ultralytics.distill.values import refuse
 from ultralytics.utils import LOGGER
 
 Reader = Callable[[dict[str, Any]], dict[str, Any]]
@@ -80,26 +81,18 @@ def require_comparable(term: Term, config: Config, student: nn.Module, teacher: 
 
 
 def fit_response(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> Fit:
-    """Find out how a term compares two heads.
-
-    Returns:
-        (Fit): What they have in common.
-
-    Raises:
-        ValueError: Half a sentence that says what does not fit.
-    """
+    """Return how a term compares two heads, or raise half a sentence that says what does not fit."""
     heads, loss = (student.model[-1], teacher.model[-1]), term.spelled.cls
-    offered = [outputs(h) for h in heads]
+    offered, needs = [outputs(h) for h in heads], getattr(loss, "needs_outputs", ())
     kinds = ["boxes" if "boxes" in has else type(h).__name__ for h, has in zip(heads, offered)]
     if kinds[0] != kinds[1] or not offered[0]:
         raise ValueError(f"predictions of {type(heads[0]).__name__} and {type(heads[1]).__name__} do not compare.")
     for head, has in zip(heads, offered):
-        if lacking := [x for x in getattr(loss, "needs_outputs", ()) if x not in has]:
+        if lacking := [x for x in needs if x not in has]:
             raise ValueError(f"it needs {lacking[0]}, which {type(head).__name__} does not predict.")
     if "boxes" in offered[0]:
         _fit_anchors(loss, student, teacher)
     frozen = not config.online and teacher is not student
-    needs = getattr(loss, "needs_outputs", ())
     readers = _reader(heads[0], needs, False), _reader(heads[1], needs, frozen)
     both = all(getattr(h, "one2one_cv2", None) is not None for h in heads)
     fit = Fit(["one2many", "one2one"] if both else ["one2many"], None, readers)
@@ -110,25 +103,20 @@ def fit_response(term: Term, config: Config, student: nn.Module, teacher: nn.Mod
 
 def _fit_anchors(loss: type, student: nn.Module, teacher: nn.Module) -> None:
     """Raise a ValueError that says what keeps a loss from comparing two heads with boxes."""
-    heads, strides = [m.model[-1] for m in (student, teacher)], [head_strides(m) for m in (student, teacher)]
-    bins = [h.reg_max for h in heads]
-    if getattr(loss, "exclusive", False):
-        raise ValueError("it is a softmax over classes, which detectors do not have; use relative or bckd.")
-    wanted = getattr(loss, "bins", "any")
-    if wanted == "dfl" and (bins[0] != bins[1] or bins[0] < 2):
-        raise ValueError(f"it needs equal DFL bins, the student has {bins[0]} and the teacher {bins[1]}.")
-    if wanted == "several" and min(bins) < 2:
-        raise ValueError(f"it needs DFL bins, the student has {bins[0]} and the teacher {bins[1]}.")
-    if wanted == "equal" and bins[0] != bins[1]:
-        raise ValueError(f"it needs equal box outputs, the student has {bins[0]} bins and the teacher {bins[1]}.")
-    if getattr(loss, "upright", False) and any(hasattr(h, "ne") for h in heads):
-        raise ValueError("it compares upright boxes, and these are rotated; use probiou.")
-    if "keypoints" in getattr(loss, "needs_outputs", ()):
-        points = [h.kpt_shape[0] for h in heads]
-        if points[0] != points[1]:
-            raise ValueError(f"it needs equal keypoints, the student has {points[0]} and the teacher {points[1]}.")
-    if not set(strides[0]) & set(strides[1]):
-        raise ValueError(f"the heads share no stride, the student has {strides[0]}, the teacher {strides[1]}.")
+    heads = student.model[-1], teacher.model[-1]
+    (s, t), (a, b) = [head_strides(m) for m in (student, teacher)], [h.reg_max for h in heads]
+    p, q = [h.kpt_shape[0] for h in heads] if "keypoints" in getattr(loss, "needs_outputs", ()) else (0, 0)
+    exclusive, wanted, upright = (getattr(loss, k, None) for k in ("exclusive", "bins", "upright"))
+    turned = any(hasattr(h, "ne") for h in heads)
+    refuse({
+        "it is a softmax over classes, which detectors do not have; use relative or bckd.": exclusive,
+        f"it needs equal DFL bins, the student has {a} and the teacher {b}.": wanted == "dfl" and (a != b or a < 2),
+        f"it needs DFL bins, the student has {a} and the teacher {b}.": wanted == "several" and min(a, b) < 2,
+        f"it needs equal box outputs, the student has {a} bins and the teacher {b}.": wanted == "equal" and a != b,
+        "it compares upright boxes, and these are rotated; use probiou.": turned and upright,
+        f"it needs equal keypoints, the student has {p} and the teacher {q}.": p != q,
+        f"the heads share no stride, the student has {s}, the teacher {t}.": not set(s) & set(t),
+    })  # fmt: skip
 
 
 def _fit_classes(loss: type, config: Config, student: nn.Module, teacher: nn.Module) -> Classes | None:
@@ -190,14 +178,7 @@ def keypoint_reader(head: nn.Module) -> Reader:
 def read_keypoints(branch: dict[str, Any], shape: tuple[int, int], factor: float, shift: float) -> dict[str, Any]:
     """Add `keypoints` (N, K, D, A), x and y in grid units from the anchor's point and the logit of visibility.
 
-    Args:
-        branch (dict): One branch with `kpts` (N, K * D, A) as the head gives them.
-        shape (tuple[int, int]): K keypoints of D numbers.
-        factor (float): What the head's x and y are multiplied by.
-        shift (float): What is added then.
-
-    Returns:
-        (dict): The branch with the keypoints.
+    They are made of `kpts` (N, K * D, A), whose x and y are multiplied by a factor and then shifted.
     """
     raw = branch["kpts"].float().unflatten(1, shape)
     return {**branch, "keypoints": torch.cat([raw[:, :, :2] * factor + shift, raw[:, :, 2:]], 2)}

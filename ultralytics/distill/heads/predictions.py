@@ -20,11 +20,7 @@ PER_ANCHOR = ("scores", "boxes", "target_scores", "target_boxes", "points", "mas
 
 
 def branches(output: Any, strides: Sequence[float]) -> dict[str, dict[str, Any]]:
-    """Split a head's raw output into its branches.
-
-    Args:
-        output (Any): What the head returned in training mode.
-        strides (Sequence[float]): Pixels a cell of each level.
+    """Split what a head returned in training mode into its branches; strides are pixels a cell of each level.
 
     Returns:
         (dict[str, dict]): `one2many` and, for an end-to-end head, `one2one`; each with `scores` (N, nc, A), `boxes`
@@ -58,17 +54,19 @@ def _with_levels(branch: dict[str, Any], strides: Sequence[float]) -> dict[str, 
 
 def assigners(criterion: Any) -> dict[str, nn.Module]:
     """Return the label assigners of a criterion's branches; none of a criterion that assigns no labels."""
-    parts = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
-    found = {k: getattr(c, "assigner", None) for k, c in (parts or {"one2many": criterion}).items()}
+    found = {k: getattr(c, "assigner", None) for k, c in branch_criteria(criterion).items()}
     return {k: a for k, a in found.items() if isinstance(a, nn.Module)}
+
+
+def branch_criteria(criterion: Any) -> dict[str, Any]:
+    """Return the criteria of a criterion's branches, itself where it has none."""
+    found = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
+    return found or {"one2many": criterion}
 
 
 @contextmanager
 def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, Any]]]:
-    """Keep what the student's label assigner decides while the criterion runs inside the block.
-
-    Args:
-        criterion (Any): The student's criterion.
+    """Keep what the label assigner of the student's criterion decides while that runs inside the block.
 
     Yields:
         (dict[str, dict]): For each branch `target_scores` (N, nc, A), `target_boxes` (N, 4, A; 5 with an angle) and
@@ -124,11 +122,8 @@ def match_levels(student: dict[str, Any], teacher: dict[str, Any]) -> tuple[dict
     With images of another size a cell of the student covers several of the teacher's, or a part of one. It hears the
     most confident of those that it meets, as a whole: classes, box and what its task adds. Means over them would drown
     the one that is sure in those that are not, and levels are not paired by shares of the image, since a detector looks
-    for objects of some pixels at a stride, so the finest level of both has the smallest objects.
-
-    Args:
-        student (dict): One branch as `branches` gives it.
-        teacher (dict): The same of the teacher.
+    for objects of some pixels at a stride, so the finest level of both has the smallest objects. Both are one branch as
+    `branches` gives it.
 
     Returns:
         student (dict): With the common levels only.
@@ -190,11 +185,7 @@ def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def scores_at(teacher: dict[str, dict[str, Any]], stride: float, size: tuple[int, int]) -> torch.Tensor:
-    """Return the teacher's class logits at one level as a map, the mean of its branches.
-
-    Returns:
-        (torch.Tensor): Logits (N, nc, H, W).
-    """
+    """Return the teacher's class logits at one level as a map (N, nc, H, W), the mean of its branches."""
     maps = []
     for b in teacher.values():
         i = b["strides"].index(stride)

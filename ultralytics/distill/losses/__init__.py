@@ -34,69 +34,19 @@ from .rkd import RKD
 from .sl2 import SL2
 from .sp import SP
 
-FEATURE: dict[str, type[Loss]] = {
-    "cwd": CWD,
-    "mgd": MGD,
-    "mimic": Mimic,
-    "cosine": Cosine,
-    "pkd": PKD,
-    "fgd": FGD,
-    "at": AT,
-    "gram": Gram,
-    "sl2": SL2,
-}
-RESPONSE: dict[str, type[Loss]] = {
-    "relative": Relative,
-    "bckd": BCKD,
-    "bce": BCE,
-    "kl": KL,
-    "dist": DIST,
-    "mse": MSE,
-    "ld": LD,
-    "giou": GIoU,
-    "l1": L1,
-    "crosskd": CrossKD,
-    "mask": Mask,
-    "pose": Pose,
-    "probiou": ProbIoU,
-    "cwdmap": CWDMap,
-    "depth": Depth,
-}
-FINAL: dict[str, type[Loss]] = {"pseudo": Pseudo}  # response terms on final boxes, whatever the heads
-RELATION: dict[str, type[Loss]] = {"sp": SP, "rkd": RKD, "crd": CRD}
+
+def _by_name(*classes: type[Loss]) -> dict[str, type[Loss]]:
+    """Return losses by the names that users type, those of their classes."""
+    return {cls.__name__.lower(): cls for cls in classes}
+
+
+FEATURE = _by_name(CWD, MGD, Mimic, Cosine, PKD, FGD, AT, Gram, SL2)
+RESPONSE = _by_name(Relative, BCKD, BCE, KL, DIST, MSE, LD, GIoU, L1, CrossKD, Mask, Pose, ProbIoU, CWDMap, Depth)
+FINAL = _by_name(Pseudo)  # response terms on final boxes, whatever the heads
+RELATION = _by_name(SP, RKD, CRD)
 
 __all__ = (
-    "AT",
-    "BCE",
-    "BCKD",
-    "CRD",
-    "CWD",
-    "DIST",
-    "FEATURE",
-    "FGD",
-    "FINAL",
-    "KL",
-    "L1",
-    "LD",
-    "MGD",
-    "MSE",
-    "PKD",
-    "RELATION",
-    "RESPONSE",
-    "RKD",
-    "SL2",
-    "SP",
-    "CWDMap",
-    "Cosine",
-    "CrossKD",
-    "Depth",
-    "GIoU",
-    "Gram",
-    "Loss",
-    "Mask",
-    "Mimic",
-    "Pose",
-    "ProbIoU",
-    "Pseudo",
-    "Relative",
-)
+    "AT", "BCE", "BCKD", "CRD", "CWD", "DIST", "FEATURE", "FGD", "FINAL", "KL", "L1", "LD", "MGD", "MSE", "PKD",
+    "RELATION", "RESPONSE", "RKD", "SL2", "SP", "CWDMap", "Cosine", "CrossKD", "Depth", "GIoU", "Gram", "Loss", "Mask",
+    "Mimic", "Pose", "ProbIoU", "Pseudo", "Relative",
+)  # fmt: skip

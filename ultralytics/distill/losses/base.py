@@ -88,15 +88,12 @@ class Loss(nn.Module):
         super().__init__()
 
     def forward(self, student: Any, teacher: Any, batch: dict[str, Any] | None = None) -> torch.Tensor:
-        """Return the term's value.
+        """Return the term's value, a scalar.
 
         Args:
             student (torch.Tensor | dict): Map (N, C, H, W) or raw predictions of the student.
             teacher (torch.Tensor | dict): The same of the teacher.
             batch (dict, optional): The training batch, for losses that read labels.
-
-        Returns:
-            (torch.Tensor): Scalar.
         """
         with full_precision(device_type(student)):
             return self.loss(self.prepare(student), self.prepare(teacher, cut=True), batch)
@@ -129,3 +126,7 @@ class Loss(nn.Module):
         if source is None or key not in source:
             raise ValueError(f"{self.label} needs '{key}' in the {where}, which has {sorted(source or ())}")
         return source[key]
+
+    def both(self, student: dict[str, Any], teacher: dict[str, Any], key: str) -> tuple[Any, Any]:
+        """Return what two dicts of predictions have under a key, or raise."""
+        return self.need(student, key, "student's dict"), self.need(teacher, key, "teacher's dict")

@@ -42,20 +42,12 @@ class CrossKD(BCKD):
         super().__init__(beta, norm, alpha, margin=0)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
-        """Return the disagreement of the cross predictions with the teacher's.
+        """Return the disagreement of two dicts with `head`, class features (N, C, H, W) of one width level by level.
 
-        Args:
-            student (dict): `head`, a list over levels of class features (N, C, H, W) in the teacher's width.
-            teacher (dict): `head`, the same of the teacher, `tail`, a list of the frozen modules that follow, and
-                `scores` (N, nc, A).
-            batch (dict, optional): Not used.
-
-        Returns:
-            (torch.Tensor): Scalar.
+        The teacher's has `tail` too, the frozen modules that follow, level by level, and `scores` (N, nc, A).
         """
-        t = self.need(teacher, "scores", "teacher's dict")
-        heads = self.need(student, "head", "student's dict"), self.need(teacher, "head", "teacher's dict")
-        tails = self.need(teacher, "tail", "teacher's dict")
+        heads = self.both(student, teacher, "head")
+        t, tails = (self.need(teacher, key, "teacher's dict") for key in ("scores", "tail"))
         if not len(heads[0]) == len(heads[1]) == len(tails):
             raise ValueError(
                 f"crosskd needs a branch for each level, got {len(tails)} for {[len(x) for x in heads]} levels"

@@ -41,7 +41,8 @@ class CWD(Loss):
         """Return the divergence of two maps (N, C, H, W)."""
         self.same_shape(student, teacher)
         n, c = student.shape[:2]
-        return softmax_kl(student.flatten(2), teacher.flatten(2), self.tau, 2, 1 / (n * c))
+        weight = student.new_full((n, 1, 1), 1 / (n * c))
+        return softmax_kl(student.flatten(2), teacher.flatten(2), self.tau, 2, weight)
 
 
 class CWDMap(CWD):
@@ -62,5 +63,4 @@ class CWDMap(CWD):
 
     def loss(self, student: Any, teacher: Any, batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `scores` (N, nc, H, W)."""
-        s, t = self.need(student, "scores", "student's dict"), self.need(teacher, "scores", "teacher's dict")
-        return super().loss(s, t, batch)
+        return super().loss(*self.both(student, teacher, "scores"), batch)

@@ -39,7 +39,7 @@ class Depth(Loss):
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the difference of two dicts with `log_depth` (N, 1, H, W)."""
-        s, t = self.need(student, "log_depth", "student's dict"), self.need(teacher, "log_depth", "teacher's dict")
+        s, t = self.both(student, teacher, "log_depth")
         self.same_shape(s, t)
         error = s - t
         slopes = [d.abs().mean() for d in (error.diff(dim=3), error.diff(dim=2)) if d.numel()]

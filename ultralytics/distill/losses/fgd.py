@@ -48,14 +48,9 @@ class GcBlock(nn.Module):
 
 
 def upright(boxes: torch.Tensor, aspect: float) -> tuple[torch.Tensor, ...]:
-    """Return centre x, y, width and height (M,) of boxes, or of the upright hulls of turned ones.
+    """Return centre x, y, width and height (M,) of boxes (M, 4) in units of the image.
 
-    Args:
-        boxes (torch.Tensor): xywh (M, 4) in units of the image, or (M, 5) with an angle in radians.
-        aspect (float): Height of the image over its width.
-
-    Returns:
-        (tuple[torch.Tensor, ...]): Four tensors, in units of the image.
+    Of turned ones (M, 5), the angle in radians, it is their upright hulls; `aspect` is the image's height by its width.
     """
     if boxes.shape[-1] != 5:
         return boxes.view(-1, 4).unbind(1)
@@ -120,12 +115,7 @@ class FGD(Loss):
         return spatial, (size.mean(2) / self.temp).softmax(1) * size.shape[1]
 
     def masks(self, teacher: torch.Tensor, batch: dict[str, Any] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw the batch's boxes on the cells of a map.
-
-        Args:
-            teacher (torch.Tensor): Map (N, C, H, W).
-            batch (dict): `bboxes` (M, 4), xywh in units of the image, or (M, 5) with an angle, of which the upright
-                hulls count; and `batch_idx` (M,), their images.
+        """Draw the batch's boxes, or the upright hulls of turned ones, on the cells of a map (N, C, H, W).
 
         Returns:
             foreground (torch.Tensor): (N, HW), the largest 1 / area of the boxes that cover a cell, 0 elsewhere.

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .response import BoxLoss, sides, total
+from .response import BoxLoss, sides
 
 EPS = 1e-7
 
@@ -24,17 +24,15 @@ class GIoU(BoxLoss):
     and the positive anchors. Both boxes are given from the same anchor, so their four distances in grid units decide,
     whatever the anchor and stride. With reg_max = 1 the head's outputs are the distances, otherwise they are the
     expectation over the bins; a teacher that sees images of another size is heard in the student's units. A box turned
-    inside out counts as empty. Z is a statistic of the (local) batch, so a
-    batch's value is not the mean of its images'.
+    inside out counts as empty. Z is a statistic of the (local) batch: a batch's value is not the mean of its images'.
 
     Args:
         margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
     """
 
-    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
-        """Return 1 - GIoU of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` (N, nc, A) too."""
-        s, t, w = self.boxes(student, teacher)
-        return ((1 - giou(s, t)) * w).sum() / total(w)
+    def distance(self, student: dict[str, Any], teacher: dict[str, Any]) -> torch.Tensor:
+        """Return 1 - GIoU (N, A) of two dicts with `boxes` (N, 4 * reg_max, A)."""
+        return 1 - giou(*self.boxes(student, teacher))
 
 
 def giou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

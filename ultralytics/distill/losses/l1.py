@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .response import BoxLoss, anchor_points, total
+from .response import BoxLoss, anchor_points
 
 
 class L1(BoxLoss):
@@ -28,19 +28,10 @@ class L1(BoxLoss):
         margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
     """
 
-    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
-        """Return the difference of two dicts with `boxes` (N, 4 * reg_max, A).
-
-        Args:
-            student (dict): `boxes`, and `shapes` and `strides` of its levels.
-            teacher (dict): `boxes` and `scores` (N, nc, A).
-            batch (dict, optional): Not used.
-
-        Returns:
-            (torch.Tensor): Scalar.
-        """
-        s, t, w = self.boxes(student, teacher)
+    def distance(self, student: dict[str, Any], teacher: dict[str, Any]) -> torch.Tensor:
+        """Return the mean difference of sides (N, A) of two dicts with `boxes`, `shapes` and `strides`."""
+        s, t = self.boxes(student, teacher)
         shapes, strides = (self.need(student, k, "student's dict") for k in ("shapes", "strides"))
         _, cells, (height, width) = anchor_points(shapes, strides, s)
         error = (s - t).abs() * torch.stack([cells / width, cells / height] * 2)  # (N, 4, A)
-        return (error.mean(1) * w).sum() / total(w)
+        return error.mean(1)

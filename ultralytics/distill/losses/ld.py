@@ -46,7 +46,7 @@ class LD(Loss):
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
         """Return the divergence of two dicts with `boxes` (N, 4 * reg_max, A); the teacher's has `scores` too."""
-        s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
+        s, t = self.both(student, teacher, "boxes")
         if s.shape[1] == 4 or t.shape[1] == 4:
             raise ValueError("ld compares the bins of box sides and a head here has reg_max=1, use giou instead")
         s, t = s.unflatten(1, (4, -1)), t.unflatten(1, (4, -1))  # (N, 4, reg_max, A)

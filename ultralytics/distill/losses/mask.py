@@ -43,16 +43,10 @@ class Mask(Loss):
         self.top = whole("top", top, least=1)
 
     def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
-        """Return the divergence of two dicts' masks.
+        """Return the divergence of two dicts with `mask_coefficient` (N, M, A) and `proto` (N, M, H, W).
 
-        Args:
-            student (dict): `mask_coefficient` (N, M, A) and `proto` (N, M, H, W).
-            teacher (dict): The same with an M, H and W of its own, `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A),
-                `shapes` and `strides` of its levels, and what `reach` reads where its cells have another size.
-            batch (dict, optional): Not used.
-
-        Returns:
-            (torch.Tensor): Scalar.
+        The teacher's has an M, H and W of its own, `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A), `shapes` and
+        `strides` of its levels, and what `reach` reads where its cells have another size.
         """
         w = confidence(self.need(teacher, "scores", "teacher's dict"))
         w, index = w.topk(min(self.top, w.shape[1]), 1)  # (N, K)

@@ -37,7 +37,7 @@ class MSE(ClassLoss):
         t = self.target(t, student)
         if s.ndim != 3:  # classes only: one output, no levels
             return (s - t).square().mean() / 4
-        sb, tb = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
+        sb, tb = self.both(student, teacher, "boxes")
         self.same_shape(sb, tb)
         sizes = [h * w for h, w in self.need(student, "shapes", "student's dict")]
         channels = s.shape[0] * (s.shape[1] + sb.shape[1])

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .base import Loss
-from .response import confidence, reach, sides, total
+from .analytic import negative_entropy
+from .response import AnchorLoss, reach, sides
 
 
-class Pose(Loss):
+class Pose(AnchorLoss):
     """Distance of decoded keypoints in units of the object's size, and the divergence of their visibility.
 
     With k the keypoints of an anchor in grid units, v the probability that they are visible, and r the square root of
@@ -31,30 +31,22 @@ class Pose(Loss):
     reads = ("scores", "boxes", "keypoints")
     needs_outputs = ("keypoints",)
 
-    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
-        """Return the distance of two dicts' keypoints.
+    def distance(self, student: dict[str, Any], teacher: dict[str, Any]) -> torch.Tensor:
+        """Return the distance (N, A) of two dicts with `keypoints` (N, K, D, A).
 
-        Args:
-            student (dict): `keypoints` (N, K, D, A): x and y in grid units from the anchor, and for D = 3 the logit of
-                visibility.
-            teacher (dict): The same, `boxes` (N, 4 * reg_max, A), `scores` (N, nc, A), and what `reach` reads where
-                its cells have another size.
-            batch (dict, optional): Not used.
-
-        Returns:
-            (torch.Tensor): Scalar.
+        These are x and y in grid units from the anchor, and for D = 3 the logit of visibility. The teacher's dict has
+        `boxes` (N, 4 * reg_max, A) too, and what `reach` reads where its cells have another size.
         """
-        s, t = self.need(student, "keypoints", "student's dict"), self.need(teacher, "keypoints", "teacher's dict")
+        s, t = self.both(student, teacher, "keypoints")
         place = t[:, :, :2]
         if "scale" in teacher:
             place = place * teacher["scale"][2:] + teacher["shift"][:, None, 2:]
         self.same_shape(s[:, :, :2], place)
-        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
         bw, bh = sides(reach({**teacher, "boxes": self.need(teacher, "boxes", "teacher's dict")}))
         size = (bw * bh).clamp(min=1).sqrt()[:, None, None]
         visible = t[:, :, 2].sigmoid() if t.shape[2] == 3 else torch.ones_like(t[:, :, 0])
         error = F.smooth_l1_loss(s[:, :, :2] / size, place / size, reduction="none").sum(2) * visible
         if s.shape[2] == t.shape[2] == 3:
-            entropy = torch.xlogy(visible, visible) + torch.xlogy(1 - visible, 1 - visible)
-            error = error + F.binary_cross_entropy_with_logits(s[:, :, 2], visible, reduction="none") + entropy
-        return (error.mean(1) * w).sum() / total(w)
+            bce = F.binary_cross_entropy_with_logits(s[:, :, 2], visible, reduction="none")
+            error = error + bce + negative_entropy(visible)
+        return error.mean(1)

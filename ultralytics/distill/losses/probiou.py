@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 
-from .base import Loss
-from .response import confidence, distances, total
+from .response import AnchorLoss, distances
 
 FLOOR = 1e-3  # squared cells added to the variances: an empty box is a point that still has a place
 EPS = 1e-6
 
 
-class ProbIoU(Loss):
+class ProbIoU(AnchorLoss):
     """Probabilistic overlap of the two models' rotated boxes at each anchor.
 
     Murrugarra-Llerena, Kirsten, Jung, "Gaussian Bounding Boxes and Probabilistic Intersection-over-Union for Object
@@ -33,36 +32,19 @@ class ProbIoU(Loss):
     reads = ("scores", "boxes", "angle")
     needs_outputs = ("angles",)
 
-    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
-        """Return 1 - ProbIoU of two dicts.
-
-        Args:
-            student (dict): `boxes` (N, 4 * reg_max, A) and `angle` (N, 1, A) in radians.
-            teacher (dict): The same, and `scores` (N, nc, A).
-            batch (dict, optional): Not used.
-
-        Returns:
-            (torch.Tensor): Scalar.
-        """
-        places = "student's dict", "teacher's dict"
-        s, t = (gaussian(*(self.need(x, k, p) for k in ("boxes", "angle"))) for x, p in zip((student, teacher), places))
+    def distance(self, student: dict[str, Any], teacher: dict[str, Any]) -> torch.Tensor:
+        """Return 1 - ProbIoU (N, A) of two dicts with `boxes` (N, 4 * reg_max, A) and `angle` (N, 1, A) in radians."""
+        s, t = (gaussian(*x) for x in zip(*(self.both(student, teacher, k) for k in ("boxes", "angle"))))
         if "scale" in teacher:
             t = stretched(t, teacher["scale"], teacher["shift"])
         self.same_shape(s[0], t[0])
-        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
-        hellinger = (1 - (-bhattacharyya(s, t)).exp() + EPS).sqrt() - EPS**0.5
-        return (hellinger * w).sum() / total(w)
+        return (1 - (-bhattacharyya(s, t)).exp() + EPS).sqrt() - EPS**0.5
 
 
 def gaussian(boxes: torch.Tensor, angle: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return centres x and y, and the covariance's entries xx, yy and xy, each (N, A), in grid units from the anchors.
 
-    Args:
-        boxes (torch.Tensor): A head's output (N, 4 * reg_max, A), distances along the turned sides.
-        angle (torch.Tensor): Radians (N, 1, A).
-
-    Returns:
-        (tuple[torch.Tensor, ...]): Five tensors.
+    A head's boxes are (N, 4 * reg_max, A), distances along the turned sides, and its angles (N, 1, A) in radians.
     """
     left, top, right, bottom = distances(boxes).unbind(1)
     x, y = (right - left) / 2, (bottom - top) / 2

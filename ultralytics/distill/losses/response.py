@@ -30,12 +30,7 @@ def total(weight: torch.Tensor) -> torch.Tensor:
 def anchor_points(
     shapes: Sequence[tuple[int, int]], strides: Sequence[float], like: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float]]:
-    """Return where the anchors of all levels lie.
-
-    Args:
-        shapes (Sequence[tuple[int, int]]): Height and width of each level in cells.
-        strides (Sequence[float]): Pixels a cell of each level.
-        like (torch.Tensor): For device and precision.
+    """Return where the anchors of all levels lie, whose shapes (H, W) are in cells and strides in pixels a cell.
 
     Returns:
         points (torch.Tensor): The cells' centres x, y in pixels (2, A).
@@ -68,10 +63,9 @@ def standardize(x: torch.Tensor, dim: int) -> torch.Tensor:
 def reach(teacher: dict[str, Any]) -> torch.Tensor:
     """Return left, top, right, bottom (N, 4, A) of a teacher's boxes in the student's cells, from its anchors.
 
-    Args:
-        teacher (dict): `boxes` (N, 4 * reg_max, A); `scale` (4, A) and `shift` (N, 4, A), as
-            `heads.predictions.match_levels` has them, where its images have another size; `angle` (N, 1, A) of rotated
-            boxes, whose sides lie along turned axes. They are taken to keep their form.
+    Where its images have another size it has `scale` (4, A) and `shift` (N, 4, A), as `heads.predictions.match_levels`
+    makes them. The sides of rotated boxes, which have an `angle` (N, 1, A), lie along turned axes; they are taken to
+    keep their form.
     """
     found = distances(teacher["boxes"])
     if "scale" not in teacher:
@@ -92,12 +86,9 @@ def rebin(share: torch.Tensor, bins: int, scale: torch.Tensor | float = 1.0, shi
 
     Args:
         share (torch.Tensor): Probabilities (N, 4, R, A) of whole distances 0 to R - 1.
-        bins (int): Number of new bins.
+        bins (int): Number of new bins, of the result (N, 4, bins, A).
         scale (torch.Tensor | float): New units to an old one, one number or (4, A).
         shift (torch.Tensor | float): New units that are added, one number or (N, 4, A).
-
-    Returns:
-        (torch.Tensor): Probabilities (N, 4, bins, A).
     """
     old = torch.arange(share.shape[2], device=share.device, dtype=share.dtype)[:, None]  # (R, 1)
     scale, shift = (x.unsqueeze(-2) if isinstance(x, torch.Tensor) else x for x in (scale, shift))
@@ -112,7 +103,7 @@ def decode(
     angle: torch.Tensor | None = None,
     xywh: bool = True,
 ) -> torch.Tensor:
-    """Return boxes as upstream decodes them.
+    """Return boxes as upstream decodes them, in pixels (N, A, 4), rotated ones with their angle (N, A, 5).
 
     Args:
         sides (torch.Tensor): Left, top, right, bottom (N, 4, A), in cells.
@@ -120,9 +111,6 @@ def decode(
         strides (torch.Tensor): Pixels a cell of each anchor, (A,) or (1, 1, A).
         angle (torch.Tensor, optional): Of rotated boxes (N, 1, A).
         xywh (bool): Centre, width and height, as rotated boxes always are; else from corner to corner.
-
-    Returns:
-        (torch.Tensor): In pixels (N, A, 4), of rotated boxes with their angle (N, A, 5).
     """
     at = points / strides
     if angle is None:
@@ -160,20 +148,14 @@ class ClassLoss(Loss):
 
     def scores(self, student: dict[str, Any], teacher: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return both models' class logits, (N, nc), (N, nc, A) or (N, nc, H, W)."""
-        s, t = self.need(student, "scores", "student's dict"), self.need(teacher, "scores", "teacher's dict")
+        s, t = self.both(student, teacher, "scores")
         self.same_shape(s, t)
         return s, t
 
     def mix(self, soft: torch.Tensor, student: dict[str, Any]) -> torch.Tensor:
-        """Mix the teacher's probabilities with the labels.
+        """Return alpha * soft + (1 - alpha) * label, for the teacher's probabilities (N, nc) or (N, nc, ...).
 
-        Args:
-            soft (torch.Tensor): The teacher's probabilities (N, nc) or (N, nc, ...).
-            student (dict): The student's dict; its `target_scores`, in the shape of `soft`, are the labels, not a
-                number where there is none.
-
-        Returns:
-            (torch.Tensor): alpha * soft + (1 - alpha) * label.
+        The labels are `target_scores` in the student's dict, in the shape of `soft`, not a number where there is none.
         """
         if self.alpha == 1:
             return soft
@@ -182,8 +164,26 @@ class ClassLoss(Loss):
         return torch.lerp(hard.where(~hard.isnan(), soft), soft, self.alpha)
 
 
-class BoxLoss(Loss):
-    """A response loss on the sides of upright boxes, weighed by the teacher's confidence.
+class AnchorLoss(Loss):
+    """A response loss that is a mean over the anchors, weighed by the teacher's confidence.
+
+        L = 1 / Z * sum over anchors of w_a * distance_a,
+
+    w_a = max_c sigmoid(scores_T) and Z = max(sum of w_a over the batch, 1).
+    """
+
+    def loss(self, student: dict[str, Any], teacher: dict[str, Any], batch: dict[str, Any] | None) -> torch.Tensor:
+        """Return the mean distance of two dicts; the teacher's has `scores` (N, nc, A)."""
+        w = confidence(self.need(teacher, "scores", "teacher's dict"))  # (N, A)
+        return (self.distance(student, teacher) * w).sum() / total(w)
+
+    def distance(self, student: dict[str, Any], teacher: dict[str, Any]) -> torch.Tensor:
+        """Return how far two dicts are apart at each anchor (N, A); subclasses write this."""
+        raise NotImplementedError
+
+
+class BoxLoss(AnchorLoss):
+    """An anchor loss on the sides of upright boxes.
 
     Args:
         margin (float): Where the weight begins to fall, as `Loss` says; 0 keeps it.
@@ -198,11 +198,9 @@ class BoxLoss(Loss):
         super().__init__()
         self.margin = number("margin", margin, least=0, most=1)
 
-    def boxes(
-        self, student: dict[str, Any], teacher: dict[str, Any]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return both models' left, top, right, bottom (N, 4, A) in the student's cells, and w_a (N, A)."""
-        s, t = self.need(student, "boxes", "student's dict"), self.need(teacher, "boxes", "teacher's dict")
+    def boxes(self, student: dict[str, Any], teacher: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both models' left, top, right, bottom (N, 4, A) in the student's cells."""
+        s, t = self.both(student, teacher, "boxes")
         s, t = distances(s), reach({**teacher, "boxes": t})
         self.same_shape(s, t)
-        return s, t, confidence(self.need(teacher, "scores", "teacher's dict"))
+        return s, t

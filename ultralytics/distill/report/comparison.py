@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ultralytics.distill.report.curves import read_columns
+from ultralytics.distill.report.curves import read_columns, write_rows
 from ultralytics.distill.report.int8 import measure_int8
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.style import DASHES, MODELS, below, by_epoch, line, to_one
@@ -147,10 +146,8 @@ def _show(key: str, value: float | None) -> str:
 def save_csv(contenders: Sequence[Contender], file: Path) -> None:
     """Save the facts of measured models, a row a model."""
     keys = list(dict.fromkeys(k for c in contenders for k in c.facts))
-    with open(file, "w", encoding="utf-8", newline="") as f:
-        writer = csv.writer(f)
-        writer.writerow(["model", "weights", *keys])
-        writer.writerows([c.name, c.weights, *(c.facts.get(k, "") for k in keys)] for c in contenders)
+    rows = [[c.name, c.weights, *(c.facts.get(k, "") for k in keys)] for c in contenders]
+    write_rows(file, [["model", "weights", *keys], *rows])
 
 
 @plt_settings()

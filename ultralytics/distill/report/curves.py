@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,12 @@ def read_columns(file: Path) -> dict[str, list[float]]:
     with open(file, encoding="utf-8") as f:
         rows = [{k.strip(): float(v or "nan") for k, v in row.items() if k} for row in csv.DictReader(f)]
     return {k: [r[k] for r in rows] for k in (rows[0] if rows else {})}
+
+
+def write_rows(file: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV, its header first."""
+    with open(file, "w", encoding="utf-8", newline="") as f:
+        csv.writer(f).writerows(rows)
 
 
 def term_parts(columns: Mapping[str, list[float]]) -> dict[str, list[float]]:
@@ -81,10 +87,8 @@ def read_similarity(folder: Path) -> dict[str, dict[str, float]]:
 
 def save_similarity(folder: Path, found: Mapping[str, Mapping[str, float]]) -> None:
     """Write the CKA of each layer pair, a row a pair and time."""
-    with open(folder / SIMILARITY, "w", encoding="utf-8", newline="") as f:
-        writer = csv.writer(f)
-        writer.writerow(["when", "pair", "cka"])
-        writer.writerows([when, pair, f"{v:.5f}"] for when, some in found.items() for pair, v in some.items())
+    rows = [[when, pair, f"{v:.5f}"] for when, some in found.items() for pair, v in some.items()]
+    write_rows(folder / SIMILARITY, [["when", "pair", "cka"], *rows])
 
 
 def lines_of(columns: Mapping[str, list[float]]) -> list[tuple[str, dict[str, list[float]]]]:

@@ -19,16 +19,10 @@ IMAGES = 300  # for the ranges of activations, which upstream takes from validat
 
 
 def measure_int8(name: str, weights: str | Path, task: str, **arguments: Any) -> dict[str, float]:
-    """Return the main metric of a model in INT8; nothing, and a line that says why, where it cannot be had.
+    """Return the main metric of a checkpoint in INT8, 0 to 1, as `INT8 mAP50-95` or the like.
 
-    Args:
-        name (str): What the model is called in the line.
-        weights (str | Path): Its checkpoint.
-        task (str): Its task.
-        **arguments (Any): What `val` is given, with `data` and `imgsz`.
-
-    Returns:
-        (dict[str, float]): The accuracy, 0 to 1, as `INT8 mAP50-95` or the like.
+    Where it cannot be had it is nothing, and a line that calls the model by its name says why. `arguments` are what
+    `val` is given, with `data` and `imgsz`.
     """
     if absent := missing_packages(INT8.packages):
         LOGGER.warning(f"Distillation: the {name} is not measured in INT8: pip install {' '.join(absent)} first.")
@@ -45,14 +39,8 @@ def measure_int8(name: str, weights: str | Path, task: str, **arguments: Any) ->
 def validate_int8(weights: str | Path, task: str, data: str, imgsz: Any, **arguments: Any) -> dict[str, float]:
     """Export a checkpoint to INT8, validate what comes out, and leave no file.
 
-    The export takes images of any size, so that they are padded as those of the checkpoint are.
-
-    Args:
-        weights (str | Path): The checkpoint.
-        task (str): Its task.
-        data (str): The data's YAML or folder; its validation images set the ranges and are validated on.
-        imgsz (int | list): Image size in pixels.
-        **arguments (Any): What else `val` is given.
+    The export takes images of any size, so that they are padded as those of the checkpoint are. The data's validation
+    images set the ranges and are validated on. `arguments` are what else `val` is given.
 
     Returns:
         (dict[str, float]): The metrics that are compared, by short names.

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.heads.common import outputs
+from ultralytics.distill.inference import input_channels, model_args
 from ultralytics.distill.teacher.evaluation import narrow
 from ultralytics.distill.upstream import load_checkpoint, score_unfound, time_sync
 
@@ -49,25 +49,17 @@ def time_forward(model: nn.Module, imgsz: Any, repeats: int = 30, warm: int = 5)
 
 
 def validate(weights: str | Path, student: nn.Module | None = None, **arguments: Any) -> tuple[Any, dict[int, str]]:
-    """Validate a checkpoint and leave no results folder.
+    """Return upstream's metrics of a checkpoint and the model's classes, and leave no results folder.
 
-    Args:
-        weights (str | Path): The checkpoint.
-        student (nn.Module, optional): The model whose classes the labels are; this one's are put into their order.
-        **arguments (Any): What `val` is given, e.g. `data` and `imgsz`.
-
-    Returns:
-        metrics (Any): Upstream's metrics.
-        names (dict[int, str]): The model's classes.
-
-    Raises:
-        ValueError: If the model does not know all of the student's classes; the rest of a sentence.
+    Where a student is given, the labels are its classes and this model's are put into their order; a ValueError has
+    the rest of a sentence where it does not know them all. `arguments` are what `val` is given.
     """
     from ultralytics import YOLO
 
     model = YOLO(weights)
-    if student is not None and not (_one_class(student) or "depth" in outputs(student.model[-1])):
-        narrow(model.model, student.names)
+    if student is not None and "depth" not in outputs(student.model[-1]):
+        if not model_args(student).get("single_cls"):  # else its one class stands for all of a teacher's
+            narrow(model.model, student.names)
     model.add_callback("on_val_end", score_unfound)
     return quietly(model, **arguments), model.names
 
@@ -76,12 +68,6 @@ def quietly(model: YOLO, **arguments: Any) -> Any:
     """Validate a model and leave no results folder, which upstream makes even where nothing is saved."""
     with tempfile.TemporaryDirectory() as scratch:
         return model.val(**arguments, plots=False, verbose=False, save_json=False, project=scratch)
-
-
-def _one_class(model: nn.Module) -> bool:
-    """Whether a model was trained with `single_cls`, and its one class stands for all of a teacher's."""
-    args = getattr(model, "args", {})
-    return bool((args if isinstance(args, dict) else vars(args)).get("single_cls"))
 
 
 def accuracy(found: Mapping[str, float]) -> dict[str, float]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RIGHT, WRONG, MISSED, LABEL = (178, 114, 0), (0, 94, 213), (66, 228, 240), (60, 60, 60)  # BGR
 TILE = 360  # pixels of an image's longer side in the picture
+CONF = 0.25  # least confidence of a prediction that is drawn
 
 
 @plt_settings()
@@ -31,7 +32,6 @@ def plot_samples(
     file: str | Path,
     device: Any = None,
     count: int = 4,
-    conf: float = 0.25,
     heats: Sequence[tuple[str, Sequence[np.ndarray]]] = (),
     files: Sequence[str] = (),
 ) -> bool:
@@ -47,7 +47,6 @@ def plot_samples(
         file (str | Path): Picture to write.
         device (Any): As `device=` takes it.
         count (int): Number of images.
-        conf (float): Least confidence of a prediction that is drawn.
         heats (Sequence[tuple]): More columns: a title, and for each image a map (H, W), 0 to 1, of the letterboxed
             image; they need `files`.
         files (Sequence[str]): The images to draw, in place of evenly spaced ones.
@@ -77,7 +76,7 @@ def plot_samples(
         truth = [names[int(k)] for k in classes]
         tiles = [(draw(image, [(b, n if several else "", LABEL) for b, n in zip(boxes, truth)]), path)]
         for _, model in models:
-            found = model.predict(path, imgsz=imgsz, conf=conf, device=device, verbose=False)[0].boxes.cpu()
+            found = model.predict(path, imgsz=imgsz, conf=CONF, device=device, verbose=False)[0].boxes.cpu()
             guess = [model.names[int(k)] for k in found.cls]
             hits = match(found.xyxy.numpy(), guess, boxes, truth)
             shown = [(b, "", MISSED) for j, b in enumerate(boxes) if j not in hits]
@@ -94,7 +93,7 @@ def plot_samples(
             a.set(xticks=[], yticks=[])
     for a, name in zip(ax[0], ["labels" if models else "image", *(n for n, _ in (*models, *heats))]):
         a.set_title(name, fontsize=13, fontweight="bold")
-    legend = [f"blue: right, orange: wrong, yellow: missed (IoU 0.5, confidence {conf})"] * bool(models)
+    legend = [f"blue: right, orange: wrong, yellow: missed (IoU 0.5, confidence {CONF})"] * bool(models)
     legend += ["bright: the feature map is active there"] * bool(heats)
     fig.supxlabel("\n".join(textwrap.fill(x, 26 * width) for x in legend), fontsize=11)
     fig.tight_layout()
@@ -106,11 +105,9 @@ def plot_samples(
 def read_labels(
     data: str, count: int, files: Sequence[str] = ()
 ) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], dict[int, str]]:
-    """Read the labels of some validation images: those given, or evenly spaced among those that have objects.
+    """Return the labels of some validation images, those given or evenly spaced among those with objects, and names.
 
-    Returns:
-        labels (list[tuple]): For each image its path, boxes (n, 4) as x1, y1, x2, y2 in pixels, and classes (n,).
-        names (dict[int, str]): The data's classes.
+    A label is the image's path, boxes (n, 4) as x1, y1, x2, y2 in pixels, and classes (n,).
     """
     from ultralytics.data.dataset import YOLODataset
     from ultralytics.data.utils import check_det_dataset

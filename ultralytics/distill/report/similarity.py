@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ultralytics.distill.answers.images import read_image
 from ultralytics.distill.graph import Pair, run_layers
 from ultralytics.distill.teacher.foreign import Foreign
 from ultralytics.distill.teacher.preprocessing import Preprocessing
+from ultralytics.distill.unlabeled.files import images_at
 
 COUNT = 16  # images
 ROWS = 4096  # positions of all images that are compared, at most
@@ -33,15 +34,8 @@ def linear_cka(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def read_images(files: Sequence[str | Path], size: int, channels: int = 3) -> torch.Tensor:
-    """Read images (N, C, size, size) as a validation shows them: letterboxed, RGB or gray by the channels, 0 to 1."""
-    from ultralytics.data.augment import LetterBox
-    from ultralytics.utils.patches import imread
-
-    fit = LetterBox((size, size), auto=False)
-    flag = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
-    found = [fit(image=np.asarray(imread(str(f), flag))).reshape(size, size, -1) for f in files]
-    found = [x[..., ::-1] if channels == 3 else x for x in found]
-    return torch.from_numpy(np.stack(found).transpose(0, 3, 1, 2).copy()).float() / 255
+    """Read images (N, C, size, size) as a validation shows them, 0 to 1."""
+    return torch.stack([read_image(f, size, channels)[0] for f in files]).float() / 255
 
 
 def layer_maps(
@@ -88,14 +82,8 @@ def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
 
 def validation_images(data: str, task: str) -> list[Path]:
     """Return the image files of a validation set."""
-    from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dataset
+    from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 
     place = (check_cls_dataset(data, split="val") if task == "classify" else check_det_dataset(data))["val"]
-    files: list[Path] = []
-    for p in (Path(x) for x in (place if isinstance(place, list) else [place])):
-        if p.is_dir():
-            files += sorted(p.rglob("*.*"))
-        else:  # a list of files
-            lines = [Path(x.strip()) for x in p.read_text(encoding="utf-8").splitlines() if x.strip()]
-            files += [x if x.is_absolute() else p.parent / x for x in lines]
-    return [f for f in files if f.suffix[1:].lower() in IMG_FORMATS and f.is_file()]
+    found = [f for p in (place if isinstance(place, list) else [place]) for f in images_at(Path(p))]
+    return sorted(p for f in set(found) if (p := Path(f)).is_file())

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 from torch import nn
@@ -15,30 +14,13 @@ from torch import nn
 from ultralytics.cfg import get_cfg
 from ultralytics.distill.answers.file import is_answers
 from ultralytics.distill.config import Config
-from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.graph import Pair, pair
-from ultralytics.distill.inference import preserve_random
+from ultralytics.distill.inference import input_channels, preserve_random
+from ultralytics.distill.report import curves, similarity
 from ultralytics.distill.report.comparison import Contender, files, table
-from ultralytics.distill.report.curves import (
-    plot_run,
-    read_columns,
-    read_similarity,
-    save_similarity,
-    still_rising,
-    taught,
-)
 from ultralytics.distill.report.int8 import measure_int8
 from ultralytics.distill.report.metrics import accuracy, load_fused, size, time_forward, validate
 from ultralytics.distill.report.samples import plot_samples
-from ultralytics.distill.report.similarity import (
-    COUNT,
-    activation_map,
-    compare,
-    evenly_spaced,
-    layer_maps,
-    read_images,
-    validation_images,
-)
 from ultralytics.distill.runtime.distributed import run_in_subprocess
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.headroom import main_metric, verdict
@@ -53,6 +35,8 @@ from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
+
+    Met = Optional[tuple[nn.Module, list[Pair], Preprocessing]]  # a teacher beside a student; none for a file
 
 BOXES = {"detect", "segment", "pose"}
 FILES = {
@@ -75,9 +59,9 @@ def note_start(trainer: BaseTrainer) -> None:
     try:
         with preserve_random(trainer.device):
             student = deepcopy(trainer.ema.ema).float()
-            found = similarity_of(student, run.sources[0], run.configs[0], vars(trainer.args))
+            found = similarity_of(student, _meet(student, run.sources[0], run.configs[0]), vars(trainer.args))
         if found:
-            save_similarity(trainer.save_dir, {"before": found})
+            curves.save_similarity(trainer.save_dir, {"before": found})
     except Exception as e:  # a picture must not stop a training
         LOGGER.warning(f"Distillation: CKA similarity of student and teacher is not measured: {reason(e)}")
 
@@ -123,10 +107,11 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
         source = Source(None, Path(teacher))
     else:
         source = resolve(str(teacher), folder / "teacher.pt", config.imgsz or longer_side(args["imgsz"]))
-    found = similarity_of(student, source, config, args)
-    if found:
-        save_similarity(folder, {**{k: v for k, v in read_similarity(folder).items() if k == "before"}, "after": found})
-    plot_run(folder, folder / "distill.png")
+    met = _meet(student, source, config)
+    if found := similarity_of(student, met, args):
+        before = {k: v for k, v in curves.read_similarity(folder).items() if k == "before"}
+        curves.save_similarity(folder, {**before, "after": found})
+    curves.plot_run(folder, folder / "distill.png")
     rows = [Contender("student", weights, scores or {})]
     if source.module is not None:
         rows.insert(0, Contender("teacher", source.path))
@@ -134,22 +119,21 @@ def write(folder: str | Path, scores: dict[str, float] | None = None, device: st
     _fill(rows, student, args, place)
     if config.int8:
         rows[-1].facts.update(measure_int8("student", weights, args["task"], **_val_arguments(args)))
-    _draw_samples(rows, student, source, config, args, folder / "distill_samples.jpg")
+    _draw_samples(rows, student, met, args, folder / "distill_samples.jpg")
     _save(rows, folder / "distill.csv")
-    columns = read_columns(folder / "results.csv")
-    rising = still_rising(columns, main_metric(rows[-1].facts) or "")
-    said = verdict(rows[0].facts, rows[-1].facts, rising) if len(rows) > 1 else "", taught(columns)
+    columns = curves.read_columns(folder / "results.csv")
+    rising = curves.still_rising(columns, main_metric(rows[-1].facts) or "")
+    said = verdict(rows[0].facts, rows[-1].facts, rising) if len(rows) > 1 else "", curves.taught(columns)
     text = "\n".join(("", _short(rows, str(place), args["imgsz"]), "", *(x for x in said if x)))
     LOGGER.info(f"{text}\n{files(folder, FILES)}")
 
 
-def similarity_of(student: nn.Module, source: Source, config: Config, args: dict[str, Any]) -> dict[str, float]:
+def similarity_of(student: nn.Module, met: Met, args: dict[str, Any]) -> dict[str, float]:
     """Return the CKA of student and teacher at each layer pair on some validation images; nothing without pairs."""
-    if source.module is None:
+    if not met or not met[1]:
         return {}
-    teacher, pairs, preprocess = _meet(student, source, config)
-    images = _images(student, args, _affordable(size(teacher, args["imgsz"])["GFLOPs"], 400, most=COUNT))[1]
-    return compare(student, teacher, pairs, images, preprocess) if pairs else {}
+    images = _images(student, args, _affordable(size(met[0], args["imgsz"])["GFLOPs"], 400, most=similarity.COUNT))[1]
+    return similarity.compare(student, *met[:2], images, met[2])
 
 
 def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
@@ -159,8 +143,10 @@ def class_scores(metrics: Any, names: dict[int, str]) -> dict[str, float]:
     return {**accuracy(metrics.results_dict), **each}
 
 
-def _meet(student: nn.Module, source: Source, config: Config) -> tuple[nn.Module, list[Pair], Preprocessing]:
+def _meet(student: nn.Module, source: Source, config: Config) -> Met:
     """Return the teacher, the layer pairs (none where the models share none) and the teacher's preprocessing."""
+    if source.module is None:
+        return None
     device = next(student.parameters()).device
     teacher = source.fresh().float().eval().to(device)
     try:
@@ -172,8 +158,8 @@ def _meet(student: nn.Module, source: Source, config: Config) -> tuple[nn.Module
 
 def _images(student: nn.Module, args: dict[str, Any], count: int) -> tuple[list[Path], torch.Tensor]:
     """Return some validation images, evenly spaced, and the batch (N, C, H, W) of them."""
-    files = evenly_spaced(validation_images(args["data"], args["task"]), count)
-    return files, read_images(files, longer_side(args["imgsz"]), input_channels(student))
+    files = similarity.evenly_spaced(similarity.validation_images(args["data"], args["task"]), count)
+    return files, similarity.read_images(files, longer_side(args["imgsz"]), input_channels(student))
 
 
 def _affordable(gflops: float, total: float, most: int) -> int:
@@ -214,20 +200,15 @@ def _val_arguments(args: dict[str, Any]) -> dict[str, Any]:
     return {k: args[k] for k in ("data", "imgsz", "batch", "single_cls") if args.get(k)}
 
 
-def _draw_samples(
-    rows: Sequence[Contender], student: nn.Module, source: Source, config: Config, args: dict[str, Any], file: Path
-) -> None:
+def _draw_samples(rows: Sequence[Contender], student: nn.Module, met: Met, args: dict[str, Any], file: Path) -> None:
     """Draw some validation images: labels and predictions of models with boxes, and where both models look."""
-    heats, count = [], 4
-    if source.module is not None:
-        teacher, pairs, preprocess = _meet(student, source, config)
-        count = _affordable(size(teacher, args["imgsz"])["GFLOPs"], 200, most=4)
-    files, images = _images(student, args, count)
-    if source.module is not None and pairs:
-        p = pairs[len(pairs) // 2]
-        maps = {"teacher": layer_maps(teacher, [p.teacher], images, preprocess)[p.teacher]}
-        maps["student"] = layer_maps(student, [p.student], images)[p.student]
-        heats = [(f"{who}'s feature map {p.name}", [activation_map(x) for x in m]) for who, m in maps.items()]
+    count = _affordable(size(met[0], args["imgsz"])["GFLOPs"], 200, most=4) if met else 4
+    heats, (files, images) = [], _images(student, args, count)
+    if met and met[1]:
+        p = met[1][len(met[1]) // 2]
+        maps = {"teacher": similarity.layer_maps(met[0], [p.teacher], images, met[2])[p.teacher]}
+        maps["student"] = similarity.layer_maps(student, [p.student], images)[p.student]
+        heats = [(f"{who}'s feature map {p.name}", [*map(similarity.activation_map, m)]) for who, m in maps.items()]
     shown = [r for r in rows if r.facts] if args["task"] in BOXES else []
     plot_samples(shown, args["data"], args["imgsz"], file, "cpu", heats=heats, files=[str(f) for f in files])
 
@@ -247,8 +228,5 @@ def _short(rows: Sequence[Contender], device: str, imgsz: Any) -> str:
 
 def _save(rows: Sequence[Contender], file: Path) -> None:
     """Save the whole table, a row a fact and a column a model."""
-    keys = list(dict.fromkeys(k for r in rows for k in r.facts))
-    with open(file, "w", encoding="utf-8", newline="") as f:
-        writer = csv.writer(f)
-        writer.writerow(["", *(r.name for r in rows)])
-        writer.writerows([k, *(r.facts.get(k, "") for r in rows)] for k in keys)
+    keys = dict.fromkeys(k for r in rows for k in r.facts)
+    curves.write_rows(file, [["", *(r.name for r in rows)], *([k, *(r.facts.get(k, "") for r in rows)] for k in keys)])

@@ -15,13 +15,9 @@ import torch
 def write_whole(path: str | Path, data: bytes) -> None:
     """Write a file beside its place and swap it in, so that a kill or a full disk leaves the previous one intact.
 
-    Args:
-        path (str | Path): The file.
-        data (bytes): Its new content.
-
     Raises:
-        OSError: If the content cannot be written, of the same kind, with the file and what would do; the file is as it
-            was and nothing is left beside it.
+        OSError: If it cannot be written, of the same kind, with the file and what would do; the file is as it was and
+            nothing is left beside it.
     """
     path = Path(path)
     beside = path.with_name(f"{path.name}.part")

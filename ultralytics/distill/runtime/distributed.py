@@ -102,14 +102,13 @@ class CollectiveStep:
     """A step that every process takes: if it fails in one, it fails in all, so that none waits for one that is gone.
 
     ```python
-    with Together() as together:
+    with CollectiveStep() as collective:
         batch = what_may_fail_in_one_process()
-        together.ready()  # before a collective inside: from here all are known to take part
+        collective.ready()  # before a collective inside: from here all are known to take part
         gather(batch)
     ```
 
-    Args:
-        alone (bool): The step is this process's alone; nobody is asked.
+    A step that is this process's `alone` asks nobody.
     """
 
     def __init__(self, alone: bool = False):
@@ -122,11 +121,9 @@ class CollectiveStep:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Raise CollectiveError if the step failed in any process; alone, the error is as it was."""
-        if (
-            not self.alone
-            and (error is None or isinstance(error, Exception))
-            and not isinstance(error, CollectiveError)
-        ):
+        if self.alone or isinstance(error, CollectiveError):
+            return
+        if error is None or isinstance(error, Exception):
             self._agree(error)
 
     def ready(self) -> None:

@@ -38,9 +38,8 @@ def reason(error: Exception) -> str:
 
 def explain(error: BaseException) -> str:
     """Return what an error in a user's file says, with its kind and its place, as the end of a sentence."""
-    text = (
-        (str(error.msg if isinstance(error, SyntaxError) else error) or "no reason given").splitlines()[0].rstrip(".")
-    )
+    text = str(error.msg if isinstance(error, SyntaxError) else error) or "no reason given"
+    text = text.splitlines()[0].rstrip(".")
     says = text if type(error) in {TypeError, ValueError} else f"{type(error).__name__}: {text}"
     return f"{says} ({found})" if (found := place(error)) else says
 

@@ -11,10 +11,7 @@ if TYPE_CHECKING:
 
 
 def open_model(file: str | Path) -> Model:
-    """Open a checkpoint or build a model from a YAML.
-
-    Args:
-        file (str | Path): A `.pt` or `.yaml` file, or the name of one that Ultralytics knows.
+    """Open a checkpoint or build a model from a YAML, or the name of one that Ultralytics knows.
 
     Returns:
         (Model): `YOLO`, which finds the right class for a checkpoint itself, or `RTDETR` for a YAML with such a head.

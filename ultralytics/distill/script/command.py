@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ultralytics.distill.config import ARGUMENTS
 from ultralytics.distill.runtime.errors import is_user_error, leave, log_resume_command
 from ultralytics.distill.spelling import accept_old_names
 from ultralytics.distill.upstream import load_yaml
-from ultralytics.utils import DEFAULT_CFG_PATH
+from ultralytics.utils import DEFAULT_CFG_PATH, LOGGER
 from ultralytics.utils.checks import check_yaml
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 def usage(script: Path) -> str:
     """Return what a script is for, its own arguments, and those of the distillation, each with its comment.
 
-    Args:
-        script (Path): A Python file with a docstring and a dictionary `ARGS`, one commented line an argument.
+    Its own stand in a dictionary `ARGS`, one commented line an argument.
     """
     text = script.read_text(encoding="utf-8")
     table = text.partition("ARGS = {")[2].partition("\n}")[0]
@@ -104,6 +104,26 @@ def interruptible(model: YOLO) -> Iterator[None]:
         if not is_user_error(e):
             raise
         leave(e)
+
+
+def answer(line: list[str]) -> None:
+    """Write a file of answers as `python distill.py answers model_t=best.pt data=my.yaml` says."""
+    from ultralytics.distill.teacher.write_answers import write_answers  # which no other command needs
+
+    args, known = read_line(line), list(signature(write_answers).parameters)
+    try:
+        if unknown := [k for k in args if k not in known]:
+            raise ValueError(f"'{unknown[0]}' is no argument of answers; it takes {', '.join(known)}.")
+        for name in ("model_t", "data"):
+            if not args.get(name):
+                raise ValueError(f"'{name}' is missing: python distill.py answers model_t=best.pt data=my.yaml.")
+        path = write_answers(**args)
+    except (ValueError, TypeError, FileNotFoundError) as e:
+        leave(e)
+    except KeyboardInterrupt:
+        LOGGER.info("\nInterrupted; the same line goes on from here.")
+        raise SystemExit(130) from None
+    LOGGER.info(f"Answers written to {path}; train with model_t={path}")
 
 
 def best(model: YOLO) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ultralytics.distill.graph import Capture, capture, frozen_tails, run_layers
+from ultralytics.distill.graph import Capture, frozen_tails, run_layers
 from ultralytics.distill.inference import eval_mode
 from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.teacher.preprocessing import Preprocessing
@@ -26,14 +26,8 @@ class AverageTeacher:
 
     At the start the average knows nothing: the weight of its terms grows in a straight line from 0 at the first step to
     its full value after the first fifth of the run, on top of the schedule. On resume the average comes back with the
-    checkpoint, as in any run.
-
-    Args:
-        trainer (BaseTrainer): Whose EMA it is; looked up at each step, since resume replaces it.
-        layers (Sequence[int]): Layers whose maps are wanted.
-        head (bool): Whether raw predictions are wanted.
-        features (bool): Whether the class head's inner features are wanted.
-        preprocess (Preprocessing): What it sees of the images.
+    checkpoint, as in any run. It is looked up in the trainer at each step, since resume replaces it. What is wanted of
+    it is said as to `Teacher`.
     """
 
     def __init__(
@@ -53,11 +47,10 @@ class AverageTeacher:
         with kept, torch.no_grad(), full_precision(images.device.type):
             mode, head.training = head.training, True  # raw predictions of every branch
             try:
-                with capture(model, features=self.features) as inner:
-                    seen = run_layers(model, self.preprocess(images.float()), self.layers, self.head)
+                seen = run_layers(model, self.preprocess(images.float()), self.layers, self.head, self.features)
             finally:
                 head.training = mode
-        seen.features, seen.tails = inner.features, frozen_tails(head) if self.features else {}
+        seen.tails = frozen_tails(head) if self.features else {}
         return seen
 
     def describe(self) -> str:

@@ -41,9 +41,8 @@ def evaluate_teachers(trainer: BaseTrainer) -> list[str]:
     been through this. The look leaves no trace in the run: models, random state and validator are as before. Where it
     fails in one of several processes, all leave it and go on.
 
-    Returns:
-        (list[str]): What is to be said of each teacher, the rest of a sentence; nothing of one that was not looked at,
-            and in processes but the first.
+    Returns what is to be said of each teacher, the rest of a sentence; nothing of one that was not looked at, and in
+    processes but the first.
     """
     run = trainer.distill
     said = [""] * len(run.sources)
@@ -70,9 +69,8 @@ def evaluate_teachers(trainer: BaseTrainer) -> list[str]:
                 said[i] = f" is not measured: {reason(e)}"
                 continue
             if RANK in {-1, 0}:
-                said[i] = report(
-                    source.name, found, start, len(student.names), images, trainer.args.task, config.online
-                )
+                classes, task = len(student.names), trainer.args.task
+                said[i] = report(source.name, found, start, classes, images, task, config.online)
     gc.collect()
     return said
 
@@ -85,11 +83,7 @@ def already_warned(teacher: nn.Module, student: nn.Module, config: Config) -> bo
 
 
 def candidate(source: Source, student: nn.Module, config: Config) -> nn.Module:
-    """Return a copy of a teacher that the student's validator can judge.
-
-    Raises:
-        ValueError: If its outputs or classes are others than the student's; the rest of a sentence.
-    """
+    """Return a copy of a teacher that the student's validator can judge; else raise the rest of a sentence."""
     names = [type(m.model[-1]).__name__ for m in (student, source.module)]
     kinds = [outputs(m.model[-1]) or n for m, n in zip((student, source.module), names)]
     if kinds[0] != kinds[1]:
@@ -103,11 +97,7 @@ def candidate(source: Source, student: nn.Module, config: Config) -> nn.Module:
 
 
 def narrow(module: Any, names: dict[int, str]) -> None:
-    """Reduce a model's head to some classes, in their order.
-
-    Raises:
-        ValueError: If it does not know them all, or its class layers are not known; the rest of a sentence.
-    """
+    """Reduce a model's head to some classes, in their order; where that cannot be, raise the rest of a sentence."""
     found = class_map(names, module.names)
     if len(found.student) < len(names):
         raise ValueError(f"it knows {len(found.student)} of the student's {len(names)} classes")
@@ -127,13 +117,9 @@ def narrow(module: Any, names: dict[int, str]) -> None:
 
 
 def sample(loader: Any) -> tuple[DataLoader, int]:
-    """Choose some of a loader's batches, evenly spaced and at most `LIMIT` images; each process has its share.
+    """Return a loader of some of a loader's batches, at most `LIMIT` images, and the number of them in all processes.
 
-    Whole batches are taken, since with `rect` the images of one have one size.
-
-    Returns:
-        chosen (DataLoader): The sample's; its `dataset` is the same.
-        images (int): Images of all processes.
+    Whole batches are taken, evenly spaced, since with `rect` the images of one have one size.
     """
     size, total = loader.batch_size, len(loader.dataset)
     batches = [list(range(i, min(i + size, total))) for i in range(0, total, size)]
@@ -154,11 +140,7 @@ def validate_model(
     collective: CollectiveStep,
     preprocess: Preprocessing | None = None,
 ) -> dict[str, float]:
-    """Validate a model as the trainer validates its student.
-
-    Returns:
-        (dict[str, float]): Upstream's metrics; nothing in processes but the first.
-    """
+    """Return upstream's metrics of a model, as the trainer has its student's; nothing in processes but the first."""
     module = module.to(trainer.device)
     predict = module.forward
     module.forward = lambda x, augment=False: predict(x if preprocess is None else preprocess(x))
@@ -197,17 +179,18 @@ def report(
     """Return what was found, and warn of a teacher that can teach little."""
     keys = [k for k in found if any(m in k for m in MAIN)]
     shown = [", ".join(f"{k.rpartition('/')[2]} {x[k]:.3f}" for k in keys) for x in (found, start) if x]
-    says = f"; the student starts at {shown[1]}" if start else ""
-    if not online and not guesses(found, classes, task) and (key := main_metric(found)):
+    says = f" has {shown[0]} on {images} validation images" + (f"; the student starts at {shown[1]}" if start else "")
+    if online:
+        return says
+    if guesses(found, classes, task):
+        LOGGER.warning(f"teacher {name} looks untrained: {shown[0]} is no better than chance; {SKIP}")
+        return says
+    if start and found["fitness"] <= start["fitness"]:
+        LOGGER.warning(f"teacher {name} is not better than the student's start and may hold it back; {SKIP}")
+    if key := main_metric(found):
         learnt = start and not guesses(start, classes, task)  # with a new head a pretrained student knows nothing yet
         says += f"\nto win: {outlook(found[key], start[key] if learnt else None)}"
-    if online:
-        pass
-    elif guesses(found, classes, task):
-        LOGGER.warning(f"teacher {name} looks untrained: {shown[0]} is no better than chance; {SKIP}")
-    elif start and found["fitness"] <= start["fitness"]:
-        LOGGER.warning(f"teacher {name} is not better than the student's start and may hold it back; {SKIP}")
-    return f" has {shown[0]} on {images} validation images{says}"
+    return says
 
 
 def guesses(found: dict[str, float], classes: int, task: str) -> bool:

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from ultralytics.distill.answers.foreign import Detections, Detector, class_names, is_detections
-from ultralytics.distill.dummy_input import PROBE
 from ultralytics.distill.graph import run_layers
-from ultralytics.distill.inference import eval_mode
+from ultralytics.distill.inference import PROBE, eval_mode
 from ultralytics.distill.runtime.checkpoints import save_whole
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.teacher.live import name_of
@@ -138,17 +137,12 @@ class Pick(nn.Module):
         return x[self.index]
 
 
-class Classify(nn.Module):
+class Classify(Pick):
     """A head that returns class logits, as upstream's of the same name does in training; its other inputs are maps."""
-
-    def __init__(self, index: int):
-        """Keep the logits' place among the outputs."""
-        super().__init__()
-        self.index = index
 
     def forward(self, x: list) -> torch.Tensor:
         """Return logits (N, classes)."""
-        return x[-1][self.index]
+        return super().forward(x[-1])
 
 
 class Maps(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ultralytics.distill.graph import Capture, capture, frozen_tails, run_layers
+from ultralytics.distill.graph import Capture, frozen_tails, run_layers
 from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.teacher.live import deepcopy_teacher
 from ultralytics.distill.teacher.onednn import use_onednn
@@ -62,16 +62,10 @@ class Teacher:
     def __call__(self, images: torch.Tensor) -> Capture:
         """Look at a batch."""
         with torch.no_grad(), full_precision(images.device.type):
-            return self._look(self.preprocess(images) if self.preprocess else images)
-
-    def _look(self, images: torch.Tensor) -> Capture:
-        """Run the graph as far as it is wanted."""
-        images = images.to(self.dtype, memory_format=self.format)
-        if not self.features:
-            return run_layers(self.model, images, self.layers, self.head)
-        with capture(self.model, features=True) as inner:
-            seen = run_layers(self.model, images, self.layers, self.head)
-        seen.features, seen.tails = inner.features, self.tails
+            images = self.preprocess(images) if self.preprocess else images
+            images = images.to(self.dtype, memory_format=self.format)
+            seen = run_layers(self.model, images, self.layers, self.head, self.features)
+        seen.tails = self.tails
         return seen
 
     def describe(self) -> str:

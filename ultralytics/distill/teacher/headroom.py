@@ -21,14 +21,9 @@ def main_metric(names: Iterable[str]) -> str | None:
 
 
 def outlook(teacher: float, student: float | None) -> str:
-    """Return a verdict on what is to be won, before the training.
+    """Return a verdict on what is to be won, the rest of a sentence, from accuracies on the same images.
 
-    Args:
-        teacher (float): Its accuracy, 0 to 1.
-        student (float | None): The student's on the same images; None for one that knows nothing of them yet.
-
-    Returns:
-        (str): The verdict, the rest of a sentence.
+    A student without one knows nothing of them yet.
     """
     if student is None:
         return "what the teacher is above a student trained without it (scripts/compare.py measures that)"
@@ -43,13 +38,8 @@ def outlook(teacher: float, student: float | None) -> str:
 def verdict(teacher: Mapping[str, float], student: Mapping[str, float], rising: bool) -> str:
     """Return which share of its teacher a distilled student has reached and what may help next.
 
-    Args:
-        teacher (Mapping[str, float]): Its metrics by name.
-        student (Mapping[str, float]): The student's, on the same images.
-        rising (bool): Whether the student's accuracy was still rising when the run ended.
-
-    Returns:
-        (str): A few sentences; nothing where one of the two was not measured.
+    Both have metrics by name, on the same images; where one was not measured nothing is said. `rising` tells that the
+    student's accuracy was still rising when the run ended.
     """
     key = main_metric(student)
     if key is None or key not in teacher:
@@ -65,16 +55,7 @@ def verdict(teacher: Mapping[str, float], student: Mapping[str, float], rising: 
 
 
 def sentence(teacher: float, plain: float, won: Mapping[str, float]) -> str:
-    """Return what there was to win after the trainings, and what of it was won.
-
-    Args:
-        teacher (float): Its accuracy, 0 to 1.
-        plain (float): That of the student trained without it, on the same images.
-        won (Mapping[str, float]): What each distilled student has above the plain one.
-
-    Returns:
-        (str): A sentence.
-    """
+    """Return what there was to win after the trainings, and what each distilled student has above the plain one."""
     gap = teacher - plain
     text = f"To win: teacher {teacher:.3f} - plain student {plain:.3f} = {gap:+.3f}"
     if gap <= NOTHING:

@@ -26,9 +26,6 @@ def unpack(value: Any) -> nn.Module | str:
 
     Returns:
         (nn.Module | str): The bare module; of a `YOLO` that holds an exported model, its path.
-
-    Raises:
-        ValueError: If it is something else.
     """
     from ultralytics.engine.model import Model
     from ultralytics.nn.autobackend import AutoBackend
@@ -52,11 +49,7 @@ def unpack(value: Any) -> nn.Module | str:
 
 
 def deepcopy_teacher(module: nn.Module) -> Any:
-    """Return a copy of a teacher that was given as an object, which stays its owner's.
-
-    Raises:
-        ValueError: If it cannot be copied.
-    """
+    """Return a copy of a teacher that was given as an object, which stays its owner's, or raise a ValueError."""
     try:
         with torch.no_grad():  # a scripted module's copies would be no leaves else
             return deepcopy(module)

@@ -15,10 +15,6 @@ class OneDNNConv:
     The activation is applied to oneDNN's fp32 sums before they are rounded, which saves a pass over the map and an
     error of 16 bits. Weights are laid out for the first input's size, and only so kept; another size gives the same
     values.
-
-    Args:
-        conv (nn.Conv2d): The convolution, on a CPU.
-        activation (str): One of the values of `ACTIVATIONS`.
     """
 
     def __init__(self, conv: nn.Conv2d, activation: str):

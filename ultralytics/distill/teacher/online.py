@@ -59,15 +59,9 @@ class OnlineTeacher(nn.Module):
         self.metrics: dict[str, float] = {}
 
     def forward(self, batch: dict[str, Any], joint: Joint | None = None) -> tuple[Capture, torch.Tensor]:
-        """Train on a batch and show the student what was seen.
+        """Return what was seen of a batch, detached, and the task loss times the gain, as the criterion scales it.
 
-        Args:
-            batch (dict): Upstream's batch.
-            joint (Joint, optional): Unlabelled images that it looks at too, and learns nothing from.
-
-        Returns:
-            seen (Capture): Maps and raw predictions, detached.
-            loss (torch.Tensor): The teacher's task loss, as its criterion scales it, times the gain; a scalar.
+        Unlabelled images are looked at too; nothing is learnt from them.
         """
         shown, (loss, _) = self.watch(batch, joint)
         return shown, self.gain * loss.sum()
@@ -104,10 +98,6 @@ class OnlineTeacher(nn.Module):
         if hasattr(criterion, "update"):
             criterion.updates = epoch - 1
             criterion.update()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Keep the average out of the registries."""
-        object.__setattr__(self, name, value) if name == "ema" else super().__setattr__(name, value)
 
 
 def require_trainable(config: Config, source: Source) -> None:
@@ -157,10 +147,9 @@ def build_optimizer(trainer: BaseTrainer, teacher: OnlineTeacher) -> torch.optim
 
 
 def save_and_validate(trainer: BaseTrainer) -> None:
-    """Save the teacher's average as a plain checkpoint and validate it once; a run that has ended outlives the latter.
+    """Save the teacher's average as a plain checkpoint and validate it once.
 
-    Raises:
-        CollectiveError: In every process, if rank 0 cannot save it.
+    Every process fails if rank 0 cannot save it; a run that has ended outlives a failure of the latter.
     """
     teacher = trainer.distill.step.teacher
     path = trainer.wdir / "teacher_last.pt"
@@ -186,13 +175,5 @@ def _save(trainer: BaseTrainer, teacher: OnlineTeacher, path: Path) -> None:
     """Write the average as upstream writes a finished model."""
     model = deepcopy(teacher.ema.ema).half()
     model.criterion, model.args = None, dict(vars(trainer.args))
-    save_whole(
-        {
-            "epoch": -1,
-            "model": model,
-            "train_args": vars(trainer.args),
-            "date": datetime.now().astimezone().isoformat(),
-            "version": __version__,
-        },
-        path,
-    )
+    made = {"date": datetime.now().astimezone().isoformat(), "version": __version__}
+    save_whole({"epoch": -1, "model": model, "train_args": vars(trainer.args), **made}, path)

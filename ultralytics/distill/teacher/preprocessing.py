@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.distill.config import Config
-from ultralytics.distill.dummy_input import input_channels
+from ultralytics.distill.inference import input_channels
 
 LUMA = (0.299, 0.587, 0.114)  # red, green and blue in gray: ITU-R BT.601, as OpenCV reads images in gray
 
@@ -48,6 +48,7 @@ class Preprocessing:
         self.given, self.channels, self.size, self.multiple = given, channels, size, multiple
         self.mean = None if mean is None else torch.tensor(mean, device=device).view(1, -1, 1, 1)
         self.std = None if std is None else torch.tensor(std, device=device).view(1, -1, 1, 1)
+        self.words, self.recolour = self._channels(device)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return the teacher's images (N, C', H', W') of the student's (N, C, H, W), 0 to 1."""
@@ -70,34 +71,31 @@ class Preprocessing:
         shrinks = sides[0] < given[0] or sides[1] < given[1]
         return F.interpolate(images.float(), sides, mode="bilinear", align_corners=False, antialias=shrinks)
 
-    def recolour(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the images with the teacher's channels."""
-        given, wanted = images.shape[1], self.channels
+    def _channels(self, device: torch.device | str) -> tuple[str, Callable[[torch.Tensor], torch.Tensor]]:
+        """Return how the student's channels become the teacher's, in words and as a function of images."""
+        given, wanted = self.given, self.channels
         if given == wanted:
-            return images
+            return "", lambda x: x
         if given == 1:
-            return images.expand(-1, wanted, -1, -1)
+            return f"the data's one channel in each of its {wanted}", lambda x: x.expand(-1, wanted, -1, -1)
         if wanted == 1:
-            share = images.new_tensor(LUMA if given == 3 else [1 / given] * given)
-            return (images * share.view(1, -1, 1, 1)).sum(1, keepdim=True)
-        return images[:, :wanted] if given > wanted else F.pad(images, (0, 0, 0, 0, 0, wanted - given))
+            share = torch.tensor(LUMA if given == 3 else [1 / given] * given, device=device).view(1, -1, 1, 1)
+            words = "the data's colours as gray" if given == 3 else f"the mean of the data's {given} channels"
+            return words, lambda x: (x * share.to(x.dtype)).sum(1, keepdim=True)
+        if given > wanted:
+            return f"the first {wanted} of the data's {given} channels", lambda x: x[:, :wanted]
+        words = f"the data's {given} channels in the first of its {wanted}, nothing in the others"
+        return words, lambda x: F.pad(x, (0, 0, 0, 0, 0, wanted - given))
 
     def describe(self) -> str:
         """Return what is done to the images, e.g. `, sees the first 3 of the data's 10 channels`; often nothing."""
-        said, given, wanted = [], self.given, self.channels
+        said = []
         if isinstance(self.size, int):
             said.append(f"images of {self.size} pixels on the longer side")
         elif self.size is not None:
             said.append(f"images of {self.size[0]}x{self.size[1]} pixels")
-        if given != wanted:
-            if given == 1:
-                said.append(f"the data's one channel in each of its {wanted}")
-            elif wanted == 1:
-                said.append("the data's colours as gray" if given == 3 else f"the mean of the data's {given} channels")
-            elif given > wanted:
-                said.append(f"the first {wanted} of the data's {given} channels")
-            else:
-                said.append(f"the data's {given} channels in the first of its {wanted}, nothing in the others")
+        if self.words:
+            said.append(self.words)
         if self.mean is not None or self.std is not None:
             said.append("values normalised by a mean and deviation of its own")
         return f", sees {', '.join(said)}" if said else ""
@@ -110,11 +108,7 @@ def build_preprocessing(config: Config, student: nn.Module, teacher: nn.Module, 
 
 
 def check_preprocessing(config: Config, teacher: nn.Module) -> tuple[int, int]:
-    """Return the channels a teacher takes and what the sides of its images must be multiples of.
-
-    Raises:
-        ValueError: If the configured size or normalisation does not fit.
-    """
+    """Return the channels a teacher takes and what its images' sides must be multiples of; raise what does not fit."""
     channels, multiple = input_channels(teacher), int(max(getattr(teacher, "stride", [1])))
     sides = [] if config.imgsz is None else [config.imgsz] if isinstance(config.imgsz, int) else config.imgsz
     if any(x % multiple for x in sides):

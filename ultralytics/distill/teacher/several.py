@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,16 +18,11 @@ from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.values import is_auto, plain
 
 
+@dataclass
 class SeveralTeachers:
-    """Frozen teachers that look at a batch one after the other.
+    """Frozen teachers, in the order of the distillers, that look at a batch one after the other."""
 
-    Args:
-        teachers (Sequence[Teacher]): The teachers, in the order of the distillers.
-    """
-
-    def __init__(self, teachers: Sequence[Teacher]):
-        """Keep them."""
-        self.teachers = list(teachers)
+    teachers: Sequence[Teacher]
 
     def __call__(self, images: Sequence[torch.Tensor]) -> list[Capture]:
         """Return what each teacher sees of its own images."""
@@ -35,10 +31,6 @@ class SeveralTeachers:
     def describe(self) -> str:
         """Return each teacher's size and precision."""
         return "; ".join(t.describe() for t in self.teachers)
-
-    def __deepcopy__(self, memo: dict) -> SeveralTeachers:
-        """Return itself: frozen teachers need no second copy."""
-        return self
 
 
 def read_each(args: SimpleNamespace, count: int) -> list[Config]:

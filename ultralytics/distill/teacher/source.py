@@ -12,7 +12,7 @@ from torch import nn
 
 from ultralytics.distill.answers.file import is_answers
 from ultralytics.distill.answers.recorded import Recorded
-from ultralytics.distill.dummy_input import PROBE
+from ultralytics.distill.inference import PROBE, model_args
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.runtime.open_model import open_model
 from ultralytics.distill.spelling import split_list
@@ -60,9 +60,8 @@ class Source:
             return
         module = deepcopy_teacher(self.module).float()
         module.criterion = None
-        args = getattr(module, "args", {})
-        args = args if isinstance(args, dict) else vars(args)
-        save_module({"epoch": -1, "model": module.eval(), "train_args": {**args, "model_t": None}}, self.path)
+        args = {**model_args(module), "model_t": None}
+        save_module({"epoch": -1, "model": module.eval(), "train_args": args}, self.path)
 
 
 def teachers_of(value: Any) -> list:
@@ -83,9 +82,6 @@ def resolve(value: Any, place: Path, size: int | tuple[int, int] = PROBE) -> Sou
         value (Any): `model_t`: a path, a `YOLO`, an `nn.Module`, one of these wrapped, or the word `ema`.
         place (Path): Where an object without a file will be saved.
         size (int | tuple[int, int]): Image size in pixels at which a teacher that is no Ultralytics model is tried.
-
-    Returns:
-        (Source): The teacher.
 
     Raises:
         FileNotFoundError: If the path does not exist.

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from ultralytics.distill.align import memory_format
+from ultralytics.distill.graph import head_inputs, probe
+from ultralytics.distill.teacher.live import deepcopy_teacher
 
 
 def fuse(model: nn.Module) -> None:
@@ -32,9 +34,8 @@ def choose_dtype(precision: str, device: torch.device, amp: bool, bf16: bool) ->
 
     `auto` is bfloat16 on CPUs that multiply it natively, what AMP uses on CUDA, float32 elsewhere.
     """
-    forced = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if precision != "auto":
-        return forced[precision]
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     if device.type == "cpu":
         return torch.bfloat16 if native_bf16() else torch.float32
     if device.type == "cuda" and amp:
@@ -48,6 +49,25 @@ def native_bf16() -> bool:
         found = torch.cpu.get_capabilities()
         return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
     return any(getattr(torch.cpu, f"_is_{x}_supported", bool)() for x in ("avx512_bf16", "amx_tile"))
+
+
+def supports_dtype(dtype: torch.dtype, model: nn.Module, device: torch.device) -> bool:
+    """Try a model in a precision, if it holds modules that are neither PyTorch's nor Ultralytics'.
+
+    Such a module may make float32 tensors of its own on the way, which a 16-bit convolution refuses.
+    """
+    known = all(type(m).__module__.split(".")[0] in {"torch", "ultralytics"} for m in model.modules())
+    traced = any(isinstance(m, torch.jit.ScriptModule) for m in model.modules())  # holds whoever's code
+    if (known and not traced) or dtype == torch.float32:
+        return True
+    if next(model.parameters(), None) is None:  # a frozen trace keeps its numbers to itself
+        return False
+    own = deepcopy_teacher(model)
+    try:
+        probe(own.to(device, dtype), head_inputs(own))
+    except (RuntimeError, ValueError):
+        return False
+    return True
 
 
 def choose_format(device: torch.device, student: nn.Module | None = None) -> torch.memory_format:

@@ -11,9 +11,9 @@ import torch
 from ultralytics.distill.answers.extra import Extra, extra_of
 from ultralytics.distill.answers.final import NMS, final_boxes
 from ultralytics.distill.boxes import Boxes, join, overlaps, suppress
-from ultralytics.distill.dummy_input import input_channels
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import head_strides
+from ultralytics.distill.inference import input_channels
 from ultralytics.distill.labels import sized
 from ultralytics.distill.teacher.frozen import Teacher
 from ultralytics.distill.teacher.preprocessing import Preprocessing
@@ -71,12 +71,7 @@ class TeacherPredictor:
 
 
 def mirrored(objects: Boxes, flip: Sequence[int] | bool) -> Boxes:
-    """Return objects as they are in the mirror image.
-
-    Args:
-        objects (Boxes): The objects.
-        flip (Sequence[int] | bool): For keypoints which of them is which there.
-    """
+    """Return objects as they are in the mirror image; `flip` says of keypoints which of them is which there."""
     boxes, more = objects.boxes.clone(), dict(objects.more)
     boxes[:, 0] = 1 - boxes[:, 0]
     boxes[:, 4:] *= -1
@@ -92,16 +87,8 @@ def merge_views(views: Sequence[Boxes], images: int, conf: float, size: tuple[in
     """Return one answer out of several: boxes by non-maximum suppression, scores as the mean over all views.
 
     A view in which nothing overlaps a box by half counts with score 0 for it. Masks and keypoints are not merged: they
-    are those of the box that stays, the surest.
-
-    Args:
-        views (Sequence[Boxes]): What was said in each view.
-        images (int): Images of the batch.
-        conf (float): Mean score from which a box stands.
-        size (tuple[int, int]): Height and width of the images in pixels.
-
-    Returns:
-        (Boxes): The boxes.
+    are those of the box that stays, the surest. A box stands from a mean score of `conf` on; the size (H, W) of the
+    images is in pixels.
     """
     if len(views) == 1:
         return views[0]

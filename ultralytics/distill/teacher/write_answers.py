@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.distill.answers.extra import Extra, extra_of
-from ultralytics.distill.answers.file import FLOOR, footer, header, line, read_begun
+from ultralytics.distill.answers.file import FLOOR, footer, header, line, read_begun, sha256
 from ultralytics.distill.answers.final import is_detector
 from ultralytics.distill.answers.images import Images
 from ultralytics.distill.answers.outlines import beside, unpadded
@@ -65,7 +64,7 @@ def write_answers(
         if source.module is None or not is_detector(source.module.model[-1]):
             raise ValueError(f"'model_t={text}' names no boxes; give a detector.")
     names, extra = _all_names(sources), _common_extra(sources)
-    info = [{"file": s.name, "sha256": _sha256(s.path)} for s in sources]
+    info = [{"file": s.name, "sha256": sha256(s.path)} for s in sources]
     told = {"teachers": info, "imgsz": sizes, "flip": bool(flip), "conf": conf, **_kind(extra)}
     save = Path(save)
     if save.suffix != ".jsonl":
@@ -169,8 +168,3 @@ def _flip_idx(spec: dict[str, Any], points: int) -> list[int]:
             f"which then; add it to the YAML, or leave flip out."
         )
     return index
-
-
-def _sha256(path: Path) -> str:
-    """Return what a teacher's file is told by, nothing for a teacher without a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

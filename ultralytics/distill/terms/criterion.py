@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from ultralytics.distill.boxes import Boxes
+from ultralytics.distill.head_outputs import detection_loss, write_output
+from ultralytics.distill.heads.predictions import branch_criteria
 from ultralytics.distill.labels import write_labels
 from ultralytics.distill.losses.base import widen
 from ultralytics.distill.terms.soft import soft_matches, soft_scores
-from ultralytics.distill.upstream import detection_loss, write_output
 from ultralytics.utils.loss import v8PoseLoss, v8SegmentationLoss
 from ultralytics.utils.tal import TaskAlignedAssigner
 
@@ -47,11 +48,9 @@ class Criterion:
         return getattr(self.inner, name)
 
     def see(self, output: Any) -> bool:
-        """Be asked about another raw output of the student's head, as `Capture.output` holds it.
+        """Be asked about another raw output of the student's head, as `Capture.output` holds it, if it is whole.
 
-        Returns:
-            (bool): Whether it is whole. The layers of RT-DETR's decoder stand in front of the images, so some rows of
-                its output are not those of some images.
+        The layers of RT-DETR's decoder stand in front of the images: some rows of its output are no images'.
         """
         if not matches(self.inner):
             self.preds = write_output(output)
@@ -72,14 +71,8 @@ class Criterion:
     def ask(self, objects: Boxes, images: int) -> torch.Tensor:
         """Return the criterion's loss, a mean over the batch, for other objects than the labels.
 
-        A criterion of masks or keypoints judges boxes and classes alone where the objects have nothing more.
-
-        Args:
-            objects (Boxes): The objects, each with a score for each class.
-            images (int): Images of the batch.
-
-        Returns:
-            (torch.Tensor): Scalar; with the labels for objects it is what the criterion said of them.
+        With the labels for objects it is what the criterion said of them. A criterion of masks or keypoints judges
+        boxes and classes alone where the objects have nothing more.
         """
         if matches(self.inner):
             return self._ask_matcher(objects, images)
@@ -128,12 +121,6 @@ def matches(criterion: Any) -> bool:
     return isinstance(criterion, nn.Module) and hasattr(criterion, "matcher") and hasattr(criterion, "_get_loss_bbox")
 
 
-def branch_criteria(criterion: Any) -> dict[str, Any]:
-    """Return the criteria of a criterion's branches, itself where it has none."""
-    found = {k: getattr(criterion, k) for k in ("one2many", "one2one") if hasattr(criterion, k)}
-    return found or {"one2many": criterion}
-
-
 def large_enough(boxes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Return which rotated boxes (n, 5) upstream's criterion takes: it leaves out those with a side below 2 pixels."""
     return (boxes[:, 2] * float(size[1]) >= 2) & (boxes[:, 3] * float(size[0]) >= 2)
@@ -141,14 +128,7 @@ def large_enough(boxes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 @contextmanager
 def boxes_alone(criterion: Any) -> Iterator[Callable[[Any, dict[str, Any]], torch.Tensor]]:
-    """Let a criterion of masks or keypoints judge boxes and classes alone, as a detector's does.
-
-    Args:
-        criterion (Any): The criterion of one branch.
-
-    Yields:
-        (Callable): Takes predictions and a batch and returns the loss, a mean over the batch.
-    """
+    """Let the criterion of a branch judge no masks or keypoints; yields what returns its mean over a batch."""
     own = criterion.assigner
     kept = ("topk", "topk2", "num_classes", "alpha", "beta", "stride")
     if type(own) is not TaskAlignedAssigner:  # YOLO26's also look at masks or keypoints, which answers do not have

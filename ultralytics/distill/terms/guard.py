@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,14 +17,9 @@ from ultralytics.utils import LOGGER
 def check_terms(distiller: BaseDistiller, parts: Sequence[torch.Tensor], zero_is_normal: bool = False) -> None:
     """Raise if a term of the first batch could not teach anything.
 
-    Args:
-        distiller (BaseDistiller): For the names of the terms and their layers.
-        parts (Sequence[torch.Tensor]): The unweighted values.
-        zero_is_normal (bool): The batch is one image, or a map one cell as multi-scale training makes it: a relation of
-            one, or a distribution over one position, is nothing to compare.
-
-    Raises:
-        TermError: If a value is no scalar tensor, is not finite, is zero, or is detached from the student.
+    That is a value that is no scalar tensor, not finite, zero, or detached from the student. Zero is normal where the
+    batch is one image, or a map one cell as multi-scale training makes it: a relation of one, or a distribution over
+    one position, is nothing to compare.
     """
     for name, value in zip(distiller.parts, parts):
         where = f"the distillation term '{name}'{name_pairs(distiller, name)}"
@@ -70,29 +66,21 @@ def _reaches_student(distiller: BaseDistiller, value: torch.Tensor) -> bool:
     return value.is_leaf and value.requires_grad
 
 
+@dataclass
 class Record:
     """The unweighted values of an epoch, and how often one was no number in the whole run.
 
     Attributes:
         broken (dict[str, int]): For each part or column the batches whose loss went without it.
-
-    Args:
-        distiller (BaseDistiller): For the names of the terms and their layers.
     """
 
-    def __init__(self, distiller: BaseDistiller):
-        """Start empty."""
-        self.distiller = distiller
-        self.broken: dict[str, int] = {}
-        self.sums: torch.Tensor | None = None
-        self.counts: torch.Tensor | None = None
+    distiller: BaseDistiller
+    broken: dict[str, int] = field(default_factory=dict)
+    sums: torch.Tensor | None = None
+    counts: torch.Tensor | None = None
 
     def add(self, columns: dict[str, torch.Tensor], parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Take in a batch; what is not finite is left out of the means and of the loss, and counted.
-
-        Returns:
-            (dict[str, torch.Tensor]): The columns to train with: all finite.
-        """
+        """Take in a batch and return its columns without what is not finite, which is counted and in no mean."""
         values = torch.stack([x.detach().float() for x in (*parts, *columns.values())])
         finite = torch.isfinite(values)
         if not finite.all():  # the one question to the device

@@ -15,12 +15,7 @@ from ultralytics.distill.graph import Capture
 
 
 class SeveralDistillers(BaseDistiller):
-    """Adds up what each teacher's distiller finds; parts are named `t1/...`, `t2/...`.
-
-    Args:
-        distillers (Sequence[BaseDistiller]): One for each teacher.
-        names (Sequence[str]): The teachers' file names, for the printed formula.
-    """
+    """Adds up what each teacher's distiller finds; parts are named `t1/...`, `t2/...`, teachers by their files."""
 
     def __init__(self, distillers: Sequence[BaseDistiller], names: Sequence[str]):
         """Join columns, parts, layers and needs."""

@@ -67,11 +67,8 @@ def soft_scores(criterion: Any, scores: torch.Tensor) -> Iterator[None]:
 def soft_matches(criterion: Any, scores: torch.Tensor) -> Iterator[None]:
     """Let a criterion that matches queries give soft targets: a query's overlap times the scores of its object.
 
-    Its box losses are means over the objects, so an object's confidence weighs the gradient of its box.
-
-    Args:
-        criterion (nn.Module): RT-DETR's criterion.
-        scores (torch.Tensor): Scores (n, classes) of all objects.
+    Its box losses are means over the objects, so an object's confidence weighs the gradient of its box. The scores
+    (n, classes) are those of all objects.
     """
     last: list[Any] = []
     index_of, box_loss = criterion._get_index, criterion._get_loss_bbox

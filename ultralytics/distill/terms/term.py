@@ -17,10 +17,10 @@ from ultralytics.distill.heads.classes import label_scores, select_classes
 from ultralytics.distill.heads.common import Fit
 from ultralytics.distill.heads.predictions import match_levels
 from ultralytics.distill.joint import filled, labelled
+from ultralytics.distill.losses.analytic import precompute_gradient
 from ultralytics.distill.losses.response import ClassLoss
 from ultralytics.distill.runtime.errors import TermError
 from ultralytics.distill.spelling import build_spelled, parameters_of
-from ultralytics.distill.terms.precomputed_gradient import precompute_gradient
 from ultralytics.utils import LOGGER
 
 NO_ASSIGNER = (
@@ -35,34 +35,17 @@ UNMEASURED = (
 
 
 def build_loss(term: Term, config: Config, channels: tuple[int, int] | None = None) -> nn.Module:
-    """Build one loss of a term.
-
-    Returns:
-        (nn.Module): The loss, with `forward(student, teacher, batch)`.
-
-    Raises:
-        ValueError: If the constructor refuses its parameters; the message names the argument.
-    """
-    spelled, argument = term.spelled, KINDS[term.kind].argument
+    """Build one loss of a term; a ValueError names the argument where the constructor refuses its parameters."""
+    spelled, (channels_s, channels_t) = term.spelled, channels or (None, None)
     if spelled.instance is not None:
         return deepcopy(spelled.instance)
-    defaults: dict[str, Any] = {"alpha": config.alpha}
-    if config.tau is not None:
-        defaults["tau"] = config.tau
-    if channels is not None:
-        defaults["channels_s"], defaults["channels_t"] = channels
-    wanted = parameters_of(spelled.cls) or []
-    return build_spelled(argument, spelled, **{k: v for k, v in defaults.items() if k in wanted})
+    known = {"alpha": config.alpha, "tau": config.tau, "channels_s": channels_s, "channels_t": channels_t}
+    wanted = [k for k in parameters_of(spelled.cls) or [] if known.get(k) is not None]
+    return build_spelled(KINDS[term.kind].argument, spelled, **{k: known[k] for k in wanted})
 
 
 class MapTerm(nn.Module):
-    """A feature or relation term: one loss, and one align where it wants it, for each layer pair.
-
-    Args:
-        term (Term): The loss and its gain.
-        config (Config): The run's configuration.
-        pairs (Sequence[Pair]): The layer pairs.
-    """
+    """A feature or relation term: one loss, and one align where it wants it, for each layer pair."""
 
     def __init__(self, term: Term, config: Config, pairs: Sequence[Pair]):
         """Build the losses and aligns."""
@@ -184,10 +167,6 @@ def describe(term: Term, loss: nn.Module) -> str:
     shown = []
     for name in parameters_of(type(loss)) or []:
         value = getattr(loss, name, None)
-        if (
-            value is not False
-            and isinstance(value, (bool, int, float, str))
-            and name not in {"channels_s", "channels_t"}
-        ):
+        if value is not False and isinstance(value, (int, float, str)) and not name.startswith("channels_"):
             shown.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
     return f"{term.gain:g} x {term.spelled.name}({', '.join(shown)})"

@@ -32,12 +32,9 @@ class Weights:
         self.steps = 0
 
     def add(self, factors: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any]) -> None:
-        """Take in a step; nothing is read from the device, or written to it.
+        """Take in a step: what weighs each term alone, by a name, e.g. `{"teacher margin": 0.4}`, and what weighs all.
 
-        Args:
-            factors (Mapping): For each term what weighs it alone, by a name, e.g. `{"teacher margin": 0.4}`; numbers or
-                scalar tensors.
-            common (Mapping): What weighs all terms, e.g. `{"schedule": 1.0}`.
+        These are numbers or scalar tensors; nothing is read from the device, or written to it.
         """
         for term, own in factors.items():
             each = {**own, **common}

@@ -18,11 +18,10 @@ from ultralytics.distill.spelling import Spelled, build_spelled
 from ultralytics.distill.teacher import online
 from ultralytics.distill.teacher.average import AverageTeacher
 from ultralytics.distill.teacher.frozen import Teacher
-from ultralytics.distill.teacher.half_precision import supports_dtype
 from ultralytics.distill.teacher.preprocessing import build_preprocessing
 from ultralytics.distill.teacher.several import SeveralTeachers
 from ultralytics.distill.teacher.source import Source
-from ultralytics.distill.teacher.speed import choose_dtype, explain
+from ultralytics.distill.teacher.speed import choose_dtype, explain, supports_dtype
 from ultralytics.distill.terms.several import SeveralDistillers
 from ultralytics.distill.training.compiled import keep_or_undo
 from ultralytics.distill.training.step import Step

@@ -19,11 +19,8 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 def spell_out(args: dict[str, Any]) -> dict[str, Any]:
     """Return arguments that can be written as `name=value`: a teacher by its path, a class by its name.
 
-    What is wrong with them is found here, once: each of the commands would end with it, and upstream goes on.
-
-    Raises:
-        ValueError: If a live teacher has no file that equals it, or an argument does not fit.
-        FileNotFoundError: If the teacher does not exist.
+    What is wrong with them is found here, once: each of the commands would end with it, and upstream goes on. A live
+    teacher must have a file that equals it.
     """
     plain = accept_old_names(dict(args))
     given = teachers_of(plain.get("model_t"))

@@ -17,22 +17,12 @@ if TYPE_CHECKING:
 
 SIMILARITY = "distill_similarity.csv"  # ours; how alike both models are before the first step and at the end
 # What is written or deleted before the first batch is through. Nothing else is ever touched.
-DRAWN = (
-    "labels.jpg",
-    "labels_correlogram.jpg",
-    *(f"train_batch{i}.jpg" for i in range(3)),
-    "train_unlabeled_batch0.jpg",
-)
-EARLY = ("args.yaml", "data.yaml", "results.csv", SIMILARITY, *DRAWN)
+DRAWN = ("labels", "labels_correlogram", *(f"train_batch{i}" for i in range(3)), "train_unlabeled_batch0")
+EARLY = ("args.yaml", "data.yaml", "results.csv", SIMILARITY, *(f"{name}.jpg" for name in DRAWN))
 
 
 class Folder:
-    """Remembers a results folder before a run writes to it.
-
-    Args:
-        path (Path): The results folder, which may not exist yet, or may hold another run.
-        teachers (Sequence[Path]): Where live teachers will be saved before the first batch.
-    """
+    """Remembers a results folder, which may hold another run, and where live teachers will be saved, as it was."""
 
     def __init__(self, path: Path, teachers: Sequence[Path] = ()):
         """Keep the early files, and which folders are missing."""

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from ultralytics.distill.balance import Balance, Ratio
 from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Capture, capture
+from ultralytics.distill.head_outputs import branch_weights
 from ultralytics.distill.heads.predictions import watch_assigner
 from ultralytics.distill.joint import Joint, joined, labelled_rows
 from ultralytics.distill.teacher.online import OnlineTeacher
@@ -21,7 +22,7 @@ from ultralytics.distill.terms.guard import Record, check_terms, require_form
 from ultralytics.distill.terms.weights import Weights
 from ultralytics.distill.training import compiled
 from ultralytics.distill.unlabeled.split_means import SplitMeans
-from ultralytics.distill.upstream import branch_weights, join_items, unwrap_model
+from ultralytics.distill.upstream import join_items, unwrap_model
 
 
 class Step:
@@ -84,13 +85,10 @@ class Step:
             self.watch.enter_context(self._joined())
 
     def join(self, batch: dict[str, Any], more: dict[str, Any]) -> None:
-        """Let the next step see unlabelled images beside a batch; called before `arm`.
+        """Let the next step see `more`, unlabelled images of the same size, beside a batch; called before `arm`.
 
-        Args:
-            batch (dict): Upstream's batch. A compiled student, which no hook can widen, finds all images in it; the
-                loss puts the labelled ones back.
-            more (dict): A batch of the unlabelled ones, with images of the same size; the batch itself where there are
-                no others.
+        They are the batch itself where there are no others. A compiled student, which no hook can widen, finds all
+        images in the batch; the loss puts the labelled ones back.
         """
         if more is batch:
             self.joint = Joint(batch["img"], 0, more)
@@ -114,12 +112,8 @@ class Step:
     def loss(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any]:
         """Run the student once, the teacher once, and add the terms to the task loss.
 
-        Args:
-            batch (dict): Upstream's batch.
-            *args (Any): What else the student's own loss is given. Upstream's know `preds`, what the student returned
-                for the batch's images, where it was run before; a compiled one always was, since its criterion stays
-                outside the graph.
-            **kwargs (Any): The same by name.
+        What else the student's own loss is given is handed on. Upstream's know `preds`, what the student returned for
+        the batch's images, where it was run before; a compiled one always was: its criterion stays outside the graph.
 
         Returns:
             loss (torch.Tensor): The student's own loss vector with one entry more for each column; the sum of them

@@ -51,11 +51,7 @@ class Unlabeled:
             raise ValueError(f"'unlabeled' holds {len(files)} images, and none of them can be read; give others.")
 
     def follow(self, trainer: BaseTrainer) -> None:
-        """Come along wherever the trainer builds its labelled loader, closes its mosaic, or builds that of validation.
-
-        Args:
-            trainer (BaseTrainer): A trainer without loaders; its two methods are wrapped as attributes of its own.
-        """
+        """Come along wherever the trainer, which has no loaders yet, builds them or closes its mosaic."""
         build, close = trainer.get_dataloader, trainer._close_dataloader_mosaic
 
         def get_dataloader(path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
@@ -181,11 +177,7 @@ def require_images_alone(student: nn.Module) -> None:
 
 
 def split(batch: int, share: float) -> tuple[int, int]:
-    """Return how many labelled and unlabelled images a batch has.
-
-    Raises:
-        ValueError: If one kind had none.
-    """
+    """Return how many labelled and unlabelled images a batch has, or raise a ValueError where one kind had none."""
     count = round(batch * share)
     if not 0 < count < batch:
         kind = "unlabelled" if not count else "labelled"

@@ -41,7 +41,7 @@ def find(value: Any, base: Path | None = None) -> list[str]:
     items = [value] if isinstance(value, (str, Path)) and Path(base or "", value).exists() else split_list(value)
     found: set[str] = set()
     for item in items:
-        files = [f for f in _expand(Path(base or "", item)) if _is_image(f)]
+        files = images_at(Path(base or "", item))
         if not files:
             raise FileNotFoundError(
                 f"'unlabeled={item}' leads to no image; give a folder, a list of folders, a .txt list or a glob."
@@ -50,14 +50,16 @@ def find(value: Any, base: Path | None = None) -> list[str]:
     return sorted(found)
 
 
-def _expand(path: Path) -> list[str]:
-    """Return the files that one path stands for."""
+def images_at(path: Path) -> list[str]:
+    """Return the image files that one path stands for: a folder, a list, a glob or a file."""
     if path.is_dir():
-        return glob.glob(str(Path(glob.escape(str(path)), "**", "*.*")), recursive=True)
-    if path.suffix == ".txt" and path.is_file():
+        found = glob.glob(str(Path(glob.escape(str(path)), "**", "*.*")), recursive=True)
+    elif path.suffix == ".txt" and path.is_file():
         lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
-        return [str(_beside(path, line)) for line in lines if line]
-    return [str(path)] if path.is_file() else glob.glob(str(path), recursive=True)
+        found = [str(_beside(path, line)) for line in lines if line]
+    else:
+        found = [str(path)] if path.is_file() else glob.glob(str(path), recursive=True)
+    return [f for f in found if f.rpartition(".")[-1].lower() in IMG_FORMATS]
 
 
 def _beside(file: Path, line: str) -> Path:
@@ -65,16 +67,8 @@ def _beside(file: Path, line: str) -> Path:
     return file.parent / line if line.startswith("./") or not Path(line).exists() else Path(line)
 
 
-def _is_image(file: str) -> bool:
-    """Whether a file's name is an image's."""
-    return file.rpartition(".")[-1].lower() in IMG_FORMATS
-
-
 def look_through(files: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Return the files that are images, those that cannot be read, and those whose content another has too.
-
-    Args:
-        files (Sequence[str]): Image files.
 
     Returns:
         good (list[str]): Files to train with.
@@ -122,25 +116,21 @@ def is_whole(file: str) -> bool:
         with Image.open(file) as image:
             kind, size = image.format, image.size
             image.verify()
-        if kind == "JPEG" and not _ends(file, END):  # a camera may write something behind the end
+        if kind == "JPEG" and not _ends(file):  # a camera may write something behind the end
             with Image.open(file) as image:
                 image.load()
     except Exception:  # what upstream reads by other means, such as AVIF
-        found = None if _is_known(file) else imread(file)
+        known = f".{file.rpartition('.')[-1].lower()}" in Image.registered_extensions()  # PIL's word is the last there
+        found = None if known else imread(file)
         size = (0, 0) if found is None else found.shape[:2]
     return min(size) >= LEAST
 
 
-def _is_known(file: str) -> bool:
-    """Whether PIL itself reads files of this name, so that its word is the last."""
-    return f".{file.rpartition('.')[-1].lower()}" in Image.registered_extensions()
-
-
-def _ends(file: str, mark: bytes) -> bool:
-    """Whether a file's last bytes are these, but for zeros behind them."""
+def _ends(file: str) -> bool:
+    """Whether a JPEG's last bytes are its end, but for zeros behind them."""
     with open(file, "rb") as f:
         f.seek(max(os.path.getsize(file) - 64, 0))
-        return f.read().rstrip(b"\0").endswith(mark)
+        return f.read().rstrip(b"\0").endswith(END)
 
 
 def named(files: Iterable[str]) -> str:

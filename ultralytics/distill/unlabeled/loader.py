@@ -52,14 +52,7 @@ class InfiniteSampler(Sampler):
 
 
 class InfiniteLoader:
-    """Loads batches of a data set for ever.
-
-    Args:
-        dataset (Dataset): The images.
-        rounds (InfiniteSampler): Their order.
-        like (DataLoader): The labelled images' loader, whose way of loading is taken over.
-        workers (int): Processes that load.
-    """
+    """Loads batches of a data set for ever, in the way of the labelled images' loader."""
 
     def __init__(self, dataset: Any, rounds: InfiniteSampler, like: DataLoader, workers: int):
         """Start no worker yet."""
@@ -89,14 +82,9 @@ class InfiniteLoader:
 
 
 def fit_size(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return images in another size, as large as they fit by their longer side, cut or filled up in the middle.
+    """Return images (U, C, h, w), 0 to 1, in another size (H, W), cut or filled up in the middle.
 
-    Args:
-        images (torch.Tensor): Images (U, C, h, w), 0 to 1.
-        size (tuple[int, int]): Height and width wanted, in pixels.
-
-    Returns:
-        (torch.Tensor): Images (U, C, H, W). Nothing is stretched.
+    They are as large as they fit by their longer side; nothing is stretched.
     """
     old = tuple(images.shape[2:])
     if old == tuple(size):

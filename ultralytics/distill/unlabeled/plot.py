@@ -6,22 +6,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torchvision.ops import batched_nms
 
+from ultralytics.distill.answers.final import final_boxes, is_detector
+from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
-from ultralytics.distill.losses.response import anchor_points, decode, distances
 from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.upstream import plot_images
 from ultralytics.utils import LOGGER, RANK
-from ultralytics.utils.ops import xywh2xyxy
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 FILE = "train_unlabeled_batch0.jpg"
 SURE = 0.25  # confidence from which a box is drawn, as in upstream's pictures
-OVERLAP = 0.7  # upstream's own for its predictions
 
 
 def draw_batch(trainer: BaseTrainer, more: dict[str, Any]) -> None:
@@ -50,39 +48,21 @@ def _look(step: Any, images: torch.Tensor) -> Any:
 def read_output(teacher: Any, output: Any) -> dict[str, torch.Tensor]:
     """Return what a head's raw output says as upstream draws it: boxes, a class, class maps or depth.
 
-    Args:
-        teacher (nn.Module): Whose it is.
-        output (Any): What it returned in train mode; None where the teacher's graph is cut before its head.
-
     Returns:
         (dict): `batch_idx`, `cls`, `conf` (M,) and `bboxes` (M, 4), or (M, 5) with an angle, xywh in units of the
-            image; or `cls`; or `semantic_mask` or `depth` (N, H, W). Empty for any other output.
+            image; or `cls`; or `semantic_mask` or `depth` (N, H, W). Empty for any other output, and where the
+            teacher's graph is cut before its head.
     """
-    found = branches(output, head_strides(teacher))
-    branch = found.get("one2one", found.get("one2many", {}))
+    if output is not None and is_detector(teacher.model[-1]):
+        own = list(teacher.names)
+        found = final_boxes(output, head_strides(teacher), Classes(own, own), max(own) + 1, SURE)
+        return {"batch_idx": found.image, "cls": found.cls, "conf": found.best, "bboxes": found.boxes}
+    branch = branches(output, []).get("one2many", {})
     if "depth" in branch:
         return {"depth": branch["depth"][:, 0].float()}
     scores = branch.get("scores")
     if scores is None:
         return {}
-    if scores.ndim == 3:
-        return _boxes(branch, nms="one2one" not in found)
     if scores.ndim == 4:
         return {"semantic_mask": scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] > 0).long()}
     return {"cls": scores.argmax(1), "batch_idx": torch.arange(len(scores))}
-
-
-def _boxes(branch: dict[str, Any], nms: bool) -> dict[str, torch.Tensor]:
-    """Return the boxes that a branch is sure of."""
-    raw = branch["boxes"].float()
-    points, strides, (height, width) = anchor_points(branch["shapes"], branch["strides"], raw)
-    angle = branch["angle"].float() if "angle" in branch else None
-    boxes = decode(distances(raw), points, strides, angle)  # (N, A, 4 or 5)
-    conf, cls = branch["scores"].float().sigmoid().max(1)
-    image, anchor = torch.nonzero(conf > SURE, as_tuple=True)
-    boxes, conf, cls = boxes[image, anchor], conf[image, anchor], cls[image, anchor]
-    if nms:  # of turned boxes by the upright ones of the same sides, which is enough for a picture
-        keep = batched_nms(xywh2xyxy(boxes[:, :4]), conf, image, OVERLAP)
-        image, boxes, conf, cls = image[keep], boxes[keep], conf[keep], cls[keep]
-    boxes[:, :4] /= boxes.new_tensor([width, height, width, height])
-    return {"batch_idx": image, "cls": cls, "conf": conf, "bboxes": boxes}

@@ -19,10 +19,8 @@ NAMES = ("labeled", "unlabeled")
 class SplitMeans:
     """Computes the terms once more on each kind of image, without gradient, now and then.
 
-    Many a term divides by a sum over the batch, so its value there is no mean of what it is on both kinds.
-
-    Args:
-        distiller (BaseDistiller): The terms; a user's own distiller is not asked twice.
+    Many a term divides by a sum over the batch, so its value there is no mean of what it is on both kinds. A user's own
+    distiller is not asked twice.
     """
 
     def __init__(self, distiller: BaseDistiller):
@@ -34,13 +32,9 @@ class SplitMeans:
     def look(
         self, seen: Capture, shown: Any, batch: dict[str, Any], targets: dict[str, dict[str, torch.Tensor]]
     ) -> None:
-        """Look at a step of labelled and unlabelled images.
+        """Look at what student and teachers showed in a step of labelled and unlabelled images; nothing in another.
 
-        Args:
-            seen (Capture): What the student showed of all images.
-            shown (Capture | list[Capture]): What the teacher showed of them, or each of several.
-            batch (dict): What the terms are shown; with `labeled`, the number of labelled images, in such a step.
-            targets (dict): The labelled images' assigned targets.
+        The targets are the labelled images'. `labeled` in the batch is their number.
         """
         count, total = batch.get("labeled", 0), len(batch["img"])
         self.steps += 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.distill.unlabeled.files import find, is_whole
 from ultralytics.distill.upstream import clears_folder, load_yaml, save_yaml
+from ultralytics.distill.values import refuse
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.checks import check_file
 
@@ -108,11 +109,7 @@ class UnlabeledOnly:
 
 
 def read_unlabeled_only(args: SimpleNamespace, folder: Path) -> UnlabeledOnly | None:
-    """Return the data set if it has no labelled images; None where it has, or is no YAML, or no images are given.
-
-    Raises:
-        ValueError: If a classifier's folder has no training images.
-    """
+    """Return the data set if it has no labelled images; None where it has, or is no YAML, or no images are given."""
     if args.task == "classify":
         if args.unlabeled and Path(str(args.data)).is_dir() and not Path(args.data, "train").is_dir():
             raise ValueError(
@@ -138,5 +135,4 @@ def require_no_labels(distiller: BaseDistiller, config: Config) -> None:
         f"the term '{wants[0] if wants else ''}' reads labels": wants,
         f"'distill_alpha={config.alpha}' mixes labels with the teacher's scores": mixes,
     }
-    if why := next((k for k, v in reasons.items() if v), None):
-        raise ValueError(f"{why}, and 'data' has no labelled image; leave it out, or add some.")
+    refuse({f"{k}, and 'data' has no labelled image; leave it out, or add some.": v for k, v in reasons.items()})

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from small_models import build_model, shrink
 from torch import nn
 
-from ultralytics.distill.dummy_input import PROBE, input_channels, run_dummy_input
 from ultralytics.distill.graph import head_inputs, pair, probe
+from ultralytics.distill.inference import PROBE, input_channels, run_dummy_input
 from ultralytics.distill.upstream import load_checkpoint
 from ultralytics.nn import tasks
 
