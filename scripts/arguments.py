@@ -93,14 +93,7 @@ MORE = {
 
 
 class Argument(NamedTuple):
-    """One line of default.yaml.
-
-    Attributes:
-        name (str): Its name.
-        default (str): Its default as written there, or `none`.
-        kinds (str): The types that it takes.
-        meaning (str): What it is.
-    """
+    """One line of default.yaml: a name, the default as written there or `none`, the types it takes, and the comment."""
 
     name: str
     default: str

@@ -26,10 +26,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shlex
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +40,22 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmarking import measure, report
+import tables
+from benchmarking import measure
 from benchmarking.startup import time_startup
 from benchmarking.ways import MORE, WAYS, Way, make_batch
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
+
+LABELS = {
+    "plain": "plain training",
+    "native": "native distill_model",
+    "tutorial": "tutorials' way",
+    "ours": "ours",
+    "unlabeled": "ours, half unlabeled",
+    "floor": "floor",
+    "answers": "answers from a file",
+}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -61,16 +75,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="rounds, at most")
     parser.add_argument("--seconds", type=float, default=75, help="no round begins after so many seconds of timing")
     parser.add_argument("--optimizer", default="SGD", help="as the trainer's argument; `auto` is MuSGD in a long run")
-    parser.add_argument("--threads", type=int, help="CPU threads; as upstream, what OMP_NUM_THREADS says, or 1")
     parser.add_argument(
         "--clock", default="wall", choices=measure.CLOCKS, help="`processor` for a machine that others use too"
     )
     parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="mixed precision; as upstream on for CUDA")
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--startup", type=int, metavar="IMAGES", help="measure the start with a file of answers alone")
-    parser.add_argument("--weigh", choices=(*WAYS, *MORE), help=argparse.SUPPRESS)  # the process that weighs one way
     options = parser.parse_args(argv)
     if bad := [x for x in options.terms if "=" not in x or not x.startswith(("d", "distill_"))]:
         parser.error(f"--terms {bad[0]}: give distillation arguments as key=value, e.g. distill_feat=cwd")
@@ -89,21 +100,29 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[torch.nn.Module,
     return student, folder / "teacher.pt"
 
 
-def weigh(options: argparse.Namespace) -> float:
+def quieten() -> None:
+    """Let a process say no more than warnings."""
+    LOGGER.setLevel(logging.WARNING)
+    logging.getLogger().setLevel(logging.WARNING)
+
+
+def weigh(options: argparse.Namespace, name: str) -> float:
     """Weigh one way; this process does nothing else."""
     with tempfile.TemporaryDirectory() as folder:
         student, teacher = prepare(options, Path(folder))
         before = measure.held(torch.device(options.device))
-        way, batch = Way(options.weigh, student, teacher, options), make_batch(student.yaml["nc"], options)
+        way, batch = Way(name, student, teacher, options), make_batch(student.yaml["nc"], options)
         return measure.weigh(way, batch, before)
 
 
 def run(options: argparse.Namespace, argv: list[str]) -> dict[str, Any]:
     """Weigh and time all ways."""
     memory = {}
-    if not options.no_memory:
-        script = Path(__file__).resolve()
-        memory = {name: measure.weigh_apart(script, argv, name) for name in options.ways}
+    # what the weighed processes free is given back to the system, so that it is not counted
+    os.environ.update(MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="65536")
+    for name in [] if options.no_memory else options.ways:
+        with ProcessPoolExecutor(1, get_context("spawn"), quieten) as pool:
+            memory[name] = pool.submit(weigh, options, name).result()
     with tempfile.TemporaryDirectory() as folder:
         student, teacher = prepare(options, Path(folder))
         ways = {name: Way(name, student, teacher, options) for name in options.ways}
@@ -112,20 +131,41 @@ def run(options: argparse.Namespace, argv: list[str]) -> dict[str, Any]:
         said = ways["ours"].distill.step.teacher.describe() if "ours" in ways else None
     command = f"python scripts/benchmark.py {shlex.join(argv)}"
     about = {"command": command, **measure.about(options), "our_teacher": said}
-    return {"about": about, "rows": report.rows(times, memory), "milliseconds": times}
+    return {"about": about, "rows": measure.rows(times, memory), "milliseconds": times}
 
 
-def main(argv: list[str] | None = None) -> dict[str, Any] | None:
+def table(found: list[dict[str, Any]]) -> str:
+    """Return the rows as text of less than 90 columns."""
+    lines = [["a step", "ms", "/ native", "quartiles", "/ floor", "/ plain", "MiB", "/ native"]]
+    for r in found:
+        between = "-".join(f"{x:.2f}" for x in r.get("by_native_quartiles", ()))
+        ratios = [_ratio(r, "by_native"), between, _ratio(r, "by_floor"), _ratio(r, "by_plain")]
+        mib = "" if r["mib"] is None else f"{r['mib']:.0f}"
+        lines.append([LABELS[r["way"]], f"{r['ms']:.0f}", *ratios, mib, _ratio(r, "mib_by_native")])
+    return tables.text(lines)
+
+
+def _ratio(row: dict[str, Any], key: str) -> str:
+    """Return a ratio as text, empty where it was not measured."""
+    return f"{row[key]:.2f}" if key in row else ""
+
+
+def sentence(about: dict[str, Any]) -> str:
+    """Return what was measured, where."""
+    terms = ", ".join(f"{k}={v}" for k, v in about["terms"].items()) or "default recipe"
+    amp = ", AMP" if about["amp"] else ""
+    threads = "" if about["device"].startswith("cuda") else f", {about['threads']} thread(s), {about['clock']} time"
+    return (
+        f"{about['student']} <- {about['teacher']}, {about['imgsz']} px, batch {about['batch']}, {terms}, "
+        f"{about['optimizer']}{amp}\n{about['machine']}{threads}, torch {about['torch']}"
+    )
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the command line."""
     argv = sys.argv[1:] if argv is None else argv
     options, began = parse(argv), time.perf_counter()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    LOGGER.setLevel(logging.WARNING)
-    logging.getLogger().setLevel(logging.WARNING)
-    if options.weigh:
-        print(json.dumps(weigh(options)))
-        return None
+    quieten()
     if options.startup:
         found = time_startup(options.startup)
         print(
@@ -133,7 +173,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
         )
         return found
     found = run(options, argv)
-    print(f"{report.sentence(found['about'])}\n\n{report.table(found['rows'], options.markdown)}\n")
+    print(f"{sentence(found['about'])}\n\n{table(found['rows'])}\n")
     for row in (r for r in found["rows"] if r["way"] in MORE and "by_ours" in r):
         low, high = row["by_ours_quartiles"]
         print(f"half unlabeled / all labeled: {row['by_ours']:.3f}, quartiles {low:.3f} to {high:.3f}")

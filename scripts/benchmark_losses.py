@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 import tables
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
@@ -96,11 +97,7 @@ class Terms(nn.Module):
 
     def tensors(self) -> list[torch.Tensor]:
         """Return the inputs of both sides."""
-        flat = []
-        for side in (x for pair in self.pairs for x in pair):
-            for v in side.values() if isinstance(side, dict) else [side]:
-                flat += v if isinstance(v, list) else [v]
-        return [x for x in flat if isinstance(x, torch.Tensor)]
+        return [x for x in tree_leaves(self.pairs) if isinstance(x, torch.Tensor)]
 
     def forward(self) -> torch.Tensor:
         """Return the sum over the levels."""

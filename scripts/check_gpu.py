@@ -10,35 +10,114 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 
-from gpu_checks import memory, ranks, running, teachers, timing, training
-from gpu_checks.stage import Stage
+from gpu_checks import processes, runs, teachers
+from gpu_checks.stage import Skip, Stage
 
-CHECKS: dict[str, running.Check] = {
+Check = Callable[[Stage], "tuple[str, dict[str, Any]]"]  # what it found in words, and the figures
+CHECKS: dict[str, Check] = {
     "a": teachers.fast_teacher,
     "b": teachers.equal_step,
-    "c": memory.flat_memory,
-    "d": timing.step_time,
-    "e": training.overflow,
-    "f": memory.auto_batch,
-    "g": memory.out_of_memory,
-    "h": training.compiled,
-    "i": ranks.several,
-    "j": training.killed,
-    "k": timing.looks,
+    "c": runs.flat_memory,
+    "d": teachers.step_time,
+    "e": runs.overflow,
+    "f": runs.auto_batch,
+    "g": runs.out_of_memory,
+    "h": runs.compiled,
+    "i": processes.several,
+    "j": processes.killed,
+    "k": teachers.looks,
 }
 GROUPS = (("a", "b"), *((x,) for x in "cdefghijk"))  # what shares a process
 MINUTES = 8.0
 LONGEST = 120.0  # seconds of one process
+
+
+@dataclass
+class Outcome:
+    """A check's letter, `PASS`, `FAIL` or `SKIP`, its figures in words or the reason, its time, and the figures."""
+
+    check: str
+    result: str
+    says: str
+    seconds: float = 0.0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """The line that is printed."""
+        return f"{self.check}  {self.result}  {self.seconds:5.0f} s  {self.says}"
+
+
+def attempt(letter: str, check: Check, stage: Stage) -> Outcome:
+    """Run a check here; an error is its outcome."""
+    began = time.perf_counter()
+    figures: dict[str, Any] = {}
+    try:
+        says, figures = check(stage)
+        result = "PASS"
+    except Skip as e:
+        result, says = "SKIP", str(e)
+    except Exception as e:
+        traceback.print_exc()
+        result, says = "FAIL", f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}"
+    return Outcome(letter, result, says, time.perf_counter() - began, figures)
+
+
+def run_group(letters: Sequence[str], command: Sequence[str], folder: Path, limit: float) -> list[Outcome]:
+    """Run some checks in a new process, which has so many seconds, and return an outcome for each.
+
+    The command is given `--only` and `--write`. The folder holds what it says, `a.log`, and its outcomes, `a.json`.
+    What it started is killed with it.
+    """
+    file, log, began = folder / f"{letters[0]}.json", folder / f"{letters[0]}.log", time.perf_counter()
+    line = [*command, "--only", *letters, "--write", str(file)]
+    why = "no time was left for it"
+    if limit > 0:
+        with open(log, "w", encoding="utf-8") as f:
+            process = subprocess.Popen(line, stdout=f, stderr=subprocess.STDOUT, start_new_session=True)
+            try:
+                why = f"its process ended with code {process.wait(limit)}, see {log}"
+            except subprocess.TimeoutExpired:
+                why = f"it took longer than {limit:.0f} s, see {log}"
+            finally:
+                _end(process)
+    done = {x["check"]: Outcome(**x) for x in json.loads(file.read_text())} if file.is_file() else {}
+    return [done.get(x) or Outcome(x, "FAIL", why, time.perf_counter() - began) for x in letters]
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Kill a process and what it started, which share a session."""
+    if hasattr(os, "killpg"):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.kill()
+    process.wait()
+
+
+def work(letters: Sequence[str], checks: Mapping[str, Check], stage: Stage, file: Path) -> None:
+    """Run checks in this process; the file has each outcome as soon as it is known."""
+    found: list[dict[str, Any]] = []
+    for letter in letters:
+        found.append(asdict(attempt(letter, checks[letter], stage)))
+        file.write_text(json.dumps(found))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -56,16 +135,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def run(options: argparse.Namespace, folder: Path) -> list[running.Outcome]:
+def run(options: argparse.Namespace, folder: Path) -> list[Outcome]:
     """Run all checks and print their lines as they come."""
     began, found = time.perf_counter(), []
     stage = Stage(folder, options.device, options.small)
     stage.prepare()
-    command = running.python(Path(__file__).resolve(), "--device", options.device, "--folder", str(folder))
+    command = [sys.executable, str(Path(__file__).resolve()), "--device", options.device, "--folder", str(folder)]
     for group in GROUPS:
         if letters := [x for x in group if x in options.only]:
             left = 60 * MINUTES - (time.perf_counter() - began) if not options.small else LONGEST
-            more = running.run_group(letters, command + ["--small"] * options.small, folder, min(left, LONGEST))
+            more = run_group(letters, command + ["--small"] * options.small, folder, min(left, LONGEST))
             found += more
             print("\n".join(x.line for x in more), flush=True)
     return found
@@ -76,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     if options.write:
         stage = Stage(options.folder, options.device, options.small)
-        running.work(options.only, CHECKS, stage, options.write)
+        work(options.only, CHECKS, stage, options.write)
         return 0
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         folder = (options.folder or Path(scratch)).resolve()

@@ -37,8 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tables
 from comparing import figure, rows, shares, table, verdict
 from comparing.plan import Plan
-from comparing.run import Run
-from comparing.subsets import PSEUDO, uses_rest
+from comparing.run import PSEUDO, Run
 from ultralytics.distill.runtime.checkpoints import write_whole
 from ultralytics.distill.script import command
 from ultralytics.distill.upstream import INT8, missing_packages
@@ -54,12 +53,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--teacher", help="trained checkpoint; {labels} and {seed} stand for those of a run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
-        "--methods",
-        nargs="*",
-        default=["plain", "native"],
-        choices=CHOICES,
-        metavar="M",
-        help="of: " + " ".join(CHOICES),
+        "--methods", nargs="*", default=CHOICES[:2], choices=CHOICES, metavar="M", help=f"of: {' '.join(CHOICES)}"
     )
     parser.add_argument(
         "--ours", nargs="*", default=[""], metavar="'KEY=VALUE ...'", help='sets of arguments; "" is model_t alone'
@@ -77,9 +71,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run")
     parser.add_argument("--table", action="store_true", help="train nothing: table and figure of --results")
     options = parser.parse_args(argv)
-    if not (options.table or options.lists and options.data) and not all(
-        (options.data, options.student, options.teacher)
-    ):
+    needed = (
+        [] if options.table else [options.data] if options.lists else [options.data, options.student, options.teacher]
+    )
+    if not all(needed):
         parser.error("give --data, --student and --teacher; or --table for the rows that are there")
     if options.int8 and (absent := missing_packages(INT8.packages)):
         parser.error(f"--int8 needs packages: pip install {' '.join(absent)}")
@@ -100,11 +95,9 @@ def report(file: Path) -> str:
     for name, (key, some) in zip(table.pictures(file.stem, list(found)), found.items()):
         head, cells, notes = table.title(key), table.cells(some), [*verdict.sentences(some), *table.remarks(some)]
         texts.append("\n".join([head, "", tables.text(cells, table.LEFT), *notes]))
-        picture, commands = (
-            f"![Seeds, means and intervals]({name})",
-            "\n".join(dict.fromkeys(r["command"] for r in some)),
-        )
-        parts = [f"## {head}", tables.markdown(cells, table.LEFT), *_items(notes), picture, f"```bash\n{commands}\n```"]
+        picture, commands = f"![Seeds, means and intervals]({name})", dict.fromkeys(r["command"] for r in some)
+        code = "\n".join(["```bash", *commands, "```"])
+        parts = [f"## {head}", tables.markdown(cells, table.LEFT), *_items(notes), picture, code]
         pages.append("\n\n".join(parts))
         figure.draw(some, head, file.with_name(name))
     for i, (head, some) in enumerate(shares.sort(rows.read(file)).items()):
@@ -166,7 +159,7 @@ def _run(method: str, seed: int, labels: float, options: argparse.Namespace) -> 
     elif method.startswith("ours"):
         terms = {"model_t": options.teacher, **command.read_line(shlex.split(method[4:]))}
     run = Run(method, seed, terms, labels)
-    return replace(run, method=" +".join([method, *options.unlabeled])) if uses_rest(run) else run
+    return replace(run, method=" +".join([method, *options.unlabeled])) if run.uses_rest else run
 
 
 if __name__ == "__main__":

@@ -12,26 +12,25 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import tables
 from comparing import rows
-from comparing.table import Difference, half_width, interval
+from comparing.figure import canvas
+from comparing.table import Difference, half_width, interval, lines
 from ultralytics.distill.report.style import MODELS
 from ultralytics.distill.teacher.headroom import LITTLE, NOTHING
-
-if TYPE_CHECKING:
-    from comparing.rows import Row
 
 SHOWN = {  # apart in grey too, by sign and line
     "ours": ("o", MODELS["ours"], MODELS["ours"], "-", "ours (model_t alone)"),
     "native": ("s", MODELS["native"], "white", (0, (4, 2)), "native (Ultralytics' distill_model)"),
 }
+LEVELS = ((LITTLE, "much better"), (NOTHING, "better"), (-NOTHING, "equal"))  # of a teacher, from what gap on
 
 
 @dataclass
@@ -46,7 +45,7 @@ class Entry:
         gap (float): The teacher's accuracy minus the mean of plain.
         plain (float): Mean accuracy of the plain runs.
         gains (dict[str, Difference]): Of `native` and `ours`, what they have above plain on the same seeds.
-        machines (set[str]): Builds of torch of the paired runs.
+        machines (set[str]): Builds of torch of the runs.
     """
 
     group: str
@@ -55,50 +54,37 @@ class Entry:
     teacher: str
     gap: float
     plain: float
-    gains: dict[str, Difference] = field(default_factory=dict)
-    machines: set[str] = field(default_factory=set)
+    gains: dict[str, Difference]
+    machines: set[str]
 
 
 def read(file: Path) -> list[Entry]:
-    """Return the comparisons of a CSV that have plain runs, in the order of their groups.
-
-    Args:
-        file (Path): Rows of `scripts/compare.py`.
+    """Return the comparisons of a CSV of `scripts/compare.py`, in the order of their groups.
 
     Raises:
-        ValueError: If the teacher's accuracy is not in the rows, or a comparison has no plain runs.
+        ValueError: If a comparison has no plain runs, or no teacher's accuracy.
     """
-    found: dict[tuple[str, ...], list[Row]] = {}
-    known = rows.read(file)
-    for row in (r for r in known if r["teacher"]):
-        found.setdefault((row["data"], row["student"], row["teacher"], row["arguments"]), []).append(row)
     entries = []
-    for (data, student, teacher, arguments), some in found.items():
-        alike = {"data": data, "student": student, "arguments": arguments, "method": "plain"}
-        plain = {r["seed"]: r for r in known if all(r[k] == v for k, v in alike.items())}
+    known = [{**row, "teacher_sha256": ""} for row in rows.read(file)]  # a teacher is here what it is called
+    for (data, student, teacher, *_), some in rows.groups(known).items():
+        if not teacher:
+            continue
         accuracy = next((r["teacher_accuracy"] for r in some if r["teacher_accuracy"]), None)
-        if not plain or accuracy is None:
+        if some[0]["method"] != "plain" or accuracy is None:
             raise ValueError(f"'{file}': {student} <- {teacher} has no plain runs or no teacher_accuracy.")
-        entries.append(_entry(some, plain, float(accuracy)))
+        plain, *others = lines(some, rows.metrics(some[0])[0])
+        level = mean(plain.values)
+        gap = float(accuracy) - level
+        word = next((word for least, word in LEVELS if gap >= least), "weaker")
+        start = "fine-tuned" if student.endswith(".pt") else "from scratch"
+        size = next((x[6:] for x in some[0]["arguments"].split() if x.startswith("imgsz=")), "640")
+        name = f"{Path(data).parent.name or data}, {size} px"
+        gains = {x.method: x.above["plain"] for x in others if x.method in SHOWN}
+        alone, taught = ({r["seed"]: r["torch"] for r in some if r["method"] in x} for x in (["plain"], gains))
+        machines = {side[seed] for seed in alone.keys() & taught.keys() for side in (alone, taught)}
+        entries.append(Entry(f"{start}, {word} teacher", student, name, teacher, gap, level, gains, machines))
     order = list(dict.fromkeys(e.group for e in entries))
     return sorted(entries, key=lambda e: order.index(e.group))
-
-
-def _entry(some: Sequence[Row], plain: dict[str, Row], accuracy: float) -> Entry:
-    """Return one comparison."""
-    metric = rows.metrics(some[0])[0]
-    level = mean(float(r[metric]) for r in plain.values())
-    size = next((x[6:] for x in some[0]["arguments"].split() if x.startswith("imgsz=")), "640")
-    gap = accuracy - level
-    word = "much better" if gap >= LITTLE else "better" if gap > NOTHING else "equal" if gap > -NOTHING else "weaker"
-    start = "fine-tuned" if some[0]["student"].endswith(".pt") else "from scratch"
-    name = f"{Path(some[0]['data']).parent.name or some[0]['data']}, {size} px"
-    entry = Entry(f"{start}, {word} teacher", some[0]["student"], name, some[0]["teacher"], gap, level)
-    for method in SHOWN:
-        pairs = [(r, plain[r["seed"]]) for r in some if r["method"] == method and r["seed"] in plain]
-        entry.gains[method] = Difference([float(a[metric]) - float(b[metric]) for a, b in pairs])
-        entry.machines |= {r["torch"] for pair in pairs for r in pair}
-    return entry
 
 
 def table(entries: Sequence[Entry]) -> str:
@@ -107,14 +93,14 @@ def table(entries: Sequence[Entry]) -> str:
     head = ["student <- teacher", "plain", "teacher - plain", "native - plain", "ours - plain", "seeds", "machine"]
     parts = []
     for group in dict.fromkeys(e.group for e in entries):
-        lines = [head]
+        cells = [head]
         for e in (e for e in entries if e.group == group):
             letters = ", ".join(sorted(chr(ord("A") + builds.index(m)) for m in e.machines))
-            seeds = ", ".join(str(len(e.gains[m].values)) for m in ("native", "ours") if e.gains[m].values)
-            gains = [_text(e.gains[m]) for m in ("native", "ours")]
+            paired = [e.gains.get(m, Difference()) for m in ("native", "ours")]
+            seeds = ", ".join(str(len(gain.values)) for gain in paired if gain.values)
             name = f"{e.data}: {_stem(e.student)} <- {_stem(e.teacher)}"
-            lines.append([name, f"{e.plain:.3f}", f"{e.gap:+.3f}", *gains, seeds, letters])
-        parts.append(f"**{group}**\n\n" + tables.markdown(lines, left={0, 3, 4, 6}))
+            cells.append([name, f"{e.plain:.3f}", f"{e.gap:+.3f}", *map(_text, paired), seeds, letters])
+        parts.append(f"**{group}**\n\n" + tables.markdown(cells, left={0, 3, 4, 6}))
     return "\n\n".join(parts)
 
 
@@ -130,45 +116,35 @@ def _text(gain: Difference) -> str:
 
 def draw(entries: Sequence[Entry], file: Path) -> None:
     """Draw comparisons, sorted by group, as a forest plot."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     groups = list(dict.fromkeys(e.group for e in entries))
-    fig, axis = plt.subplots(figsize=(9, 0.36 * (len(entries) + len(groups)) + 1.1), layout="constrained")
-    axis.axvline(0, color="#444444", linewidth=1)
-    beside: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}
-    y, labels = 0, {}
-    places: dict[str, list[tuple[float, Difference]]] = {method: [] for method in SHOWN}
-    for group in groups:
-        axis.text(-0.01, y, group, ha="right", weight="bold", **beside)
-        for e in (e for e in entries if e.group == group):
+    with canvas(file, (9, 0.36 * (len(entries) + len(groups)) + 1.1)) as (fig, ((axis,),)):
+        axis.axvline(0, color="#444444", linewidth=1)
+        beside: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}
+        y, labels = 0, {}
+        places: dict[str, list[tuple[float, Difference]]] = {method: [] for method in SHOWN}
+        for group in groups:
+            axis.text(-0.01, y, group, ha="right", weight="bold", **beside)
+            for e in (e for e in entries if e.group == group):
+                y += 1
+                for method, gain in e.gains.items():
+                    places[method] += [(y - 0.16 if method == "ours" else y + 0.16, gain)] * bool(gain.values)
+                ours = e.gains.get("ours", Difference())
+                axis.text(1.01, y, _text(ours), fontsize=9, **beside)
+                labels[y] = f"{_stem(e.student)}, {e.data} ({len(ours.values)} seeds)"
             y += 1
-            for method, gain in e.gains.items():
-                places[method] += [(y - 0.16 if method == "ours" else y + 0.16, gain)] * bool(gain.values)
-            axis.text(1.01, y, _text(e.gains["ours"]), fontsize=9, **beside)
-            labels[y] = f"{_stem(e.student)}, {e.data} ({len(e.gains['ours'].values)} seeds)"
-        y += 1
-    for method, found in places.items():
-        marker, color, inside, line, name = SHOWN[method]
-        halves = [half_width(gain.values) if len(gain.values) > 2 else 0 for _, gain in found]
-        look: dict[str, Any] = {"fmt": marker, "ecolor": color, "elinewidth": 1.8, "label": name, "markersize": 7}
-        look.update(markeredgecolor="#222222", markerfacecolor=inside, markeredgewidth=1.3)
-        means, heights = [gain.mean for _, gain in found], [height for height, _ in found]
-        *_, bars = axis.errorbar(means, heights, xerr=halves, **look)
-        bars[0].set_linestyle(line)
-    axis.set_yticks(list(labels), list(labels.values()))
-    axis.set_ylim(y - 0.4, -0.6)
-    axis.set_xlabel("mAP50-95 minus that of the same student trained alone, with 95 percent interval")
-    axis.text(1.01, -0.02, "ours", fontsize=9, weight="bold", **beside)
-    axis.grid(axis="x", color="#dddddd")
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.tick_params(left=False)
-    fig.legend(loc="outside upper center", ncols=2, frameon=False)
-    fig.savefig(file, dpi=110)
-    plt.close(fig)
+        for method, found in places.items():
+            marker, color, inside, line, name = SHOWN[method]
+            halves = [half_width(gain.values) if len(gain.values) > 2 else 0 for _, gain in found]
+            look: dict[str, Any] = {"fmt": marker, "ecolor": color, "elinewidth": 1.8, "label": name, "markersize": 7}
+            look.update(markeredgecolor="#222222", markerfacecolor=inside, markeredgewidth=1.3)
+            means, heights = [gain.mean for _, gain in found], [height for height, _ in found]
+            *_, bars = axis.errorbar(means, heights, xerr=halves, **look)
+            bars[0].set_linestyle(line)
+        axis.set_yticks(list(labels), list(labels.values()))
+        axis.set_ylim(y - 0.4, -0.6)
+        axis.set_xlabel("mAP50-95 minus that of the same student trained alone, with 95 percent interval")
+        axis.text(1.01, -0.02, "ours", fontsize=9, weight="bold", **beside)
+        fig.legend(loc="outside upper center", ncols=2, frameon=False)
 
 
 def main(argv: list[str] | None = None) -> None:

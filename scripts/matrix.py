@@ -9,17 +9,19 @@ computed, or the sentence the run ended with. A cell that is a traceback is prin
 from __future__ import annotations
 
 import argparse
+import csv
 import logging
 import os
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from matrices import pairs, tasks
-from matrices.table import write
+from matrices.cell import run_all
 from ultralytics.utils import LOGGER
 
 TABLES = {"pairs": pairs, "tasks": tasks}
@@ -40,13 +42,18 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     LOGGER.setLevel(logging.ERROR)
     table, found = TABLES[args.table], []
-    rows, columns = args.rows or table.ROWS, args.columns or table.COLUMNS
+    places = [(r, c) for r in args.rows or table.ROWS for c in args.columns or table.COLUMNS]
     with tempfile.TemporaryDirectory() as folder:
-        for cell in table.cells(Path(folder), rows, columns, more=not (args.rows or args.columns)):
+        for cell in run_all(table.setup, places + table.MORE * (not (args.rows or args.columns)), Path(folder)):
             print(f"{cell.row} <- {cell.column}: {cell.outcome}: {cell.says}", flush=True)
             found.append(cell)
     if args.out:
-        write(found, table.page(found), args.out / args.table)
+        args.out.mkdir(parents=True, exist_ok=True)
+        with open(args.out / f"{args.table}.csv", "w", newline="") as f:
+            writer = csv.DictWriter(f, list(asdict(found[0])), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(map(asdict, found))
+        (args.out / f"{args.table}.md").write_text(table.page(found))
     return int(any(c.outcome == "crashed" for c in found))
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from patching import PatchError, Repo, target, tree
 from patching.check import check
-from patching.refresh import refresh
-from patching.release import release
+from patching.refresh import refresh, release
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {  # what it does, and an example
@@ -75,14 +74,7 @@ def run(args: argparse.Namespace, repo: Repo) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; a failure is one sentence and exit code 1.
-
-    Args:
-        argv (list[str], optional): Arguments without the program's name.
-
-    Returns:
-        (int): Exit code.
-    """
+    """Run the command line; a failure is one sentence and exit code 1."""
     args = make_parser().parse_args(argv)
     try:
         code = run(args, Repo(ROOT))

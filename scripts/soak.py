@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import logging
 import math
-import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -83,18 +83,7 @@ def census() -> dict[str, float]:
 
 
 def run(folder: Path, name: str, epochs: int, every: int, **arguments: Any) -> list[dict[str, float]]:
-    """Train on eight drawn images and count after each epoch.
-
-    Args:
-        folder (Path): Where data, models and the run go.
-        name (str): The run's name there.
-        epochs (int): Epochs.
-        every (int): Every so many-th epoch is an odd one.
-        **arguments (Any): More of upstream's arguments, `model_t` for one.
-
-    Returns:
-        (list[dict[str, float]]): What `census` found after each epoch.
-    """
+    """Train on eight drawn images, every so many-th epoch an odd one, and return the `census` after each epoch."""
     data, found = prepare(folder, 64, train=8, val=4), []
     model = YOLO(folder / "student.yaml")
 
@@ -116,10 +105,6 @@ def make_teacher(folder: Path) -> Path:
 
 def trend(values: list[float], every: int) -> tuple[float, float]:
     """Fit a line to the medians of as many epochs as lie between two odd ones, which are alike in what they hold.
-
-    Args:
-        values (list[float]): One value an epoch, after warm-up.
-        every (int): Epochs of a median.
 
     Returns:
         slope (float): Growth an epoch.
@@ -151,20 +136,15 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--every", type=int, default=20, help="every so many-th epoch is an odd one")
     parser.add_argument("--warm", type=int, default=40, help="epochs that are not judged")
-    parser.add_argument("--way", choices=WAYS, help="run only this way, here, and write its counts")
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
     if (options.epochs - options.warm) // options.every < 6:
         parser.error(f"--epochs {options.epochs} is too short after --warm {options.warm}: give six times --every more")
-    if options.way:
-        LOGGER.setLevel(logging.WARNING)
-        teacher = {"model_t": str(make_teacher(folder)), "distill_rel": "sp"} if options.way == "distilled" else {}
-        counts = run(folder, options.way, options.epochs, options.every, **teacher)
-        (folder / f"{options.way}.json").write_text(json.dumps(counts), encoding="utf-8")
-        return 0
-    for way in WAYS:
-        subprocess.run([sys.executable, *sys.argv, "--way", way], check=True)
-    found = {way: json.loads((folder / f"{way}.json").read_text(encoding="utf-8")) for way in WAYS}
+    ways = {"plain": {}, "distilled": {"model_t": str(make_teacher(folder)), "distill_rel": "sp"}}
+    found = {}
+    for way, more in ways.items():
+        with ProcessPoolExecutor(1, get_context("spawn"), LOGGER.setLevel, (logging.WARNING,)) as pool:
+            found[way] = pool.submit(run, folder, way, options.epochs, options.every, **more).result()
     text, ok = report(found, options.warm, options.every)
     print(text)
     return 0 if ok else 1

@@ -41,20 +41,10 @@ def draw_set(
     names: tuple[str, ...] = NAMES,
     points: int = 3,
 ) -> str:
-    """Draw a set.
+    """Draw a set for any of Ultralytics' tasks, with square images of `imgsz` pixels.
 
-    Args:
-        task (str): Any of Ultralytics' tasks.
-        folder (str | Path): Where to write it.
-        train (int): Training images.
-        val (int): Validation images.
-        imgsz (int): Side of the images in pixels.
-        seed (int): Of the drawing.
-        names (tuple[str, ...]): Classes; the boards have the three colours in turn.
-        points (int): Keypoints of a board for pose: its corners in turn.
-
-    Returns:
-        (str): What `data=` takes: a YAML, or for classification the folder.
+    The boards have the three colours in turn, whatever the classes' names, and for pose so many keypoints: the corners
+    in turn. Returned is what `data=` takes: a YAML, or for classification the folder.
     """
     root, rng = Path(folder), np.random.default_rng(seed)
     for split, count in (("train", train), ("val", val)):

@@ -17,17 +17,22 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import tables
 from patching import PatchError, Repo
-from suite.difference import differing, explain, reasons, table
 from suite.sides import SIDES, Outcome, prepare, run_tests
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("test_engine.py", "test_cli.py", "test_python.py")
+STATES = ("passed", "failed", "error", "skipped")
+Runs = Mapping[str, Mapping[str, Outcome]]  # side -> test -> outcome
+ABSENT = Outcome("absent")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -64,6 +69,40 @@ def compare(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Ou
             runs[name].update(found[name])
         print(f"{file}: {len(found[SIDES[0]])} tests, {len(differing(found))} differ", flush=True)
     return runs
+
+
+def differing(runs: Runs) -> list[str]:
+    """Return the tests that end otherwise on one side than on another, or are absent from one."""
+    tests = sorted({test for run in runs.values() for test in run})
+    return [test for test in tests if len({run.get(test, ABSENT).status for run in runs.values()}) > 1]
+
+
+def table(runs: Runs) -> str:
+    """Return the counts of each file as a Markdown table; each cell has the sides in their order."""
+    files = sorted({test.partition("::")[0] for run in runs.values() for test in run})
+    rows = [["file", "tests", *STATES, "differ"]]
+    for file in [*files, ""]:
+        counts = [Counter(o.status for test, o in run.items() if test.startswith(file)) for run in runs.values()]
+        cells = [" / ".join(str(c[state]) for c in counts) for state in STATES]
+        differ = sum(test.startswith(file) for test in differing(runs))
+        rows.append([file or "all", " / ".join(str(sum(c.values())) for c in counts), *cells, str(differ)])
+    return tables.markdown(rows)
+
+
+def reasons(run: Mapping[str, Outcome]) -> str:
+    """Return why tests did not pass, as a Markdown table: each reason with its number, the commonest first."""
+    found = Counter(outcome.reason[:110] for outcome in run.values() if outcome.status in STATES[1:])
+    lines = [[str(number), reason.replace("|", "/")] for reason, number in found.most_common()]
+    return tables.markdown([["tests", "reason"], *lines], left={1})
+
+
+def explain(runs: Runs) -> str:
+    """Return one line for each test that differs: what became of it on each side."""
+    lines = []
+    for test in differing(runs):
+        ends = (f"{side} {(o := run.get(test, ABSENT)).status} {o.reason}".strip() for side, run in runs.items())
+        lines.append(f"{test}: {'; '.join(ends)}")
+    return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:

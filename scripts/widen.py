@@ -28,10 +28,7 @@ CLOSE = 1e-4  # of the largest number of each output, in 32 bits
 
 
 def widen(model: nn.Module) -> nn.Module:
-    """Return a model of twice the width that says the same.
-
-    Args:
-        model (nn.Module): Any of upstream's that was built from a YAML.
+    """Return a model of twice the width that says the same as one of upstream's that was built from a YAML.
 
     Raises:
         ValueError: If the wide one does not say the same, since it has layers of another kind or width.

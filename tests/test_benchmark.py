@@ -7,8 +7,7 @@ import logging
 import benchmark
 import pytest
 
-from benchmarking.measure import compare
-from benchmarking.report import rows, table
+from benchmarking.measure import compare, rows
 from ultralytics.distill.upstream import LINE
 from ultralytics.utils import LOGGER
 
@@ -50,7 +49,7 @@ def test_ratios_are_taken_round_by_round():
     found = rows(times, {"native": 200.0, "ours": 150.0})
     ours = next(r for r in found if r["way"] == "ours")
     assert ours["mib_by_native"] == 0.75 and ours["by_floor"] == pytest.approx(1.4) and ours["ms"] == 80.0
-    assert table(found).splitlines()[2].split()[:3] == ["ours", "80", "0.70"]
+    assert benchmark.table(found).splitlines()[2].split()[:3] == ["ours", "80", "0.70"]
 
 
 def test_the_start_with_a_file_of_answers(capsys, quiet):

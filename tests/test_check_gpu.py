@@ -11,9 +11,7 @@ from pathlib import Path
 import check_gpu
 import pytest
 
-from gpu_checks import running
-from gpu_checks.running import Skip
-from gpu_checks.stage import Stage, need
+from gpu_checks.stage import Skip, Stage, need
 from ultralytics.distill.upstream import LINE
 
 SCRIPT = Path(check_gpu.__file__)
@@ -21,7 +19,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = {paths!r}
-from gpu_checks.running import work
+from check_gpu import work
 checks = {{"a": lambda s: ("ok", {{"x": 1}}), "b": lambda s: 1 / 0, "c": lambda s: sys.exit(3)}}
 checks["d"] = lambda s: time.sleep(60)
 split = sys.argv.index("--write")
@@ -40,7 +38,7 @@ def test_an_error_is_an_outcome(tmp_path):
 
     stage = Stage(tmp_path, "cpu", True)
     found = [
-        running.attempt(k, c, stage) for k, c in (("a", lambda s: ("fine", {"x": 1})), ("b", wrong), ("c", absent))
+        check_gpu.attempt(k, c, stage) for k, c in (("a", lambda s: ("fine", {"x": 1})), ("b", wrong), ("c", absent))
     ]
     assert [x.result for x in found] == ["PASS", "FAIL", "SKIP"] and found[0].figures == {"x": 1}
     assert "b  FAIL" in found[1].line and "maps are 2% apart" in found[1].line and found[2].line.endswith("no GPU")
@@ -50,14 +48,14 @@ def test_a_dead_process_fails_alone(tmp_path):
     """A check that raises, one whose process dies, one that hangs, one without time: each fails alone."""
     child = tmp_path / "child.py"
     child.write_text(CHILD.format(paths=sys.path))
-    command = running.python(child)
-    found = running.run_group(["a", "b"], command, tmp_path, limit=60)
+    command = [sys.executable, str(child)]
+    found = check_gpu.run_group(["a", "b"], command, tmp_path, limit=60)
     assert [x.result for x in found] == ["PASS", "FAIL"] and "ZeroDivisionError" in found[1].says
-    (dead,) = running.run_group(["c"], command, tmp_path, limit=60)
+    (dead,) = check_gpu.run_group(["c"], command, tmp_path, limit=60)
     assert dead.result == "FAIL" and "ended with code 3" in dead.says
-    (slow,) = running.run_group(["d"], command, tmp_path, limit=5)
+    (slow,) = check_gpu.run_group(["d"], command, tmp_path, limit=5)
     assert slow.result == "FAIL" and "longer than 5 s" in slow.says and slow.seconds < 20
-    assert "no time was left" in running.run_group(["e"], command, tmp_path, limit=-1)[0].says
+    assert "no time was left" in check_gpu.run_group(["e"], command, tmp_path, limit=-1)[0].says
 
 
 def test_lines_json_and_exit_code(tmp_path, monkeypatch, capsys):
@@ -65,7 +63,7 @@ def test_lines_json_and_exit_code(tmp_path, monkeypatch, capsys):
     outcomes = {"a": "PASS", "b": "FAIL"}
     monkeypatch.setattr(Stage, "prepare", lambda self: None)
     monkeypatch.setattr(
-        running, "run_group", lambda some, *_: [running.Outcome(x, outcomes[x], "1%", 2, {"y": 3}) for x in some]
+        check_gpu, "run_group", lambda some, *_: [check_gpu.Outcome(x, outcomes[x], "1%", 2, {"y": 3}) for x in some]
     )
     file = tmp_path / "x.json"
     assert check_gpu.main(["--device", "cpu", "--small", "--only", "a", "b", "--json", str(file)]) == 1

@@ -8,7 +8,7 @@ import csv
 import matrix
 import pytest
 
-from matrices import cell, pairs, table
+from matrices import cell
 from matrices.cell import Cell
 from ultralytics.distill.upstream import LINE
 
@@ -40,14 +40,14 @@ def test_sentences_and_crashes(tmp_path):
 def test_the_command_fails_with_a_crash(monkeypatch):
     """One cell that crashed ends the script with 1."""
     made = iter([Cell("v8", "v8", "works", ""), Cell("v8", "26", "crashed", "ZeroDivisionError: ")])
-    monkeypatch.setattr(pairs, "cells", lambda *_, **__: made)
+    monkeypatch.setattr(matrix, "run_all", lambda *_: made)
     assert matrix.main(["pairs", "--rows", "v8"]) == 1
 
 
 def test_notes_are_numbered_once():
     """Equal texts share a note, every row and column keeps its place, and one without a cell is empty."""
     cells = [Cell(r, c, "works", "x" if r == c else "y") for r in "ab" for c in "ab"]
-    assert table.grid(cells[:3], "row").splitlines()[3] == "| **b** | works (2) |  |"
-    text = table.grid(cells, "row")
+    assert cell.grid(cells[:3], "row").splitlines()[3] == "| **b** | works (2) |  |"
+    text = cell.grid(cells, "row")
     assert "| row | a | b |" in text and "| **a** | works (1) | works (2) |" in text
     assert "| **b** | works (2) | works (1) |" in text and text.endswith("1. x\n2. y")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import cv2
 import pytest
+from upstream_tests import differing, explain, reasons, table
 
 from patching import Repo
 from suite import data, sdist, sides
-from suite.difference import differing, explain, reasons, table
 from suite.sides import Outcome
 
 TOY = """

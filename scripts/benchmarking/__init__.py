@@ -1,1 +1,1 @@
-"""What `scripts/benchmark.py` is made of: the ways to train, the measuring, and the report."""
+"""What `scripts/benchmark.py` is made of: the ways to train, and the measuring."""

@@ -1,12 +1,9 @@
-"""Times the ways in turns within one process, and weighs each in a process of its own."""
+"""Times the ways in turns within one process, and weighs one that has a process of its own."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -19,25 +16,17 @@ from benchmarking.ways import Way
 
 WARMUP = 2  # steps that do not count: lazy buffers, primitive caches, the EMA's lists
 WEIGHED = 3  # steps of the memory measurement
-
-
+ABOUT = ("student", "teacher", "imgsz", "batch", "terms", "optimizer", "clock", "device", "amp")
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 def time_ways(
     ways: dict[str, Way], batch: dict[str, Any], steps: int, seconds: float, clock: str = "wall"
 ) -> dict[str, list[float]]:
-    """Time one step of each way in turns, in an order drawn anew each round, so that drift hits all alike.
+    """Return the milliseconds of each step of each way; entry i of all ways comes from the same round.
 
-    Args:
-        ways (dict[str, Way]): What to time.
-        batch (dict): The batch of every step.
-        steps (int): Rounds.
-        seconds (float): No round begins after so long.
-        clock (str): `wall`, or `processor` for the time that this process computed, on a machine that others use too.
-
-    Returns:
-        (dict[str, list[float]]): Milliseconds of each step; entry i of all ways comes from the same round.
+    A round times one step of each way in an order drawn anew, so that drift hits all alike; none begins after so many
+    seconds. The clock is `wall`, or `processor` for the time that this process computed, on a machine that others use.
     """
     device, order, now = batch["img"].device, random.Random(0), CLOCKS[clock]
     found: dict[str, list[float]] = {name: [] for name in ways}
@@ -61,20 +50,29 @@ def time_ways(
 def compare(times: dict[str, list[float]], name: str, other: str) -> tuple[float, float, float]:
     """Return the median and the quartiles of the ratio of two ways, taken round by round."""
     ratios = [a / b for a, b in zip(times[name], times[other])]
-    low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    return median(ratios) if len(ratios) > 1 else middle, low, high
+    low, _, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return median(ratios), low, high
+
+
+def rows(times: dict[str, list[float]], memory: dict[str, float]) -> list[dict[str, Any]]:
+    """Return one row a way: median time, its ratio to native's and to the floor's with quartiles, and memory."""
+    found = []
+    for name, values in times.items():
+        row = {"way": name, "ms": median(values), "mib": memory.get(name), "steps": len(values)}
+        for other in ("native", "floor", "plain", "ours"):
+            if other in times:
+                row[f"by_{other}"], *row[f"by_{other}_quartiles"] = compare(times, name, other)
+        if memory.get(name) and memory.get("native"):
+            row["mib_by_native"] = memory[name] / memory["native"]
+        found.append(row)
+    return found
 
 
 def weigh(way: Way, batch: dict[str, Any], before: float) -> float:
-    """Return the most memory that steps of one way hold, in MiB above what the process held before it was built.
+    """Return the most memory that steps of one way hold, in MiB above what `held` said before it was built.
 
     On CUDA that is the allocator's own figure. On a CPU it is the peak of the process's resident memory, which counts
     everything: weights, optimizer slots, activations, workspaces of the kernels. Linux only; elsewhere it is nan.
-
-    Args:
-        way (Way): The way, alone in its process.
-        batch (dict): The batch.
-        before (float): `held()` before the way was built.
     """
     way.step(batch)  # optimizer slots, gradients and the EMA's lists
     if batch["img"].device.type == "cuda":
@@ -96,35 +94,12 @@ def held(device: torch.device) -> float:
     return torch.cuda.memory_allocated() / 2**20 if device.type == "cuda" else status("VmRSS")
 
 
-def weigh_apart(script: Path, argv: list[str], name: str) -> float:
-    """Weigh one way in a new process, whose allocator returns what is freed, and return MiB."""
-    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    done = subprocess.run(
-        [sys.executable, str(script), *argv, "--weigh", name], env=env, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"weighing '{name}' failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def about(options: Namespace) -> dict[str, Any]:
     """Return what has to be known to read the figures."""
     device = torch.device(options.device)
     found = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return {
-        "student": options.student,
-        "teacher": options.teacher,
-        "imgsz": options.imgsz,
-        "batch": options.batch,
-        "terms": options.terms,
-        "optimizer": options.optimizer,
-        "clock": options.clock,
-        "device": options.device,
-        "amp": options.amp,
-        "machine": found,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
+    named = {k: getattr(options, k) for k in ABOUT}
+    return {**named, "machine": found, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def _processor() -> str:

@@ -34,11 +34,7 @@ def write_drawn(path: Path, images: int) -> None:
 
 
 def time_startup(images: int) -> dict[str, Any]:
-    """Read drawn answers for so many images and let them join as large a training set.
-
-    Returns:
-        (dict[str, Any]): `seconds` and `gib`, both beyond what the training set itself takes.
-    """
+    """Return `seconds` and `gib` that drawn answers for so many images take at start, beyond the training set."""
     every = Classes(list(range(CLASSES)), list(range(CLASSES)))
     term: Any = SimpleNamespace(classes=every, count=CLASSES, losses=[SimpleNamespace(conf=0.1)], extra=Extra())
     with tempfile.TemporaryDirectory() as folder:

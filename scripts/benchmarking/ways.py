@@ -32,10 +32,6 @@ class Tutorial(nn.Module):
     The task loss runs the student once; the feature loss runs both models once more up to the neck, the logit loss a
     third (second) time as a whole. As in their code the last two are computed without gradient and so train nothing;
     with gradient they would cost more. The teacher is the plain model in fp32.
-
-    Args:
-        student (nn.Module): The student.
-        teacher (nn.Module): The teacher.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module):
@@ -62,12 +58,7 @@ class Tutorial(nn.Module):
 
 
 class Floor(nn.Module):
-    """A plain step, and before it the teacher's forward that ours needs; its maps live until the student has run.
-
-    Args:
-        student (nn.Module): The student.
-        teacher (Teacher): Our teacher.
-    """
+    """A plain step, and before it the teacher's forward that ours needs; its maps live until the student has run."""
 
     def __init__(self, student: nn.Module, teacher: Any):
         """Keep both."""
@@ -95,11 +86,7 @@ class Half:
 class Way(BaseTrainer):
     """Upstream's trainer without its data: the model, optimizer, scaler, EMA and step are the real ones.
 
-    Args:
-        name (str): One of `WAYS` or `MORE`.
-        student (nn.Module): Copied.
-        teacher (Path): The teacher's checkpoint.
-        options (Namespace): The command line's.
+    It copies the student; its name is one of `WAYS` or `MORE`, the teacher a checkpoint.
     """
 
     def __init__(self, name: str, student: nn.Module, teacher: Path, options: Namespace):

@@ -3,65 +3,67 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from comparing.rows import short, shown
-from comparing.table import half_width, lines
+from comparing.rows import Row, short, shown
+from comparing.table import Line, half_width, lines
 from comparing.verdict import LEAST
 from ultralytics.distill.report.style import of_methods
-
-if TYPE_CHECKING:
-    from comparing.rows import Row
-    from comparing.table import Line
 
 LABEL = 36  # characters of a method's name in a line; its arguments break at spaces
 
 
-def draw(rows: Sequence[Row], title: str, file: Path) -> None:
-    """Draw each metric's values and, beside them, the paired differences to plain, or to native where none has plain.
+@contextmanager
+def canvas(file: Path, size: tuple[float, float], grid: tuple[int, int] = (1, 1), lines: str = "x") -> Iterator[Any]:
+    """Give a figure and its panels, of which only the lower side, or for `both` lines the left one too, is drawn.
 
-    Args:
-        rows (Sequence[Row]): The rows of one comparison.
-        title (str): What is compared.
-        file (Path): Picture to write.
+    It is written to the file at the end.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    fig, axes = plt.subplots(*grid, figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for axis in axes.flat:
+        axis.grid(axis=lines, color="#e5e8eb")
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right", "left"] if lines == "x" else ["top", "right"]].set_visible(False)
+        axis.tick_params(left=lines != "x")
+    yield fig, axes
+    fig.savefig(file, dpi=130)
+    plt.close(fig)
+
+
+def draw(rows: Sequence[Row], title: str, file: Path) -> None:
+    """Draw each metric's values and, beside them, the paired differences to plain, or to native if none has plain."""
     columns = shown(rows)
     methods = [x.method for x in lines(rows, columns[0])]
     colors = of_methods(methods)
     size = (11, (0.5 * len(methods) + 1.3) * len(columns) + 0.8)
-    fig, axes = plt.subplots(len(columns), 2, figsize=size, squeeze=False, sharey=True, layout="constrained")
-    for (left, right), metric in zip(axes, columns):
-        found = lines(rows, metric)
-        base = _base(found)
-        for y, x in enumerate(found):
-            _dots(left, x.values, y, colors[x.method])
-            _dots(right, x.above[base].values, y, colors[x.method])
-        name = short(metric)
-        left.set_title(name, fontsize=11, loc="left")
-        right.set_title(f"{name}: difference to {base}, seed by seed", fontsize=11, loc="left")
-        right.axvline(0, color="#57606a", linewidth=1)
-        labels = [textwrap.fill(f"{x.method}  ({len(x.seeds)})", LABEL, break_on_hyphens=False) for x in found]
-        left.set_yticks(range(len(found)), labels)
-        left.set_ylim(len(found) - 0.4, -0.6)
-        for a in (left, right):
-            a.grid(axis="x", color="#e5e8eb")
-            a.set_axisbelow(True)
-            a.spines[["top", "right", "left"]].set_visible(False)
-            a.tick_params(left=False)
-            a.margins(x=0.08)
-    fig.suptitle(title, fontsize=9, x=0.01, ha="left", color="#57606a")
-    says = f"a dot is a seed, the bar their mean; from {LEAST} seeds on with the 95 percent interval"
-    fig.supxlabel(says, fontsize=9, color="#57606a")
-    fig.savefig(file, dpi=130)
-    plt.close(fig)
+    with canvas(file, size, (len(columns), 2)) as (fig, axes):
+        for (left, right), metric in zip(axes, columns):
+            found = lines(rows, metric)
+            base = _base(found)
+            for y, x in enumerate(found):
+                _dots(left, x.values, y, colors[x.method])
+                _dots(right, x.above[base].values, y, colors[x.method])
+            name = short(metric)
+            left.set_title(name, fontsize=11, loc="left")
+            right.set_title(f"{name}: difference to {base}, seed by seed", fontsize=11, loc="left")
+            right.axvline(0, color="#57606a", linewidth=1)
+            labels = [textwrap.fill(f"{x.method}  ({len(x.values)})", LABEL, break_on_hyphens=False) for x in found]
+            left.set_yticks(range(len(found)), labels)
+            left.set_ylim(len(found) - 0.4, -0.6)
+            left.margins(x=0.08)
+            right.margins(x=0.08)
+        fig.suptitle(title, fontsize=9, x=0.01, ha="left", color="#57606a")
+        says = f"a dot is a seed, the bar their mean; from {LEAST} seeds on with the 95 percent interval"
+        fig.supxlabel(says, fontsize=9, color="#57606a")
 
 
 def _base(found: Sequence[Line]) -> str:

@@ -20,14 +20,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from comparing import rows, teacher
+from comparing import rows
+from comparing.subsets import label_of, link, read
 from ultralytics import YOLO, __version__, utils
 from ultralytics.distill.report.curves import read_columns
 from ultralytics.distill.report.int8 import validate_int8
+from ultralytics.distill.report.metrics import validate
 from ultralytics.distill.runtime.checkpoints import save_whole, write_whole
+from ultralytics.distill.runtime.errors import reason
 from ultralytics.distill.script import command
+from ultralytics.distill.teacher.evaluation import narrow
 from ultralytics.distill.teacher.headroom import main_metric
-from ultralytics.distill.upstream import unwrap_model
+from ultralytics.distill.upstream import load_checkpoint, unwrap_model
+
+CONFIDENCE = 0.5  # of a box that becomes a label
 
 
 class Prepared(Exception):
@@ -62,11 +68,7 @@ class Watch:
     of all later steps. Here all generators are seeded anew before each batch is loaded, so that only seed, epoch and
     batch decide; a resumed run sees what the interrupted one would have seen, but for the mosaic's buffer.
 
-    Args:
-        file (Path): Where the notes go.
-        seed (int): The run's seed.
-        start (Path): The start weights, which a run that begins must hold.
-        last (int): How many epochs at the end are validated, if not all are.
+    The run's notes go to a file, and it has to start from the saved weights. The `last` epochs are validated.
     """
 
     def __init__(self, file: Path, seed: int, start: Path, last: int = 0):
@@ -206,7 +208,42 @@ def exported(weights: Path, job: dict[str, Any]) -> dict[str, float]:
     return {rows.INT8: found[str(main_metric(found))]}
 
 
+def look(job: dict[str, Any]) -> None:
+    """Validate a teacher as the students are, its classes in their order; why it cannot be is a result too."""
+    try:
+        found = validate(job["teacher"], load_checkpoint(job["start"])[0], **job["val"])[0].results_dict
+    except Exception as e:  # other classes, another kind of head, or a file of answers
+        found = {"error": reason(e)}
+    write_whole(Path(job["result"]), json.dumps(found).encode())
+
+
+def label(job: dict[str, Any]) -> None:
+    """Write a teacher's confident predictions as label files beside links to the images.
+
+    An image without any has an empty label file, and is background.
+
+    Raises:
+        ValueError: If the teacher does not know all of the student's classes.
+    """
+    model, images = YOLO(job["teacher"]), Path(job["images"])
+    narrow(model.model, load_checkpoint(job["start"])[0].names)
+    links = []
+    for line in read(Path(job["rest"])):
+        place = images / Path(line).name
+        for folder in (images, label_of(place).parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        label_of(place).write_text("")
+        links.append(str(link(Path(line).resolve(), place)))
+    count = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        quiet = {"stream": True, "verbose": False, "save": False, "project": scratch}
+        for found in model.predict(links, conf=CONFIDENCE, **quiet, **job["predict"]):
+            found.save_txt(label_of(Path(found.path)))
+            count += len(found)
+    write_whole(Path(job["result"]), json.dumps({"images": len(links), "objects": count}).encode())
+
+
 if __name__ == "__main__":
     given = json.loads(Path(sys.argv[1]).read_text())
     command.use_threads(given["threads"])
-    {"start": save_start, "run": run, "look": teacher.look, "label": teacher.label}[given["do"]](given)
+    {"start": save_start, "run": run, "look": look, "label": label}[given["do"]](given)

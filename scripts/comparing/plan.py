@@ -18,7 +18,7 @@ from typing import Any
 
 from comparing import rows
 from comparing.run import Run
-from comparing.subsets import Subsets, is_pseudo, names_unlabeled, needed, uses_rest
+from comparing.subsets import Subsets, names_unlabeled
 from comparing.verdict import LAST
 from ultralytics.distill.script import command
 from ultralytics.distill.teacher.headroom import main_metric
@@ -32,13 +32,8 @@ TEACHERS = {"model_t", "distill_model"}
 class Plan:
     """What all runs of a comparison share, and the processes that are at work.
 
-    Args:
-        options (argparse.Namespace): The command line's.
-        given (dict[str, Any]): Training arguments of all runs.
-        said (str): The command, for the rows.
-
     Raises:
-        ValueError: If an argument is not for the user to give.
+        ValueError: If an argument of `given`, the training arguments of all runs, is not for the user to give.
     """
 
     def __init__(self, options: argparse.Namespace, given: dict[str, Any], said: str):
@@ -54,8 +49,8 @@ class Plan:
         self.metrics: list[str] = []
         self.shas: dict[Path, str] = {}
         self.running: set[subprocess.Popen] = set()
-        self.locks: dict[int, threading.Lock] = {}
-        self.writing, self.looking = threading.Lock(), threading.Lock()
+        self.locks: dict[Path, threading.Lock] = {}  # of what several runs need, by its folder
+        self.writing = threading.Lock()
 
     def lists(self, runs: Sequence[Run]) -> list[Path]:
         """Write the lists of images of all runs' shares, and return the data YAML of each.
@@ -76,7 +71,6 @@ class Plan:
         runs = self._prepare(runs)
         for run in runs:
             command.check(self._train(run), self._train(run))
-        self.locks = {r.seed: threading.Lock() for r in runs}
         done = {rows.identify(r) for r in rows.read(self.options.results)}
         left = [r for r in runs if rows.identify(self._who(r)) not in done]
         print(f"{len(runs)} runs, {len(runs) - len(left)} of them done before", flush=True)
@@ -91,7 +85,7 @@ class Plan:
                     failed += error is not None
                     says = f"failed: {error}" if error else future.result()
                     minutes = (time.time() - began) / 60
-                    print(f"[{i}/{len(left)}, {minutes:.0f} min] {_name(run)}: {says}", flush=True)
+                    print(f"[{i}/{len(left)}, {minutes:.0f} min] {run}: {says}", flush=True)
             except BaseException:
                 for future in futures:
                     future.cancel()
@@ -108,12 +102,12 @@ class Plan:
                     f"'--teacher {self._teacher(run)}' does not exist; give a trained checkpoint. "
                     "The images to train one on few labels are listed by the same command with --lists."
                 )
-        if any(map(needed, runs)) or names_unlabeled(self.options.data):
+        if any(r.is_subset for r in runs) or names_unlabeled(self.options.data):
             self.lists(runs)
         left = []
         for run in runs:
-            if self.subsets and uses_rest(run) and not self.subsets.has_rest(run):
-                print(f"{_name(run)}: left out, since no image is without labels; --unlabeled adds some", flush=True)
+            if self.subsets and run.uses_rest and not self.subsets.has_rest(run):
+                print(f"{run}: left out, since no image is without labels; --unlabeled adds some", flush=True)
             else:
                 left.append(run)
         return left
@@ -123,16 +117,17 @@ class Plan:
         train, who = self._train(run), self._who(run)
         start = self._start(run)
         ahead = self._look(run, start) if run.method != "plain" else ""
-        if is_pseudo(run):
-            self._label(run, train, start)
+        if run.is_pseudo:
+            pseudo = Path(train["data"]).with_suffix("")
+            args = {k: train[k] for k in ("imgsz", "device", "batch") if k in train}
+            files = {"teacher": str(self._teacher(run)), "start": str(start), "rest": str(pseudo.parent / "rest.txt")}
+            self._once({"do": "label", **files, "images": str(pseudo / "images"), "predict": args}, pseudo)
         folder = self.options.runs / f"{_slug(run.method)}-{_code(who, without='seed split')}" / f"seed{run.seed}"
         job = {"do": "run", "train": train, "start": str(start), "folder": str(folder), "split": self.options.split}
         job["int8"] = self.options.int8
-        named = {
-            "metric": rows.metrics(dict.fromkeys(self.metrics, ""))[0],
-            "main": main_metric(self.metrics) or self.metrics[0],
-        }
-        result = self._process({**job, **named, "last": LAST}, folder)
+        job["metric"] = rows.metrics(dict.fromkeys(self.metrics, ""))[0]
+        job["main"] = main_metric(self.metrics) or self.metrics[0]
+        result = self._process({**job, "last": LAST}, folder)
         columns = rows.require_columns(self.options.results, self.metrics)
         row = {k: str(v) for k, v in result.items() if k in columns}
         with self.writing:
@@ -143,15 +138,11 @@ class Plan:
         """Return the start weights of a seed, built if there are none yet."""
         who = {**self._who(run), "teacher": "", "teacher_sha256": "", "method": "", "labels": "1"}
         start = self.options.runs / f"start-{_code(who, without='seed split')}" / f"seed{run.seed}.pt"
-        with self.locks[run.seed]:
-            notes = start.parent / start.stem / "result.json"
-            if not (start.is_file() and notes.is_file()):
-                train = self._train(Run("plain", run.seed, {}))
-                job = {"do": "start", "train": train, "start": str(start), "model": self.options.student}
-                self._process(job, notes.parent)
-            metrics = json.loads(notes.read_text())["metrics"] + [rows.INT8] * self.options.int8
-            rows.require_columns(self.options.results, metrics)
-            self.metrics = metrics
+        job = {"do": "start", "train": self._train(Run("plain", run.seed, {})), "model": self.options.student}
+        notes = self._once({**job, "start": str(start)}, start.with_suffix(""))
+        metrics = notes["metrics"] + [rows.INT8] * self.options.int8
+        rows.require_columns(self.options.results, metrics)
+        self.metrics = metrics
         return start
 
     def _look(self, run: Run, start: Path) -> str:
@@ -162,24 +153,17 @@ class Plan:
         args.update({"imgsz": train["distill_imgsz"]} if train.get("distill_imgsz") else {})
         job = {"do": "look", "teacher": str(self._teacher(run)), "start": str(start), "val": args}
         code = hashlib.sha256(json.dumps([self._sha(run), args]).encode()).hexdigest()[:8]
-        folder = self.options.runs / f"teacher-{code}"
-        with self.looking:
-            if (folder / "result.json").is_file():
-                found = json.loads((folder / "result.json").read_text())
-            else:
-                found = self._process(job, folder)
-                if "error" in found:
-                    print(f"teacher {self._teacher(run)} is not measured: {found['error']}", flush=True)
+        found = self._once(job, self.options.runs / f"teacher-{code}")
         key = main_metric(found)
         return f"{found[key]:.5g}" if key else ""
 
-    def _label(self, run: Run, train: dict[str, Any], start: Path) -> None:
-        """Let the teacher label the images that a run of pseudo-labels has no labels of, unless it has done so."""
-        folder = Path(train["data"]).with_suffix("")
-        if not (folder / "result.json").is_file():
-            args = {k: train[k] for k in ("imgsz", "device", "batch") if k in train}
-            files = {"teacher": str(self._teacher(run)), "start": str(start), "rest": str(folder.parent / "rest.txt")}
-            self._process({"do": "label", **files, "images": str(folder / "images"), "predict": args}, folder)
+    def _once(self, job: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """Do a job that several runs need, unless it is done, and return its result."""
+        result = folder / "result.json"
+        with self.locks.setdefault(folder, threading.Lock()):
+            if not result.is_file() and "error" in (found := self._process(job, folder)):
+                print(f"teacher {job['teacher']} is not measured: {found['error']}", flush=True)
+            return json.loads(result.read_text())
 
     def _process(self, job: dict[str, Any], folder: Path) -> dict[str, Any]:
         """Do a job in a process of its own and return its result; its output goes to `log.txt`."""
@@ -215,7 +199,7 @@ class Plan:
         terms = {k: str(self._teacher(run)) if k in TEACHERS else v for k, v in run.terms.items()}
         train = {**self.given, **terms, **fixed}
         if self.subsets:
-            train.update(self.subsets.arguments(run, train, self._sha(run) if is_pseudo(run) else ""))
+            train.update(self.subsets.arguments(run, train, self._sha(run) if run.is_pseudo else ""))
         return train
 
     def _who(self, run: Run) -> rows.Row:
@@ -223,11 +207,6 @@ class Plan:
         teacher = ("", "") if run.method == "plain" else (self.options.teacher, self._sha(run))
         first = (self.options.data, self.options.student, *teacher, run.method)
         return dict(zip(rows.WHO, (*first, str(run.seed), self.options.split, self.arguments, f"{run.labels:g}")))
-
-
-def _name(run: Run) -> str:
-    """Return a run in words."""
-    return f"{run.method}, seed {run.seed}" + f", labels {run.labels:g}" * (run.labels != 1)
 
 
 def _slug(text: str) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Dict, Tuple
 
 from ultralytics.distill.teacher.headroom import main_metric
 
-if TYPE_CHECKING:
-    Row = dict[str, str]
-
+Row = Dict[str, str]
+Key = Tuple[str, ...]  # of a comparison
 WHO = ("data", "student", "teacher", "teacher_sha256", "method", "seed", "split", "arguments", "labels")  # which run
 SCORE = "score"  # the main metric on the validation split, the median of the last epochs' average weights
 INT8 = "metrics/INT8"  # the main metric of the INT8 export, where a file was begun with --int8
@@ -29,15 +28,11 @@ def read(file: Path) -> list[Row]:
     if not file.is_file():
         return []
     with open(file, encoding="utf-8", newline="") as f:
-        return [{**LATER, **row} for row in csv.DictReader(f)]
+        return [{**row, **{k: v for k, v in LATER.items() if not row.get(k)}} for row in csv.DictReader(f)]
 
 
 def require_columns(file: Path, metrics: Sequence[str]) -> list[str]:
-    """Return the columns of a CSV, as it has them or as a new one will.
-
-    Args:
-        file (Path): The CSV, which may not exist yet.
-        metrics (Sequence[str]): What the task's validation finds.
+    """Return the columns of a CSV with some metrics, as it has them or as a new one will.
 
     Raises:
         ValueError: If the file is of another task.
@@ -66,33 +61,21 @@ def identify(row: Row) -> tuple[str, ...]:
     return tuple(row[k] for k in WHO)
 
 
-def groups(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
-    """Sort rows into comparisons of one student, teacher, data set, split, set of arguments and share of the labels.
+def groups(rows: Iterable[Row]) -> dict[Key, list[Row]]:
+    """Sort rows into comparisons: by data, student, teacher and its sha256, split, arguments and labels.
 
     Plain runs know no teacher: they stand in every comparison of theirs. A teacher that was given as a pattern is
-    another file for each seed, and one comparison all the same.
-
-    Args:
-        rows (Iterable[Row]): The rows of a file.
-
-    Returns:
-        (dict[tuple, list[Row]]): Rows by data, student, teacher, teacher's sha256, split, arguments and labels.
+    another file for each seed, and one comparison all the same. Of a run that was added twice the last counts.
     """
-    found: dict[tuple[str, ...], list[Row]] = {}
-    shared = ("data", "student", "split", "arguments", "labels")
-    rows = list({identify(r): r for r in rows}.values())  # of a run that was added twice the last
-    for row in (r for r in rows if r["teacher"]):
-        sha = "" if "{" in row["teacher"] else row["teacher_sha256"]
-        key = (row["data"], row["student"], row["teacher"], sha, *(row[k] for k in ("split", "arguments", "labels")))
-        if key not in found:
-            same = [r for r in rows if not r["teacher"] and all(r[k] == row[k] for k in shared)]
-            found[key] = same
-        found[key].append(row)
-    alone = [r for r in rows if not r["teacher"] and not any(r in some for some in found.values())]
-    for row in alone:
-        key = (row["data"], row["student"], "", "", row["split"], row["arguments"], row["labels"])
-        found.setdefault(key, []).append(row)
-    return found
+    plain: dict[Key, list[Row]] = {}
+    taught: dict[Key, list[Row]] = {}
+    for row in {identify(r): r for r in rows}.values():
+        teacher = row["teacher"], "" if "{" in row["teacher"] else row["teacher_sha256"]
+        key = row["data"], row["student"], *teacher, row["split"], row["arguments"], row["labels"]
+        (taught if row["teacher"] else plain).setdefault(key, []).append(row)
+    alone = {key: (*key[:2], "", "", *key[4:]) for key in taught}
+    found = {key: [*plain.get(alone[key], []), *some] for key, some in taught.items()}
+    return {**found, **{key: some for key, some in plain.items() if key not in alone.values()}}
 
 
 def metrics(row: Row) -> list[str]:
@@ -103,13 +86,9 @@ def metrics(row: Row) -> list[str]:
 
 
 def decisive(rows: Sequence[Row]) -> str:
-    """Return the column that a verdict is on: the score where all rows have it, on the split it was taken on.
+    """Return the column that a verdict is on: the score where all rows have it, else the last weights' main metric.
 
-    Args:
-        rows (Sequence[Row]): The rows of one comparison.
-
-    Returns:
-        (str): `score`, or the main metric of the last average weights.
+    A score is of the validation split.
     """
     scored = all(r[SCORE] and r["split"] == "val" for r in rows)
     return SCORE if scored else main_metric([k for k in rows[0] if k.startswith("metrics/")]) or metrics(rows[0])[0]

@@ -11,26 +11,21 @@ images, there are fewer epochs.
 from __future__ import annotations
 
 import argparse
-import glob
 import hashlib
 import math
-import os
 import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from comparing.run import PSEUDO, REST, Run
 from ultralytics.cfg import get_cfg
-from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.data.utils import check_det_dataset, img2label_paths
 from ultralytics.distill.runtime.checkpoints import write_whole
+from ultralytics.distill.unlabeled.files import find
 from ultralytics.distill.upstream import load_yaml, save_yaml
 
-if TYPE_CHECKING:
-    from comparing.run import Run
-
-REST = "rest"  # in `unlabeled=rest`: the images whose labels a run does not see
-PSEUDO = "pseudo"  # the method: the teacher's confident boxes as labels of the rest
 PER_EPOCH = {"close_mosaic": int, "warmup_epochs": float}  # arguments in epochs that follow the number of epochs
 
 
@@ -44,29 +39,10 @@ def draw(count: int, share: float, seed: int) -> list[int]:
 def lengthen(listed: int, total: int, batch: int, labelled: int, epochs: int) -> tuple[int, int]:
     """Return how long a list has to be and how many epochs it takes for as many steps as all images take.
 
-    Args:
-        listed (int): Images with labels, or pseudo-labels.
-        total (int): Images of the whole training set.
-        batch (int): Images of a step.
-        labelled (int): Those of them that are from the list.
-        epochs (int): Epochs with the whole training set.
-
-    Returns:
-        length (int): Of the list, by repetition.
-        epochs (int): At least one.
+    Of `total` images `listed` have labels, or pseudo-labels; `labelled` images of each batch are from that list.
     """
     length = max(listed, math.ceil(total * labelled / batch))
     return length, max(1, round(epochs * math.ceil(total / batch) / math.ceil(length / labelled)))
-
-
-def is_pseudo(run: Run) -> bool:
-    """Whether a run learns from its teacher's boxes as labels."""
-    return run.method.startswith(PSEUDO)
-
-
-def uses_rest(run: Run) -> bool:
-    """Whether a run sees images whose labels it does not see."""
-    return is_pseudo(run) or run.terms.get("unlabeled") == REST
 
 
 def names_unlabeled(data: Any) -> bool:
@@ -74,17 +50,8 @@ def names_unlabeled(data: Any) -> bool:
     return str(data).endswith((".yaml", ".yml")) and Path(data).is_file() and "unlabeled" in load_yaml(data)
 
 
-def needed(run: Run) -> bool:
-    """Whether a run is not simply one on the user's data."""
-    return run.labels != 1 or uses_rest(run)
-
-
 class Subsets:
-    """The subsets of one data set.
-
-    Args:
-        options (argparse.Namespace): `data`, `runs`, `unlabeled` (folders beside the rest).
-        given (dict[str, Any]): Training arguments of all runs.
+    """The subsets of the command line's data set, for the training arguments of all runs.
 
     Raises:
         ValueError: If the data has no label files, or an argument does not go with subsets.
@@ -121,17 +88,12 @@ class Subsets:
             return [str(root / x) for x in (found if isinstance(found, list) else [found])]
         train = self.facts["train"]
         beside = [Path(x).parent / "unlabeled" for x in (train if isinstance(train, list) else [train])]
-        return [str(x) for x in dict.fromkeys(beside) if x.is_dir()]
+        return [str(x) for x in dict.fromkeys(beside) if x.is_dir() and any(x.iterdir())]
 
     def write(self, share: float, seed: int) -> Path:
         """Write a subset's folder: links to its images with copies of their labels, and links to the rest without.
 
-        Args:
-            share (float): Share of the images whose labels are seen.
-            seed (int): The run's seed, which draws them.
-
-        Returns:
-            (Path): The folder, with `plain.yaml` to train on and `rest.txt`.
+        The run's seed draws it. The folder has `plain.yaml` to train on and `rest.txt`.
         """
         folder = self.root / f"{share:g}-seed{seed}"
         if (folder / "rest.txt").is_file():  # written last
@@ -156,20 +118,17 @@ class Subsets:
     def arguments(self, run: Run, args: dict[str, Any], sha: str) -> dict[str, Any]:
         """Return what a share of the labels changes in a run's arguments; nothing for all labels and no other images.
 
-        Args:
-            run (Run): The run.
-            args (dict[str, Any]): Its training arguments so far.
-            sha (str): The teacher's sha256, by which pseudo-labels are kept.
+        Pseudo-labels are kept by the teacher's sha256.
         """
-        if not needed(run) and not self.named:
+        if not run.is_subset and not self.named:
             return {}
         changed: dict[str, Any] = {}
         folder, kind = self.write(run.labels, run.seed), "plain"
         listed, labelled = read(folder / "listed.txt"), self.batch
-        if uses_rest(run) and not is_pseudo(run):
+        if run.uses_rest and not run.is_pseudo:
             kind, labelled = "unlabeled", self.batch - round(self.batch * float(args.get("unlabeled_share", 0.5)))
             changed["unlabeled"] = str(folder / "rest.txt")
-        elif is_pseudo(run):
+        elif run.is_pseudo:
             kind = f"{PSEUDO}-{sha}"
             listed += [str(folder / kind / "images" / Path(x).name) for x in read(folder / "rest.txt")]
         length, epochs = lengthen(len(listed), len(self.images), self.batch, max(labelled, 1), self.epochs)
@@ -195,20 +154,15 @@ def files(places: str | Sequence[str]) -> list[Path]:
     """Return the images in folders, lists of files and globs, sorted.
 
     Raises:
-        ValueError: If a place does not exist.
+        ValueError: If a place leads to none.
     """
-    found: list[Path] = []
+    found: set[Path] = set()
     for place in [places] if isinstance(places, str) else places:
-        p = Path(place)
-        if p.is_dir():
-            found += p.rglob("*.*")
-        elif p.suffix == ".txt" and p.is_file():
-            found += [Path(x) if os.path.isabs(x) else p.parent / x for x in read(p)]
-        elif matched := glob.glob(place, recursive=True):
-            found += map(Path, matched)
-        else:
-            raise ValueError(f"'{place}' does not exist; give a folder, a .txt list or a glob of images.")
-    return sorted({f.absolute() for f in found if f.suffix[1:].lower() in IMG_FORMATS and f.is_file()})
+        try:
+            found.update(Path(x).absolute() for x in find(place) if Path(x).is_file())
+        except FileNotFoundError:
+            raise ValueError(f"'{place}' leads to no image; give a folder, a .txt list or a glob.") from None
+    return sorted(found)
 
 
 def read(file: Path) -> list[str]:

@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
 
-from comparing.rows import metrics, short, shown
-
-if TYPE_CHECKING:
-    from comparing.rows import Row
+from comparing.rows import Row, metrics, short, shown
 
 LEFT = {0, 1, 4, 6}  # columns of the table that are text
 
@@ -38,11 +34,7 @@ def interval(values: Sequence[float], digits: int = 4, least: int = 2) -> str:
 
 @dataclass
 class Difference:
-    """What one method has above another, seed by seed.
-
-    Attributes:
-        values (list[float]): One difference for each seed that both have.
-    """
+    """What one method has above another: a value for each seed that both have."""
 
     values: list[float] = field(default_factory=list)
 
@@ -67,8 +59,7 @@ class Line:
 
     Attributes:
         method (str): Its name.
-        seeds (list[str]): Its seeds.
-        values (list[float]): The metric for each of them.
+        values (list[float]): The metric for each of its seeds.
         above (dict[str, Difference]): What it has above `plain` and `native`.
         time (float): Its epoch's time over plain's, the mean of the seeds; nan where unknown.
         passes (float): Share of the epochs after which it is above plain's final value for the first time, the mean of
@@ -76,7 +67,6 @@ class Line:
     """
 
     method: str
-    seeds: list[str]
     values: list[float]
     above: dict[str, Difference]
     time: float
@@ -104,7 +94,7 @@ def lines(rows: Sequence[Row], metric: str) -> list[Line]:
             plain = by.get("plain", {})
             late = [passes(r, float(plain[s][metric])) for s, r in runs.items() if r.get("curve") and s in plain]
         share = mean(late) if late else math.nan
-        found.append(Line(method, list(runs), values, above, mean(times) if times else math.nan, share))
+        found.append(Line(method, values, above, mean(times) if times else math.nan, share))
     return found
 
 
@@ -124,7 +114,7 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
             gains = [c for other in ("plain", "native") for c in (str(x.above[other]), x.above[other].wins)]
             time = f"{x.time:.2f}" if x.time == x.time else ""
             late = f"{x.passes:.0%}" if x.passes == x.passes and x.method != "plain" else ""
-            body.append([short(metric), x.method, str(len(x.seeds)), f"{mean(x.values):.4f}", *gains, time, late])
+            body.append([short(metric), x.method, str(len(x.values)), f"{mean(x.values):.4f}", *gains, time, late])
     return [head, *body]
 
 
@@ -136,15 +126,7 @@ def title(key: Sequence[str]) -> str:
 
 
 def pictures(stem: str, keys: Sequence[Sequence[str]]) -> list[str]:
-    """Return the name of each comparison's picture: what it compares, with a number where that does not tell.
-
-    Args:
-        stem (str): Name of the rows' file.
-        keys (Sequence[Sequence[str]]): What `title` takes, one for each comparison.
-
-    Returns:
-        (list[str]): As many names, all different.
-    """
+    """Return unlike names of each comparison's picture: what it compares, with a number where that does not tell."""
     names: list[str] = []
     for data, student, teacher, _, split, *_ in keys:
         place = Path(data).parent.name or Path(data).stem

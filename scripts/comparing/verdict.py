@@ -10,14 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
 
-from comparing.rows import decisive, short
+from comparing.rows import Row, decisive, short
 from comparing.table import half_width, lines
 from ultralytics.distill.teacher.headroom import sentence
-
-if TYPE_CHECKING:
-    from comparing.rows import Row
 
 LAST = 5  # epochs whose average weights make a score
 LEAST = 3  # seeds before anything is called a gain or a loss
@@ -32,52 +28,64 @@ class Verdict:
     """What some paired differences say.
 
     Attributes:
-        word (str): `gain`, `loss` or `not told apart`.
         mean (float): The mean difference.
         half (float): Half of its 95 percent interval; nan for one seed.
+        spread (float): The standard deviation of the differences.
         count (int): Seeds, or sets.
-        more (int | None): How many more would tell a difference of this size, 0 where it is told; None for too many.
+        least (int): How many of them have to be there before anything is told.
     """
 
-    word: str
     mean: float
     half: float
+    spread: float
     count: int
-    more: int | None
+    least: int = LEAST
+
+    @property
+    def word(self) -> str:
+        """(str): `gain`, `loss` or `not told apart`."""
+        told = self.count >= self.least and abs(self.mean) > self.half
+        return ("gain" if self.mean > 0 else "loss") if told else "not told apart"
+
+    @property
+    def more(self) -> int | None:
+        """(int | None): How many more would tell a difference of this size, 0 where it is told; None for too many."""
+        if self.word != "not told apart":
+            return 0
+        return more(self.mean, self.spread, self.count) if self.count >= self.least else self.least - self.count
 
     def __str__(self) -> str:
         """Return e.g. `gain, +0.030 [+0.005, +0.055]`."""
         between = f" [{self.mean - self.half:+.4f}, {self.mean + self.half:+.4f}]" if self.half == self.half else ""
         return f"{self.word}, {self.mean:+.4f}{between}"
 
+    def sentence(self, what: str) -> str:
+        """Return it with how many more, seeds or data sets, it would take."""
+        try:
+            missing = self.more
+        except ModuleNotFoundError:
+            return f"{self}; {MISSING}"
+        if missing == 0:
+            return str(self)
+        if missing is None:
+            says = f"more than {MOST} {what}s would be needed to tell a difference of this size, so take it for none"
+            return f"{self}; {says}"
+        number = f"{missing} more {what}{'s' * (missing != 1)}"
+        if self.count < self.least:
+            return f"{self}; at least {number} before anything can be told"
+        return f"{self}; about {number} would tell a difference of this size"
+
 
 def judge(values: Sequence[float]) -> Verdict:
-    """Judge paired differences of the seeds.
-
-    Args:
-        values (Sequence[float]): One for each seed, at least one.
-
-    Raises:
-        ModuleNotFoundError: If they are not told apart and statsmodels, which knows how many more would do, is not
-            installed.
-    """
-    middle, half, n = mean(values), half_width(values), len(values)
-    if n >= LEAST and abs(middle) > half:
-        return Verdict("gain" if middle > 0 else "loss", middle, half, n, 0)
-    missing = more(middle, stdev(values), n) if n >= LEAST else LEAST - n
-    return Verdict("not told apart", middle, half, n, missing)
+    """Judge paired differences of the seeds, of which there is at least one."""
+    spread = stdev(values) if len(values) > 1 else math.nan
+    return Verdict(mean(values), half_width(values), spread, len(values))
 
 
 def more(middle: float, spread: float, count: int) -> int | None:
-    """Return how many more seeds would tell a difference with a power of 80 percent, by the paired t-test.
+    """Return how many more seeds than `count` would tell a difference with a power of 80 percent; None for too many.
 
-    Args:
-        middle (float): The mean difference.
-        spread (float): The standard deviation of the differences.
-        count (int): Seeds that there are.
-
-    Returns:
-        (int | None): Seeds; None if more than `MOST` in all would be needed.
+    By the paired t-test, and with at most `MOST` seeds in all.
 
     Raises:
         ModuleNotFoundError: Without statsmodels.
@@ -97,13 +105,10 @@ def more(middle: float, spread: float, count: int) -> int | None:
 def pool(sets: Sequence[Sequence[float]]) -> Verdict:
     """Judge paired differences of several data sets, each set a draw from those that there might be.
 
-    The sets' effects have a spread of their own (Paule and Mandel; statsmodels' estimate of DerSimonian and Laird can
-    fall below zero), and the interval is Student's with one degree
+    At least two sets with at least two seeds each. The sets' effects have a spread of their own (Paule and Mandel;
+    statsmodels' estimate of DerSimonian and Laird can fall below zero), and the interval is Student's with one degree
     less than there are sets; where the sets agree by chance it is not made narrower than the seeds allow (Hartung and
     Knapp with the correction of Roever et al., 2015).
-
-    Args:
-        sets (Sequence[Sequence[float]]): The differences of each set, at least two seeds in each of at least two sets.
 
     Raises:
         ModuleNotFoundError: Without statsmodels.
@@ -117,10 +122,8 @@ def pool(sets: Sequence[Sequence[float]]) -> Verdict:
         found = combine_effects(effects, variances, method_re="pm", use_t=True)
     intervals = found.conf_int(alpha=ALPHA)
     half = max(float(high - low) / 2 for low, high in (intervals[1], intervals[3]))
-    middle, n = float(found.mean_effect_re), len(sets)
-    if abs(middle) > half:
-        return Verdict("gain" if middle > 0 else "loss", middle, half, n, 0)
-    return Verdict("not told apart", middle, half, n, more(middle, float(found.sd_eff_w_re) * math.sqrt(n), n))
+    n = len(sets)
+    return Verdict(float(found.mean_effect_re), half, float(found.sd_eff_w_re) * math.sqrt(n), n, least=2)
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
@@ -132,19 +135,16 @@ def sentences(rows: Sequence[Row]) -> list[str]:
         for base, above in x.above.items():
             if not above.values or x.method == "plain":  # native over plain is the same
                 continue
-            who = f"{x.method} over {base}, {short(column)}, {_count(len(above.values), 'seed')}"
-            texts.append(f"{who}: {_say(above.values)}")
+            seeds = f"{len(above.values)} seed{'s' * (len(above.values) != 1)}"
+            verdict = judge(above.values).sentence("seed")
+            texts.append(f"{x.method} over {base}, {short(column)}, {seeds}: {verdict}")
     return texts
 
 
 def pooled(groups: dict[tuple[str, ...], list[Row]]) -> list[str]:
     """Return a verdict for each method that was compared with plain on several data sets under the same conditions.
 
-    Args:
-        groups (dict): Comparisons, as `rows.groups` sorts them.
-
-    Returns:
-        (list[str]): A sentence each, and one for what cannot be pooled.
+    The comparisons are as `rows.groups` sorts them; what cannot be pooled has its sentence too.
     """
     same: dict[tuple[str, ...], dict[str, list[list[float]]]] = {}
     for (data, student, _, _, split, arguments, labels), some in groups.items():
@@ -165,7 +165,7 @@ def pooled(groups: dict[tuple[str, ...], list[Row]]) -> list[str]:
         except ModuleNotFoundError:
             texts.append(f"{who}: not pooled, which needs statsmodels: pip install statsmodels")
             continue
-        texts.append(f"{who}, {len(by_data)} data sets as a random effect: {verdict}{_rest(verdict, 'data set')}")
+        texts.append(f"{who}, {len(by_data)} data sets as a random effect: {verdict.sentence('data set')}")
     return texts
 
 
@@ -179,29 +179,3 @@ def _headroom(rows: Sequence[Row], column: str) -> list[str]:
         if known and x.above["plain"].values:
             by_teacher.setdefault(round(mean(known), 4), {})[x.method] = x.above["plain"].mean
     return [sentence(teacher, mean(plain[0].values), won) for teacher, won in by_teacher.items()]
-
-
-def _say(values: Sequence[float]) -> str:
-    """Return the verdict on some differences in words."""
-    try:
-        verdict = judge(values)
-    except ModuleNotFoundError:
-        half = half_width(values)
-        return f"{Verdict('not told apart', mean(values), half, len(values), None)}; {MISSING}"
-    return f"{verdict}{_rest(verdict, 'seed')}"
-
-
-def _rest(verdict: Verdict, what: str) -> str:
-    """Return how many more it would take, the rest of a sentence."""
-    if verdict.more == 0:
-        return ""
-    if verdict.more is None:
-        return f"; more than {MOST} {what}s would be needed to tell a difference of this size, so take it for none"
-    if verdict.count < LEAST and what == "seed":
-        return f"; at least {_count(verdict.more, 'more seed')} before anything can be told"
-    return f"; about {_count(verdict.more, f'more {what}')} would tell a difference of this size"
-
-
-def _count(number: int, what: str) -> str:
-    """Return a number of things."""
-    return f"{number} {what}{'s' * (number != 1)}"

@@ -20,16 +20,8 @@ from . import drawing
 def prepare(folder: str | Path, imgsz: int | list[int] = 128, train: int = 640, val: int = 160) -> str:
     """Put the demo's data, `student.yaml` and `teacher.yaml` into a folder, unless they are there from an earlier run.
 
-    Under a launcher the first process draws and the others wait.
-
-    Args:
-        folder (str | Path): Where to.
-        imgsz (int | list[int]): Side of the images in pixels; of two the longer.
-        train (int): Number of training images.
-        val (int): Number of validation images.
-
-    Returns:
-        (str): Path of the `data.yaml`.
+    The images have a side of `imgsz` pixels, of two the longer. Under a launcher the first process draws and the others
+    wait. The path of the `data.yaml` is returned.
     """
     folder, side = Path(folder), imgsz if isinstance(imgsz, int) else max(imgsz)
     code = hashlib.sha256(Path(drawing.__file__).read_bytes()).hexdigest()[:12]
@@ -50,20 +42,10 @@ def prepare(folder: str | Path, imgsz: int | list[int] = 128, train: int = 640, 
 
 
 def draw_dataset(folder: str | Path, train: int, val: int, imgsz: int = 128, seed: int = 0, made: str = "") -> Path:
-    """Draw a detection set in YOLO format.
+    """Draw a detection set of square images in YOLO format and return its `data.yaml`, which is written last.
 
-    Each image comes from a generator of its own, so the first images stay the same when more are asked for.
-
-    Args:
-        folder (str | Path): Where `images/`, `labels/` and `data.yaml` go; an earlier set there is replaced.
-        train (int): Number of training images.
-        val (int): Number of validation images.
-        imgsz (int): Side of the square images in pixels.
-        seed (int): Another seed gives another set.
-        made (str): A note for `data.yaml`, which is written last.
-
-    Returns:
-        (Path): The `data.yaml`.
+    Each image comes from a generator of its own, so the first images stay the same when more are asked for. An earlier
+    set in the folder is replaced. `made` is a note for the `data.yaml`.
     """
     folder = Path(folder)
     (folder / "data.yaml").unlink(missing_ok=True)
@@ -83,19 +65,9 @@ def draw_dataset(folder: str | Path, train: int, val: int, imgsz: int = 128, see
     return folder / "data.yaml"
 
 
-def write_model(file: str | Path, width: float, depth: float = 0.33, base: str = "yolov8.yaml") -> Path:
-    """Write a model YAML of another width than upstream's n, s, m, l and x have.
-
-    Args:
-        file (str | Path): Where to write it.
-        width (float): Multiple of the base's channels.
-        depth (float): Multiple of the base's repeats.
-        base (str): The YAML to take over.
-
-    Returns:
-        (Path): The file.
-    """
-    model = load_yaml(check_yaml(base))
+def write_model(file: str | Path, width: float) -> Path:
+    """Write the YAML of a YOLOv8 with the depth of n and another width than n, s, m, l and x have; return the file."""
+    model = load_yaml(check_yaml("yolov8.yaml"))
     model.pop("scales")
-    save_yaml(file, {**model, "depth_multiple": depth, "width_multiple": width})
+    save_yaml(file, {**model, "depth_multiple": 0.33, "width_multiple": width})
     return Path(file)

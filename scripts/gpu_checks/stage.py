@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +10,17 @@ from typing import Any
 
 import torch
 
+from benchmarking.ways import Way, make_batch
 from demo import draw_dataset, write_model
 from matrices.cell import write_teacher
 from ultralytics import YOLO
-from ultralytics.distill.upstream import load_yaml, save_yaml
+from ultralytics.distill.report.curves import read_columns
+from ultralytics.distill.upstream import load_yaml, save_yaml, unwrap_model
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+
+
+class Skip(Exception):
+    """A check that cannot run here; its text says why."""
 
 
 class Enough(Exception):
@@ -24,13 +29,7 @@ class Enough(Exception):
 
 @dataclass
 class Stage:
-    """Where and how large the checks run.
-
-    Attributes:
-        folder (Path): Holds data, models and runs.
-        device (str): As upstream's argument, `0` or `cpu`.
-        small (bool): Sizes for a CPU.
-    """
+    """Where the checks run: a folder for data, models and runs, upstream's `device`, and whether a CPU's sizes."""
 
     folder: Path
     device: str
@@ -93,10 +92,26 @@ class Stage:
             pass
         return found[0]
 
-    def rows(self, name: str) -> list[dict[str, float]]:
-        """Return a run's results, an epoch a row."""
-        with open(self.folder / "runs" / name / "results.csv", encoding="utf-8") as f:
-            return [{k.strip(): float(v) for k, v in row.items() if k} for row in csv.DictReader(f)]
+    def columns(self, name: str) -> dict[str, list[float]]:
+        """Return a run's results, a value an epoch."""
+        return read_columns(self.folder / "runs" / name / "results.csv")
+
+    def gradient(self, wrap: Callable = lambda model: model, **terms: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the losses and the gradient of a step of ours, always from the same weights on the same images."""
+        self.exact()
+        torch.manual_seed(0)
+        options = self.options(terms={"distill_feat": "cwd", **terms}, imgsz=64 if self.small else 320)
+        way = Way("ours", build(str(self.folder / "student.yaml")), self.folder / "teacher.pt", options)
+        way.model = wrap(way.model)
+        loss = way.losses(make_batch(6, options))
+        loss.sum().backward()
+        grads = [p.grad.flatten() for p in unwrap_model(way.model).parameters() if p.grad is not None]
+        return loss.detach(), torch.cat(grads)
+
+    @staticmethod
+    def exact() -> None:
+        """Let float32 be float32 on this GPU: TF32 keeps ten bits."""
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def step_of(trainer: Any) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from demo import draw_dataset
+from demo import prepare
 from demo.drawing import CLASSES
-from matrices.cell import Cell, run, write_teacher
-from matrices.table import grid
+from matrices.cell import Cell, grid, write_teacher
 
 FAMILIES = {  # each at its smallest size
     "v3u": "yolov3-tiny.yaml",
@@ -22,30 +22,20 @@ FAMILIES = {  # each at its smallest size
     "26": "yolo26n.yaml",
     "RT-DETR": "rtdetr-l.yaml",
 }
-MORE = {"26x": "yolo26x.yaml", "v9e": "yolov9e.yaml", "v8-p2": "yolov8n-p2.yaml", "v8-p6": "yolov8n-p6.yaml"}
-MORE_PAIRS = [("26", "26x"), ("v8", "v9e"), ("v8", "v8-p2"), ("v8-p2", "v8-p6"), ("v8-p6", "v8-p2"), ("v8-p6", "v8-p6")]
+SIZES = {"26x": "yolo26x.yaml", "v9e": "yolov9e.yaml", "v8-p2": "yolov8n-p2.yaml", "v8-p6": "yolov8n-p6.yaml"}
+MORE = [("26", "26x"), ("v8", "v9e"), ("v8", "v8-p2"), ("v8-p2", "v8-p6"), ("v8-p6", "v8-p2"), ("v8-p6", "v8-p6")]
 ROWS = COLUMNS = list(FAMILIES)
 IMGSZ = 128  # RT-DETR picks 300 queries, so the maps must have as many cells
 IMAGES, BATCH = 4, 2
 
 
-def cells(folder: Path, rows: Sequence[str], columns: Sequence[str], more: bool = True) -> Iterator[Cell]:
-    """Yield the cells, row by row.
-
-    Args:
-        folder (Path): For the drawn images, the teachers and the runs.
-        rows (Sequence[str]): Students, names in FAMILIES.
-        columns (Sequence[str]): Teachers, names in FAMILIES.
-        more (bool): Whether the pairs of other sizes and levels follow.
-    """
-    data = draw_dataset(folder / "data", IMAGES, 2, IMGSZ)
-    yamls = {**FAMILIES, **MORE}
-    pairs = [(s, t) for s in rows for t in columns] + MORE_PAIRS * more
-    for s, t in pairs:
-        teacher = write_teacher(yamls[t], dict(enumerate(CLASSES)), folder / f"teachers/{t}.pt", IMGSZ)
-        arguments = {"data": str(data), "imgsz": IMGSZ, "batch": BATCH, "device": "cpu", "model_t": str(teacher)}
-        arguments["distill_feat"] = "cwd"  # by itself the recipe has none where predictions can be compared
-        yield run(s, t, yamls[s], folder, **arguments)
+def setup(folder: Path, student: str, teacher: str) -> tuple[str, dict[str, Any]]:
+    """Return the student's YAML and the arguments of a cell's training; the images are drawn once."""
+    yamls = {**FAMILIES, **SIZES}
+    data = prepare(folder / "data", IMGSZ, IMAGES, 2)
+    file = write_teacher(yamls[teacher], dict(enumerate(CLASSES)), folder / f"teachers/{teacher}.pt", IMGSZ)
+    # by itself the recipe has no feature term where predictions can be compared
+    return yamls[student], {"data": data, "imgsz": IMGSZ, "batch": BATCH, "model_t": str(file), "distill_feat": "cwd"}
 
 
 def page(cells: Sequence[Cell]) -> str:

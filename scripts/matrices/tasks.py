@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from task_sets import NAMES, draw_set
 
-from matrices.cell import Cell, run, write_teacher
-from matrices.table import grid
+from matrices.cell import Cell, grid, write_teacher
 from ultralytics.distill.losses import FEATURE, RELATION, RESPONSE
 
 MODELS = {  # student and teacher, one size apart
@@ -24,39 +24,23 @@ MODELS = {  # student and teacher, one size apart
 KINDS = {"distill_feat": FEATURE, "distill_logit": RESPONSE, "distill_rel": RELATION}
 ROWS = ["auto", *(name for losses in KINDS.values() for name in losses)]
 COLUMNS = list(MODELS)
+MORE: list[tuple[str, str]] = []  # nothing beside the grid
 IMGSZ, IMAGES, BATCH = 64, 8, 4
 
 
-def cells(folder: Path, rows: Sequence[str], columns: Sequence[str], more: bool = True) -> Iterator[Cell]:
-    """Yield the cells, row by row.
-
-    Args:
-        folder (Path): For the drawn sets, the teachers and the runs.
-        rows (Sequence[str]): Terms, or `auto`.
-        columns (Sequence[str]): Tasks.
-        more (bool): Whether what is beside the grid follows; here nothing is.
-    """
-    for term in rows:
-        for task in columns:
-            student, teacher = MODELS[task]
-            data = folder / task / "data.yaml"
-            path = str(data.parent if task == "classify" else data)
-            if not data.parent.exists():
-                path = draw_set(task, data.parent, IMAGES, 4, IMGSZ)
-            names = {"semantic": ("wall", *NAMES), "depth": ("depth",), "classify": tuple(sorted(NAMES))}.get(
-                task, NAMES
-            )
-            extra = {"data_kpt_shape": (3, 3)} if task == "pose" else {}
-            file = write_teacher(teacher, dict(enumerate(names)), folder / f"teachers/{task}.pt", IMGSZ, **extra)
-            arguments = {"data": path, "imgsz": IMGSZ, "batch": BATCH, "device": "cpu", "model_t": str(file)}
-            yield run(term, task, student, folder, **arguments, **chosen(term))
-
-
-def chosen(term: str) -> dict[str, str]:
-    """Return the arguments that take one term alone, or nothing for the recipe."""
-    if term == "auto":
-        return {}
-    return {argument: term if term in losses else "none" for argument, losses in KINDS.items()}
+def setup(folder: Path, term: str, task: str) -> tuple[str, dict[str, Any]]:
+    """Return the student's YAML and the arguments of a cell's training; a task's images are drawn once."""
+    student, teacher = MODELS[task]
+    data = folder / task
+    if not data.exists():
+        draw_set(task, data, IMAGES, 4, IMGSZ)
+    own = {"semantic": ("wall", *NAMES), "depth": ("depth",), "classify": tuple(sorted(NAMES))}
+    extra = {"data_kpt_shape": (3, 3)} if task == "pose" else {}
+    names = dict(enumerate(own.get(task, NAMES)))
+    file = write_teacher(teacher, names, folder / f"teachers/{task}.pt", IMGSZ, **extra)
+    chosen = {argument: term if term in losses else "none" for argument, losses in KINDS.items()}
+    arguments = {"data": str(data if task == "classify" else data / "data.yaml"), "imgsz": IMGSZ, "batch": BATCH}
+    return student, {**arguments, "model_t": str(file), **(chosen if term != "auto" else {})}
 
 
 def page(cells: Sequence[Cell]) -> str:

@@ -2,9 +2,9 @@
 """The patch set: a pinned upstream wheel, a short series of patches, and the trees that it goes into.
 
 `series` reads the pin and the patch files, `anchor` finds the place of each change in a file and makes it, `plan` does
-so for a whole tree. `check` holds the series against the rules, `refresh` writes its diffs, `release` numbers and
-builds. `wheel` gets and reads upstream's wheels, `tree` keeps the repository's own tree, `target` a user's, `alive`
-trains in it, and `swap` writes many files or none. Standard library only: `setup.py` and a user's bare Python run it.
+so for a whole tree. `check` holds the series against the rules, `refresh` writes its diffs, numbers it and builds.
+`wheel` gets and reads upstream's wheels, `tree` keeps the repository's own tree, `target` a user's, `alive` trains in
+it, and `swap` writes many files or none. Standard library only: `setup.py` and a user's bare Python run it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,7 @@ class NotAlive(PatchError):
 
 @dataclass(frozen=True)
 class Repo:
-    """Where a patch repository keeps its parts.
-
-    Attributes:
-        root (Path): Folder that holds `patches/` and our own package.
-    """
+    """Where a patch repository keeps its parts: below `root`, as `patches/` and our own package."""
 
     root: Path
 
@@ -51,15 +47,7 @@ class Repo:
 
 
 def safe_path(path: str, where: str) -> str:
-    """Refuse a path that could leave upstream's package or reach into ours.
-
-    Args:
-        path (str): Path as a patch or a wheel gives it.
-        where (str): Who gives it, for the message.
-
-    Returns:
-        (str): The same path.
-    """
+    """Return a path, unless it could leave upstream's package or reach into ours; `where` names who gives it."""
     parts = path.split("/")
     bad = "\\" in path or ":" in path or "\0" in path or any(part in ("", ".", "..") for part in parts)
     if bad or parts[0] != PACKAGE or len(parts) < 2:

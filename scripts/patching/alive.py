@@ -31,11 +31,7 @@ head:
 
 
 def try_out(root: Path, plain: bool = False) -> None:
-    """Try a tree.
-
-    Args:
-        root (Path): Folder that holds it.
-        plain (bool): Train without a teacher, as a tree without the series can.
+    """Train in a tree; `plain` without a teacher, as a tree without the series can.
 
     Raises:
         PatchError: If it does not import or train; the error's first line is the reason.
@@ -63,21 +59,12 @@ def try_out(root: Path, plain: bool = False) -> None:
 def run(root: Path, *line: str) -> str:
     """Run Python with a tree on its path; return the error's first line and place if it fails."""
     with tempfile.TemporaryDirectory(prefix="patchset-try-") as folder:
-        own = {
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(root.resolve()), os.environ.get("PYTHONPATH")))),
-            "MPLBACKEND": "Agg",
-        }
-        quiet = {
-            "YOLO_OFFLINE": "true",
-            "YOLO_AUTOINSTALL": "false",
-            "YOLO_CONFIG_DIR": folder,
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+        env = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root.resolve()), env.get("PYTHONPATH"))))
+        env.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_CONFIG_DIR=folder)
+        env.update(MPLBACKEND="Agg", PYTHONDONTWRITEBYTECODE="1")
         try:
-            done = subprocess.run(
-                [sys.executable, *line], cwd=folder, env={**kept, **own, **quiet}, timeout=LIMIT, capture_output=True
-            )
+            done = subprocess.run([sys.executable, *line], cwd=folder, env=env, timeout=LIMIT, capture_output=True)
         except subprocess.TimeoutExpired:
             return f"it was not done after {LIMIT} seconds."
     said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
@@ -89,10 +76,6 @@ def run(root: Path, *line: str) -> str:
 def main(folder: Path, plain: bool = False) -> None:
     """Train a small model with another one as its teacher, twice four images, and look at what came of it.
 
-    Args:
-        folder (Path): Where to train.
-        plain (bool): Train without a teacher.
-
     Raises:
         AssertionError: If the teacher taught nothing, or the checkpoint is not plain.
     """
@@ -103,16 +86,14 @@ def main(folder: Path, plain: bool = False) -> None:
     from ultralytics import YOLO
 
     random = np.random.default_rng(0)
-    for part in ("train", "val"):
-        for kind in ("images", "labels"):
-            (folder / kind / part).mkdir(parents=True)
-        for number in range(8):
-            Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(
-                folder / f"images/{part}/{number}.jpg"
-            )
-            (folder / f"labels/{part}/{number}.txt").write_text(f"{number % 2} 0.5 0.5 0.4 0.4\n")
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir()
+    for number in range(8):
+        image = Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        image.save(folder / f"images/{number}.jpg")
+        (folder / f"labels/{number}.txt").write_text(f"{number % 2} 0.5 0.5 0.4 0.4\n")
     data, student, teacher = (folder / name for name in ("data.yaml", "student.yaml", "teacher.yaml"))
-    data.write_text(f"path: {folder.as_posix()}\ntrain: images/train\nval: images/val\nnames: {{0: a, 1: b}}\n")
+    data.write_text(f"path: {folder.as_posix()}\ntrain: images\nval: images\nnames: {{0: a, 1: b}}\n")
     student.write_text(MODEL.format(nc=2, c=16))
     teacher.write_text(MODEL.format(nc=2, c=32))
     options = {"epochs": 1, "batch": 4, "imgsz": 64, "device": "cpu", "workers": 0, "plots": False, "amp": False}

@@ -45,16 +45,12 @@ class Source:
     """A file's lines, and where its functions and statements stand."""
 
     def __init__(self, path: str, data: bytes):
-        """Read a file.
-
-        Args:
-            path (str): Its path.
-            data (bytes): Its content; what is not UTF-8 in it survives.
+        """Read a file's content; what is not UTF-8 in it survives.
 
         Raises:
             PatchError: If a Python file is not valid.
         """
-        self.lines: list[str] = LINE.findall(data.decode("utf-8", "surrogateescape"))
+        self.lines = split_lines(data)
         self.functions: dict[str, list[Function]] = {}
         self.ends: dict[int, int] = {}  # last line of the statement that starts in a line, both from 0
         self.quoted: set[int] = set()  # lines that start inside a string
@@ -93,25 +89,15 @@ class Source:
 
 
 def make(path: str, data: bytes, change: Change) -> Result:
-    """Work out what a change does to a file; nothing is written.
-
-    Args:
-        path (str): The file.
-        data (bytes): Its content.
-        change (Change): The change.
-
-    Returns:
-        (Result): An edit, or why there is none.
-    """
+    """Work out what a change does to a file with this content: an edit, or why there is none; nothing is written."""
     source = Source(path, data)
     region = source.region(change.functions)
     name = " or ".join(change.functions)
     if change.functions and not region:
         return Result(ABSENT) if change.if_there else Result(CONFLICT, reason=f"there is no {name}")
-    if change.only_if and not _matches(source, region, change.only_if):
-        return Result(ABSENT)
-    if change.unless and _matches(source, region, change.unless):
-        return Result(ABSENT)
+    for word, pattern in change.asked.items():
+        if bool(_matches(source, region, pattern)) == (word == "Unless"):
+            return Result(ABSENT)
     edits = [_edit(source, region, change, place) for place in change.places]
     fitting = next((x for x in edits if isinstance(x, Edit)), None)
     if any(_present(source, region, place, edit) for place, edit in zip(change.places, edits)):
@@ -127,11 +113,26 @@ def _own_keys(source: Source, change: Change) -> list[str]:
     return [key for key in keys if any(line.startswith(f"{key}:") for line in source.lines)]
 
 
-def splice(data: bytes, edit: Edit) -> bytes:
-    """Return a file's content with an edit made."""
+def split_lines(data: bytes) -> list[str]:
+    """Return a file's lines, each with its end; a last line without one is given that of the first."""
     lines = LINE.findall(data.decode("utf-8", "surrogateescape"))
+    if lines and not _end(lines[-1]):
+        lines[-1] += _end(lines[0]) or "\n"
+    return lines
+
+
+def splice(data: bytes, edit: Edit) -> bytes:
+    """Return a file's content with an edit made; what had no end has none then."""
+    lines = split_lines(data)
     lines[edit.start : edit.stop] = edit.lines
+    if data and not data.endswith((b"\r", b"\n")):
+        lines[-1] = lines[-1].rstrip("\r\n")
     return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _end(line: str) -> str:
+    """Return a line's end."""
+    return line[len(line.rstrip("\r\n")) :]
 
 
 def _matches(source: Source, region: list[int], pattern: re.Pattern[str]) -> list[int]:
@@ -150,18 +151,17 @@ def _edit(source: Source, region: list[int], change: Change, place: Place) -> Ed
         return f"the line is there {len(found)} times{where} (lines {lines})" if found else f"the line is not{where}"
     at, line = found[0], source.lines[found[0]]
     if place.kind == "Replace":
-        body, end = line.rstrip("\r\n"), _line_end(source, at)
-        match = place.pattern.match(body.strip())
+        match = place.pattern.match(line.strip())
         assert match is not None  # as _matches found
-        rest = body.strip()[match.end() :]
         code = [match.expand(text) for text in place.code]
-        new = _indented(source, at, code, change)
-        return Edit(at, at + 1, (*new[:-1], new[-1].rstrip("\r\n") + rest + (end if line != body else "")))
+        code[-1] += line.strip()[match.end() :]
+        return Edit(at, at + 1, _indented(source, at, code, change))
     if place.kind == "Before":
         return Edit(at, at, _indented(source, at, place.code, change))
     if at not in source.ends:
         return f"line {at + 1} starts no statement"
-    return _after(source, source.ends[at], _indented(source, at, place.code, change))
+    behind = source.ends[at] + 1
+    return Edit(behind, behind, _indented(source, at, place.code, change))
 
 
 def _at_start(source: Source, change: Change, place: Place) -> Edit | str:
@@ -173,17 +173,9 @@ def _at_start(source: Source, change: Change, place: Place) -> Edit | str:
     first = min([body[0].lineno, *(x.lineno for x in getattr(body[0], "decorator_list", []))]) - 1
     if first == nodes[0].lineno - 1:
         return "the function is written in one line"
-    if isinstance(body[0], ast.Expr) and isinstance(getattr(body[0].value, "value", None), str):
-        return _after(source, (body[0].end_lineno or body[0].lineno) - 1, _indented(source, first, place.code, change))
-    return Edit(first, first, _indented(source, first, place.code, change))
-
-
-def _after(source: Source, last: int, lines: tuple[str, ...]) -> Edit:
-    """Return the edit that puts lines behind a line, which may be the file's last and have no end."""
-    line = source.lines[last]
-    if line.rstrip("\r\n") != line:
-        return Edit(last + 1, last + 1, lines)
-    return Edit(last, last + 1, (line + _line_end(source, last), *lines[:-1], lines[-1].rstrip("\r\n")))
+    documented = isinstance(body[0], ast.Expr) and isinstance(getattr(body[0].value, "value", None), str)
+    at = (body[0].end_lineno or body[0].lineno) if documented else first
+    return Edit(at, at, _indented(source, first, place.code, change))
 
 
 def _indented(source: Source, at: int, code: tuple[str, ...] | list[str], change: Change) -> tuple[str, ...]:
@@ -194,17 +186,9 @@ def _indented(source: Source, at: int, code: tuple[str, ...] | list[str], change
         outer, inner = source.lines[node.lineno - 1], source.lines[node.body[0].lineno - 1]
         widths = [len(x) - len(x.lstrip()) for x in (outer, inner)]
         step = inner[widths[0] : widths[1]] or step
-    end = _line_end(source, at)
+    end = _end(line)
     texts = ((len(text) - len(text.lstrip(" ")), text.lstrip(" ")) for text in code)
     return tuple((f"{indent}{step * (width // 4)}{text}" if text else "") + end for width, text in texts)
-
-
-def _line_end(source: Source, at: int) -> str:
-    """Return the line end at a line, of the line before where it has none."""
-    for line in (source.lines[at], *source.lines[max(at - 1, 0) : at]):
-        if line.rstrip("\r\n") != line:
-            return line[len(line.rstrip("\r\n")) :]
-    return "\n"
 
 
 def _present(source: Source, region: list[int], place: Place, edit: Edit | str) -> bool:

@@ -14,15 +14,7 @@ TODO = "TODO"
 
 
 def check(repo: Repo) -> tuple[list[str], str]:
-    """Hold the series against the rules.
-
-    Args:
-        repo (Repo): The patch repository.
-
-    Returns:
-        failures (list[str]): One sentence each, empty when all is well.
-        summary (str): Patches, files and changed lines.
-    """
+    """Return what breaks the rules, one sentence each, and a summary: patches, files and changed lines."""
     try:
         pin, names = read_pin(repo), read_names(repo)
     except PatchError as error:

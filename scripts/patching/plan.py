@@ -16,13 +16,7 @@ MOST = 6  # lines of a conflict's report
 
 @dataclass
 class Outcome:
-    """What became of one patch.
-
-    Attributes:
-        patch (Patch): The patch.
-        results (list): Each change with its result.
-        wished_away (bool): Whether it was left out by wish.
-    """
+    """What became of one patch: each of its changes with its result, or that it was left out by wish."""
 
     patch: Patch
     results: list[tuple[Change, Result]] = field(default_factory=list)
@@ -44,12 +38,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """The series on some files.
-
-    Attributes:
-        outcomes (list[Outcome]): One a patch, in order.
-        files (dict[str, bytes]): The files with it.
-    """
+    """The series on some files: what became of each patch, in order, and the files with it."""
 
     outcomes: list[Outcome]
     files: dict[str, bytes]
@@ -71,18 +60,10 @@ class Plan:
 
 
 def make_plan(patches: list[Patch], files: dict[str, bytes], without: tuple[str, ...] = ()) -> Plan:
-    """Put the series on some files.
-
-    Args:
-        patches (list[Patch]): The series.
-        files (dict[str, bytes]): The files by path; one may be missing.
-        without (tuple[str, ...]): Optional patches that are not wished.
-
-    Returns:
-        (Plan): What became of each patch; one that does not fit has changed nothing.
+    """Put the series on some files, of which one may be missing; a patch that does not fit has changed nothing.
 
     Raises:
-        PatchError: If a name in `without` is none of an optional patch.
+        PatchError: If a name in `without`, which are not wished, is none of an optional patch.
     """
     optional = [patch.title for patch in patches if patch.lost]
     for name in without:

@@ -1,8 +1,10 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
-"""Writes each patch's diff and hashes as its changes make them of the pin, or of a release that becomes the pin."""
+"""Writes the series: diffs and hashes as the changes make them, of the pin or one that becomes it; and its releases."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,23 +14,20 @@ from . import PACKAGE, PatchError, Repo
 from .alive import try_out
 from .anchor import ABSENT
 from .plan import make_plan, report
-from .series import read_pin, read_series
+from .series import read_names, read_pin, read_series
 from .swap import read, sha256, swapped
 from .tree import describe
 from .wheel import obtain, obtain_release, read_wheel
+
+OPEN = "## Unreleased\n"
 
 
 def refresh(
     repo: Repo, to: str = "", write: bool = True, tried: bool = True, log: Callable[[str], None] = print
 ) -> None:
-    """Make the patches' diffs anew.
+    """Make the patches' diffs anew, for the pin or for a release that becomes it, perhaps the `newest`.
 
-    Args:
-        repo (Repo): The patch repository.
-        to (str): A release, or `newest`, to make the pin; it has to train with the series in it first.
-        write (bool): Whether to write the result, or only tell it.
-        tried (bool): Whether another release has to train.
-        log (Callable[[str], None]): Takes one line a patch.
+    Another release has to train with the series in it first, if `tried`. Without `write` the result is only told.
 
     Raises:
         PatchError: If a patch does not fit; nothing is written then.
@@ -65,3 +64,33 @@ def refresh(
     )
     with swapped(repo.root, contents if write else {}):
         log(f"* {'wrote' if write else 'would write'} {', '.join(contents) or 'nothing'}")
+
+
+def release(repo: Repo, build: bool = True, log: Callable[[str], None] = print) -> None:
+    """Make a release of a repository whose folder also holds `CHANGELOG.md`; `build` its wheel into `dist/`.
+
+    Raises:
+        PatchError: If the changelog has no open part, or the series does not set its version; nothing is written then.
+    """
+    changes, pin = repo.root / "CHANGELOG.md", read_pin(repo)
+    text = changes.read_text(encoding="utf-8") if changes.is_file() else ""
+    if text.count(OPEN) != 1:
+        raise PatchError(f"{changes} has {text.count(OPEN)} parts {OPEN.strip()!r}: one has to say what changed.")
+    old, new = (f'__version__ += "+distill.{n}"\n' for n in (pin.distill, pin.distill + 1))
+    texts = {name: (repo.patches / name).read_text(encoding="utf-8") for name in read_names(repo)}
+    setting = [name for name, said in texts.items() if old in said]
+    if len(setting) != 1:
+        raise PatchError(f"{repo.patches} has {len(setting)} patches that add {old.strip()}: run `check`.")
+    local = f"{pin.version}+distill.{pin.distill + 1}"
+    contents: dict[str, bytes | None] = {
+        f"patches/{setting[0]}": texts[setting[0]].replace(old, new).encode(),
+        "patches/upstream.toml": replace(pin, distill=pin.distill + 1).text().encode(),
+        "CHANGELOG.md": text.replace(OPEN, f"## {local}\n").encode(),
+    }
+    with swapped(repo.root, contents):
+        log(f"* version {local} in patches/ and CHANGELOG.md")
+    if build:
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "dist", "."]
+        if subprocess.run(command, cwd=repo.root).returncode:
+            raise PatchError(f"the wheel of {local} was not built: mend that, then run `{' '.join(command[1:])}`.")
+        log("* built the wheel into dist/")

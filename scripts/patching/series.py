@@ -20,7 +20,7 @@ from __future__ import annotations
 import configparser
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import PACKAGE, PatchError, Repo, safe_path
 
@@ -33,6 +33,9 @@ FIELDS = {
     "Needed": "required, or optional: and what is lost without it",
 }
 KINDS = ("First", "Before", "After", "Replace")
+START = re.compile(r"In ([^,\s]+)(?:, (?!if there)([\w. ]+))?(, if there)?")
+QUESTION = re.compile(r"(If|Unless): (.+)")
+PLACE = re.compile(r"(Or: )?(First|(Before|After|Replace): (.+))")
 SERIES = "series"
 # The file is flat TOML: `tomllib` exists from Python 3.11 only, and upstream supports 3.8. In this subset every value
 # is also JSON, so the standard library's INI reader is enough; a test holds it against `tomllib`.
@@ -72,7 +75,7 @@ class Place:
     code: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Change:
     """One change: a file, the functions that may hold it (none: outside them), its places; the first that fits counts.
 
@@ -80,30 +83,23 @@ class Change:
         path (str): The file.
         functions (tuple[str, ...]): Qualified names.
         if_there (bool): Whether nothing is to be done where the file or the function is not there.
-        only_if (re.Pattern | None): Nothing is to be done where no line of the functions starts like this.
-        unless (re.Pattern | None): Nothing is to be done where one does.
-        places (tuple[Place, ...]): The alternatives.
+        asked (dict[str, re.Pattern]): `If`: nothing is to be done where no line of the functions starts like this;
+            `Unless`: where one does.
+        places (list[Place]): The alternatives.
     """
 
     path: str
     functions: tuple[str, ...]
     if_there: bool
-    only_if: re.Pattern[str] | None
-    unless: re.Pattern[str] | None
-    places: tuple[Place, ...]
+    asked: dict[str, re.Pattern[str]] = field(default_factory=dict)
+    places: list[Place] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file.
+    """One patch file: its header without the `Touches:` lines, its changes as they stand, and the diff against the pin.
 
-    Attributes:
-        name (str): File name.
-        head (str): Header without the `Touches:` lines.
-        body (str): The changes as they stand.
-        diff (str): The diff against the pin.
-        fields (tuple): Name, value and line of each field, `Touches` included.
-        changes (tuple[Change, ...]): The changes.
+    A field is a name, a value and a line's number, `Touches` included.
     """
 
     name: str
@@ -182,52 +178,42 @@ def _parse_header(lines: list[str], name: str) -> list[tuple[str, str, int]]:
 
 
 def _parse_changes(lines: list[str], name: str, first: int) -> list[Change]:
-    """Read the changes."""
-    changes: list[Change] = []
-    at = 0
-    while at < len(lines):
-        if not lines[at]:
-            at += 1
-            continue
-        where = f"{name}:{first + at}"
-        match = re.fullmatch(r"In ([^,\s]+)(?:, (?!if there)([\w. ]+))?(, if there)?", lines[at])
-        if not match:
-            raise PatchError(f"{where} has {lines[at][:80]!r}: a change starts with `In PATH, FUNCTION`.")
-        path, functions = safe_path(match[1], where), tuple(match[2].split(" or ")) if match[2] else ()
-        places: list[Place] = []
-        asked: dict[str, re.Pattern[str] | None] = {"If": None, "Unless": None}
-        at += 1
-        while at < len(lines) and lines[at].startswith(("If: ", "Unless: ")):
-            word, _, pattern = lines[at].partition(": ")
-            asked[word], at = _pattern(pattern, f"{name}:{first + at}"), at + 1
-        while at < len(lines) and lines[at] and not lines[at].startswith("In "):
-            place, at = _parse_place(lines, at, name, first, bool(places))
-            places.append(place)
-        if not places or (not functions and any(p.kind == "First" for p in places)):
+    """Read the changes: lines at the margin, each with the code that is indented under it."""
+    items: list[tuple[str, str, list[str]]] = []  # where it stands, the line, the code
+    for number, line in enumerate(lines, first):
+        if items and (not line or line.startswith("    ")):
+            items[-1][2].append(line[4:])
+        elif line:
+            items.append((f"{name}:{number}", line, []))
+    changes: dict[str, Change] = {}  # by where they start
+    change: Change | None = None
+    for where, line, code in items:
+        while code and not code[-1]:
+            code.pop()
+        start, question, place = (form.fullmatch(line) for form in (START, QUESTION, PLACE))
+        if code and (start or question):
+            raise PatchError(f"{where} has lines under {line[:80]!r}: they stand under one of {', '.join(KINDS)}.")
+        if start:
+            path, functions = safe_path(start[1], where), tuple(start[2].split(" or ")) if start[2] else ()
+            change = changes[where] = Change(path, functions, bool(start[3]))
+        elif change is None:
+            raise PatchError(f"{where} has {line[:80]!r}: a change starts with `In PATH, FUNCTION`.")
+        elif question and not change.places:
+            change.asked[question[1]] = _pattern(question[2], where)
+        elif place and bool(place[1]) == bool(change.places):
+            if not code:
+                raise PatchError(f"{where} has no lines: they follow, indented by four blanks.")
+            pattern = _pattern(place[4], where) if place[4] else None
+            change.places.append(Place(place[3] or "First", pattern, tuple(code)))
+        else:
+            expected = f"{', '.join(KINDS)}, from the second place on after `Or: `"
+            raise PatchError(f"{where} has {line[:80]!r}: expected {expected}.")
+    for where, change in changes.items():
+        if not change.places or (not change.functions and any(p.kind == "First" for p in change.places)):
             raise PatchError(f"{where} has no place, or First without a function: it needs one of {', '.join(KINDS)}.")
-        changes.append(Change(path, functions, bool(match[3]), asked["If"], asked["Unless"], tuple(places)))
     if not changes:
         raise PatchError(f"{name} changes nothing: remove the file and its line in the series.")
-    return changes
-
-
-def _parse_place(lines: list[str], at: int, name: str, first: int, again: bool) -> tuple[Place, int]:
-    """Read one place with its lines; return it and the index of the line after it."""
-    where, line = f"{name}:{first + at}", lines[at]
-    match = re.fullmatch(r"(Or: )?(First|(Before|After|Replace): (.+))", line)
-    if not match or bool(match[1]) != again:
-        raise PatchError(
-            f"{where} has {line[:80]!r}: expected {', '.join(KINDS)}, from the second place on after `Or: `."
-        )
-    code, at = [], at + 1
-    while at < len(lines) and (lines[at].startswith("    ") or not lines[at]):
-        code.append(lines[at][4:])
-        at += 1
-    while code and not code[-1]:
-        code.pop()
-    if not code:
-        raise PatchError(f"{where} has no lines: they follow, indented by four blanks.")
-    return Place(match[3] or "First", _pattern(match[4], where) if match[4] else None, tuple(code)), at
+    return list(changes.values())
 
 
 def _pattern(text: str, where: str) -> re.Pattern[str]:

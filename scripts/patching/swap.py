@@ -41,11 +41,9 @@ def read(root: Path, name: str) -> bytes | None:
 
 @contextmanager
 def swapped(root: Path, contents: dict[str, bytes | None]) -> Iterator[None]:
-    """Write, replace and remove files below a folder; what fails inside the `with` undoes all of it.
+    """Write, replace and remove (None) files below a folder; what fails inside the `with` undoes all of it.
 
-    Args:
-        root (Path): The folder; nothing outside it is written, not even through a link.
-        contents (dict[str, bytes | None]): New content by relative path; None removes the file.
+    Nothing outside the folder is written, not even through a link.
 
     Raises:
         PatchError: If a path leads out of the folder, or a file cannot be written; the folder is then as it was.

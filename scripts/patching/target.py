@@ -51,15 +51,15 @@ class Store:
         return {**kept, RAW: b"* -text\n", STATE: json.dumps(state, indent=0, sort_keys=True).encode()}
 
 
-def read_store(target: Path) -> Store | None:
-    """Read what this tool last did to a tree; None where it did nothing.
+def read_store(target: Path) -> Store:
+    """Read what this tool last did to a tree; empty where it did nothing.
 
     Raises:
         PatchError: If the store is there but broken.
     """
     data = read(target, STATE)
     if data is None:
-        return None
+        return Store()
     try:
         state = json.loads(data)
         before, after = (
@@ -78,7 +78,7 @@ class Target:
     """A user's tree beside what the series makes of it; every path is relative to it."""
 
     root: Path
-    store: Store | None
+    store: Store
     originals: dict[str, bytes]
     plan: Plan
     package: dict[str, bytes]
@@ -94,9 +94,9 @@ def look(repo: Repo, root: Path, without: tuple[str, ...] = ()) -> Target:
         raise PatchError(f"{root} has no {PACKAGE}/__init__.py: give the folder above an Ultralytics tree.")
     patches, store = read_series(repo), read_store(root)
     originals = {}
-    for path in sorted({*touched(patches), *(store.before if store else ())}):
+    for path in sorted({*touched(patches), *store.before}):
         found = read(root, path)
-        if store and path in store.before:
+        if path in store.before:
             originals[path] = _take_out(path, store.before[path], store.after[path], found)
         elif found is not None:
             originals[path] = found
@@ -118,13 +118,8 @@ def apply(
 ) -> None:
     """Put the series into a user's tree, all of it or nothing; a second time changes nothing.
 
-    Args:
-        repo (Repo): The patch repository.
-        root (Path): Folder that holds an `ultralytics/` tree.
-        without (tuple[str, ...]): Optional patches to leave out.
-        tried (bool): Whether the result has to train before it counts.
-        log (Callable[[str], None]): Takes lines of text.
-        show (bool): Only tell every line and its place, write nothing.
+    Optional patches may be left out. If `tried`, the result has to train before it counts. `show` only tells every line
+    and its place, and writes nothing.
 
     Raises:
         PatchError: If a required patch does not fit, or the tree does not train; it is as it was then.
@@ -177,10 +172,10 @@ def revert(repo: Repo, root: Path, log: Log = print) -> None:
     if recover(root):
         log("* took back an earlier run that was cut off")
     goal = look(repo, root)
-    if not goal.store and not goal.plan.there:
+    if not goal.store.package and not goal.plan.there:
         log("nothing to do: the series is not in this tree")
         return
-    if not goal.store:
+    if not goal.store.package:
         raise PatchError(f"{root} holds lines of the series, and no record of it: take them from your version control.")
     contents = _differing(goal, goal.originals)
     with swapped(root, contents):
@@ -206,7 +201,7 @@ def status(repo: Repo, root: Path) -> tuple[str, list[str]]:
     except PatchError as error:
         return "foreign", [str(error)]
     words = {}
-    if goal.store:
+    if goal.store.package:
         for path, before in goal.store.before.items():
             known = {_lf(before): "clean", _lf(goal.store.after[path]): "applied"}
             words[path] = known.get(_lf(read(root, path) or b""), "drifted")
@@ -245,8 +240,7 @@ def _take_out(path: str, before: bytes, after: bytes, found: bytes | None) -> by
 
 def _differing(goal: Target, wanted: dict[str, bytes]) -> dict[str, bytes | None]:
     """Return the files to write (None: to remove)."""
-    kept = goal.store.contents() if goal.store else {}
-    gone = dict.fromkeys({*kept, *(goal.store.package if goal.store else ())} - {*wanted})
+    gone = dict.fromkeys({*goal.store.contents(), *goal.store.package} - {*wanted})
     everything: dict[str, bytes | None] = {**wanted, **gone}
     found = {path: read(goal.root, path) for path in everything}
     for path in gone:
@@ -255,12 +249,12 @@ def _differing(goal: Target, wanted: dict[str, bytes]) -> dict[str, bytes | None
     return {path: data for path, data in sorted(everything.items()) if found[path] != data}
 
 
-def _require_ours(root: Path, path: str, data: bytes, store: Store | None) -> None:
+def _require_ours(root: Path, path: str, data: bytes, store: Store) -> None:
     """Refuse a file in the place of one of our package that this tool did not write."""
     found = read(root, path)
-    if found is None or _lf(found) == _lf(data) or (store and store.package.get(path) == sha256(found)):
+    if found is None or _lf(found) == _lf(data) or store.package.get(path) == sha256(found):
         return
-    remedy = "undo that" if store else f"this tree has an {OVERLAY} of its own"
+    remedy = "undo that" if store.package else f"this tree has an {OVERLAY} of its own"
     raise PatchError(f"{root / path} is not as the series has it: {remedy}.")
 
 

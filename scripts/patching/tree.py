@@ -32,11 +32,7 @@ def tree_version(root: Path) -> str | None:
 
 
 def patched(repo: Repo, version: str = "") -> tuple[dict[str, bytes], Plan]:
-    """Return the files of a release whose hash is known, and what the series makes of them.
-
-    Args:
-        repo (Repo): The patch repository.
-        version (str): The release, the pinned one by default.
+    """Return the files of a release whose hash is known, the pinned one by default, and the series on them.
 
     Raises:
         PatchError: If a required patch does not fit; on the pin also an optional one, or one whose diff is not strict.
@@ -69,13 +65,9 @@ def describe(patches: list[Patch], files: dict[str, bytes]) -> list[tuple[dict[s
 
 
 def apply(repo: Repo, version: str = "", source: Path | None = None, log: Callable[[str], None] = print) -> None:
-    """Make the repository's tree, all of it or nothing; a second time changes nothing.
+    """Make the repository's tree of a release, all of it or nothing; a second time changes nothing.
 
-    Args:
-        repo (Repo): The patch repository.
-        version (str): The release, the pinned one by default.
-        source (Path, optional): The release's wheel, in place of a download.
-        log (Callable[[str], None]): Takes one line a patch.
+    The pinned release is the default; a wheel given as `source` stands in place of a download.
     """
     recover(repo.root)
     if source:

@@ -24,13 +24,7 @@ MOST = 512 * 2**20  # bytes unpacked; upstream needs about 10 MB, a bomb would n
 
 
 def obtain(repo: Repo, pin: Pin, version: str = "", source: Path | None = None) -> Path:
-    """Return the wheel of a release whose hash is known in the cache, downloading or copying it there if needed.
-
-    Args:
-        repo (Repo): The patch repository.
-        pin (Pin): The pin.
-        version (str): The release, the pinned one by default.
-        source (Path, optional): A local wheel to take instead of a download.
+    """Return the wheel of a release, by default the pinned one, in the cache; if needed it is brought there.
 
     Raises:
         PatchError: If its hash is not known, or it cannot be had, or is another file; a cached wheel stays as it was.

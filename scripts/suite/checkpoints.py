@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from ultralytics.models.sam.build import build_mobile_sam
 from ultralytics.nn import tasks
@@ -45,16 +46,9 @@ SPACED = "path with spaces"  # upstream's tests look there too
 
 
 def build(kind: str, cfg: str, channels: int, data: str) -> nn.Module:
-    """Build a model with drawn weights that sees its first class in some places, so that it predicts something.
+    """Build a model of upstream'"'"'s that sees its first class in some places, so that it predicts something.
 
-    Args:
-        kind (str): A class of `ultralytics.nn.tasks`.
-        cfg (str): Its YAML.
-        channels (int): Channels of its images.
-        data (str): Data set whose class names it has; empty for one class, `object`.
-
-    Returns:
-        (nn.Module): The model in evaluation mode.
+    Its weights are drawn, its classes named as the data set's; without one it has a class `object`.
     """
     torch.manual_seed(0)
     facts = YAML.load(check_yaml(data)) if data else {"names": {0: "object"}}
@@ -76,14 +70,7 @@ def see_something(model: nn.Module, channels: int) -> None:
     image = np.asarray(cv2.imread(str(ASSETS / "bus.jpg"), flag))
     image = np.atleast_3d(cv2.resize(image, (480, 640)))  # as a predictor sees it
     images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    momenta = [m.momentum for m in norms]
-    for m in norms:  # drawn weights with fresh statistics let nothing through
-        m.momentum = 1.0
-    model.train()(images)
-    for m, momentum in zip(norms, momenta):
-        m.momentum = momentum
-    model.eval()
+    update_bn([images], model)  # drawn weights with fresh statistics let nothing through
     head.training = True  # raw predictions
     found = model(images)
     head.training = False

@@ -38,12 +38,7 @@ def draw_datasets(folder: Path) -> None:
 
 
 def draw_videos(folder: Path, names: Sequence[str]) -> None:
-    """Draw the solutions' assets: short videos, a picture, regions, and an archive of pictures.
-
-    Args:
-        folder (Path): Where upstream's tests cache them.
-        names (Sequence[str]): The files' names.
-    """
+    """Draw the solutions' assets by their names: short videos, a picture, regions, and an archive of pictures."""
     draw_set("detect", folder / "frames", train=6)
     drawn = sorted((folder / "frames/images/train").iterdir())
     frames = [cv2.resize(np.asarray(cv2.imread(str(x))), (640, 360)) for x in drawn]

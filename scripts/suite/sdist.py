@@ -14,14 +14,7 @@ SHA256 = {"8.4.190": "c7a0ebb21d10f1de98682b6a4dc22bc0d1d0634b9398c086bd03b1e5bf
 
 
 def obtain(version: str, cache: Path) -> Path:
-    """Return the source distribution in the cache, downloaded by pip if needed.
-
-    Args:
-        version (str): Upstream's version.
-        cache (Path): Folder of downloads.
-
-    Returns:
-        (Path): The archive, its hash checked.
+    """Return the source distribution in the cache, its hash checked; pip downloads it if needed.
 
     Raises:
         ValueError: If no hash is known for that version.

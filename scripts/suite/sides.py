@@ -31,28 +31,14 @@ settings.update({f"{k}_dir": str(root / k) for k in ("datasets", "weights", "run
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one test.
-
-    Attributes:
-        status (str): `passed`, `failed`, `error` or `skipped`.
-        reason (str): First line of the exception's or the skip's message, for people.
-    """
+    """How one test ended: `passed`, `failed`, `error` or `skipped`, and why, in the first line of the message."""
 
     status: str
     reason: str = ""
 
 
 def prepare(repo: Repo, folder: Path, name: str) -> Path:
-    """Lay out one side; the second takes data and checkpoints from the first.
-
-    Args:
-        repo (Repo): The patch repository.
-        folder (Path): Where both sides go.
-        name (str): One of `SIDES`.
-
-    Returns:
-        (Path): The side's folder.
-    """
+    """Lay out one of `SIDES` in a folder and return its own; the second takes data and checkpoints from the first."""
     side = folder / name
     pin = lay_tree(repo, side, patched=name == "patched")
     sdist.unpack_tests(sdist.obtain(pin.version, repo.cache), side / "tests")
@@ -117,13 +103,7 @@ def run_python(side: Path, *line: str) -> str:
 
 
 def run_tests(side: Path, file: str, limit: int, extra: list[str]) -> dict[str, Outcome]:
-    """Run one file of upstream's tests in a side.
-
-    Args:
-        side (Path): The side's folder.
-        file (str): Name of the file, e.g. `test_cli.py`.
-        limit (int): Seconds a test may take.
-        extra (list[str]): More arguments for pytest.
+    """Run one file of upstream's tests in a side, where a test may take `limit` seconds.
 
     Returns:
         (dict[str, Outcome]): By test, e.g. `test_cli.py::test_train[...]`.

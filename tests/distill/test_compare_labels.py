@@ -15,7 +15,7 @@ from compared import runs
 from small_models import build_model, save_model
 
 import compare
-from comparing import job, shares, subsets, teacher
+from comparing import job, shares, subsets
 from comparing.plan import Plan
 from comparing.run import Run
 from comparing.subsets import Subsets, draw, lengthen, read
@@ -113,8 +113,10 @@ def test_what_does_not_go_with_shares_is_refused(options, tmp_path):
             Subsets(options, given)
     with pytest.raises(ValueError, match="give a YAML"):
         Subsets(SimpleNamespace(**{**vars(options), "data": str(tmp_path)}), {})
-    with pytest.raises(ValueError, match="nowhere.*does not exist"):
-        Subsets(SimpleNamespace(**{**vars(options), "unlabeled": ["nowhere"]}), {})
+    (tmp_path / "void").mkdir()
+    for place in ("nowhere", str(tmp_path / "void")):
+        with pytest.raises(ValueError, match=f"{place}' leads to no image"):
+            Subsets(SimpleNamespace(**{**vars(options), "unlabeled": [place]}), {})
     with pytest.raises(ValueError, match="'--args patience=3'"):
         Plan(options, {"patience": 3}, "")
     with pytest.raises(ValueError, match=r"few-0.25-5.pt' does not exist.*--lists"):
@@ -164,7 +166,7 @@ def test_pseudo_labels_are_the_teacher_s(sure_pt, student_pt, options, tmp_path)
     place.mkdir()
     work = {"teacher": str(sure_pt), "start": str(student_pt), "result": str(place / "result.json")}
     predict = {"imgsz": 64, "device": "cpu", "batch": 4}
-    teacher.label({**work, "rest": str(folder / "rest.txt"), "images": str(place / "images"), "predict": predict})
+    job.label({**work, "rest": str(folder / "rest.txt"), "images": str(place / "images"), "predict": predict})
     labels = sorted((place / "labels").iterdir())
     assert len(labels) == 6 and json.loads((place / "result.json").read_text())["objects"] > 0
     assert {x.split()[0] for p in labels for x in p.read_text().splitlines()} == {"0"}
@@ -177,10 +179,10 @@ def test_the_teacher_is_measured_as_the_students_are(sure_pt, student_pt, data_y
     """By the data's validation set; one of other classes ends in a reason, and the comparison goes on."""
     work = {"start": str(student_pt), "result": str(tmp_path / "r.json")}
     val = {"data": str(data_yaml), "imgsz": 64, "batch": 4, "device": "cpu", "workers": 0, "split": "val"}
-    teacher.look({**work, "teacher": str(sure_pt), "val": val})
+    job.look({**work, "teacher": str(sure_pt), "val": val})
     assert 0 <= json.loads((tmp_path / "r.json").read_text())["metrics/mAP50-95(B)"] <= 1
     other = save_model(build_model(nc=2, trained=True), tmp_path / "other.pt")
-    teacher.look({**work, "teacher": str(other), "val": val})
+    job.look({**work, "teacher": str(other), "val": val})
     assert "of the student's 3 classes" in json.loads((tmp_path / "r.json").read_text())["error"]
 
 
@@ -208,12 +210,12 @@ def test_how_much_of_the_gap_is_closed(tmp_path):
 def test_lines_are_told_apart_by_teacher():
     """With one teacher a line is a method's; with two each has its own, and plain stands once."""
     rows = few(0.1, 0.1) + few(1, 0.0)
-    assert [c.name for c in shares.curves(rows)] == ["plain", "ours unlabeled=rest"]
+    assert list(shares.curves(rows)) == ["plain", "ours unlabeled=rest"]
     second = [{**r, "teacher": "few-{labels}.pt", "teacher_sha256": r["labels"]} for r in rows if r["teacher"]]
     ((_, some),) = shares.sort(rows + second).items()
-    names = [c.name for c in shares.curves(some)]
-    assert names == ["plain", "ours unlabeled=rest <- t.pt", "ours unlabeled=rest <- few-{labels}.pt"]
-    assert all(sorted(c.values) == [0.1, 1.0] for c in shares.curves(some))
+    found = shares.curves(some)
+    assert list(found) == ["plain", "ours unlabeled=rest <- t.pt", "ours unlabeled=rest <- few-{labels}.pt"]
+    assert all(sorted(curve) == [0.1, 1.0] for curve in found.values())
 
 
 def test_the_report_has_the_figure_of_the_labels(tmp_path):

@@ -158,3 +158,10 @@ def test_a_row_says_which_labels_it_saw():
     each = [row("ours", s, 0.4, teacher="few-{labels}-{seed}.pt", teacher_sha256=f"{s}") for s in range(3)]
     ((key, some),) = rows.groups([*RUNS[:3], *each]).items()
     assert len(some) == 6 and "(" not in table.title(key) and table.title((*key[:-1], "0.1")).endswith("labels of 10%")
+
+
+def test_an_empty_cell_of_a_later_column_is_filled_in(tmp_path):
+    """A file to which later columns were added by hand, as docs/results/accuracy.csv, is of all labels too."""
+    file = tmp_path / "a.csv"
+    rows.append(file, list(RUNS[0]), {**RUNS[0], "labels": ""})
+    assert rows.read(file)[0]["labels"] == "1" and rows.identify(rows.read(file)[0]) == rows.identify(RUNS[0])

@@ -12,6 +12,7 @@ from short_run import columns, options, rows
 from torch import nn
 
 from matrices import pairs
+from matrices.cell import run_all
 from ultralytics import YOLO
 from ultralytics.distill.graph import pair
 from ultralytics.distill.teacher.speed import supports_dtype
@@ -82,14 +83,14 @@ def test_each_family_learns_and_teaches(student, teacher, make_model, make_step,
 @pytest.mark.parametrize("student", pairs.FAMILIES)
 def test_every_pair(student, tmp_path):
     """The table of docs/results/pairs.md: a short real run of every pair."""
-    cells = pairs.cells(tmp_path, [student], list(pairs.FAMILIES), more=False)
+    cells = run_all(pairs.setup, [(student, teacher) for teacher in pairs.FAMILIES], tmp_path)
     assert [c for c in cells if c.outcome != "works"] == []
 
 
 @pytest.mark.slow
 def test_other_sizes_and_levels(tmp_path):
     """The smallest with the largest, and heads of P2 to P6."""
-    assert [c for c in pairs.cells(tmp_path, [], []) if c.outcome != "works"] == []
+    assert [c for c in run_all(pairs.setup, pairs.MORE, tmp_path) if c.outcome != "works"] == []
 
 
 def test_detr_keeps_its_denoising(make_model, make_step, make_batch):

@@ -64,6 +64,8 @@ def test_last_line_without_an_end():
     """A file may end without a line end; what goes in behind it leaves the new last line so."""
     assert made("After: a\n    b = 1\n", "a = 1", f"In {ENGINE}\n") == "a = 1\nb = 1"
     assert made("Replace: a\n    b\n", "a = 1", f"In {ENGINE}\n") == "b = 1"
+    assert made("After: a\n    b = 1\n", "x = 0\r\na = 1", f"In {ENGINE}\n") == "x = 0\r\na = 1\r\nb = 1"
+    assert made("Before: a\n    b = 1\n", "x = 0\na = 1", f"In {ENGINE}\n") == "x = 0\nb = 1\na = 1"
 
 
 def test_lines_in_strings_comments_and_other_functions_do_not_count():

@@ -91,6 +91,11 @@ def test_header_field_missing_or_open(toy, field):
         ("First\n", "First\nIf: x\n", "has no lines: they follow"),
         ("First\n    distill.begin(self)\n", "First\n", "has no lines: they follow, indented by four blanks"),
         (", Runner.train\nFirst", "\nFirst", "First without a function"),
+        (
+            "Runner.train\nFirst",
+            "Runner.train\n    stray()\nFirst",
+            "they stand under one of First, Before, After, Replace",
+        ),
         ("Before: self\\.step\\(", "Before: self\\.step(", "that is no regular expression"),
         ("After: self\\.step\\(\n    distill.end(self)\n", "", "has no place"),
         (f"--- a/{ENGINE}", f"--- a/{FACE}", "touches other files than its changes or its diff"),

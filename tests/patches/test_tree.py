@@ -11,8 +11,7 @@ import patch_ng
 import pytest
 
 from patching import PatchError, swap, tree
-from patching.refresh import refresh
-from patching.release import release
+from patching.refresh import refresh, release
 from patching.series import read_pin
 from toy import ENGINE, FACE, OTHER, OVERLAY, UPSTREAM, quiet, snapshot
 
