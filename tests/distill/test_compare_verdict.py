@@ -130,6 +130,14 @@ def test_a_file_may_have_int8(monkeypatch, capsys):
     assert job.exported(None, {}) == {}
 
 
+def test_what_intervals_need_is_missed_before_the_training(monkeypatch, capsys):
+    """Without scipy, which stock does not bring, no training is begun that could not be reported."""
+    monkeypatch.setattr(compare, "missing_packages", lambda names: names)
+    with pytest.raises(SystemExit):
+        compare.parse(["--data", "a.yaml", "--student", "s.pt", "--teacher", "t.pt"])
+    assert 'pip install "statsmodels>=0.14"' in capsys.readouterr().err
+
+
 def test_only_the_last_epochs_are_validated(tmp_path):
     """Five of twenty are, unless the training validates all."""
     watch = job.Watch(tmp_path / "w.json", 0, tmp_path / "s.pt", last=5)
