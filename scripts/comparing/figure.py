@@ -14,6 +14,7 @@ from comparing.table import Line, half_width, lines
 from comparing.verdict import LEAST
 from ultralytics.distill.report.style import of_methods
 
+WIDTH = 100  # characters of a line of the title
 LABEL = 36  # characters of a method's name in a line; its arguments break at spaces
 
 
@@ -61,7 +62,7 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
             left.set_ylim(len(found) - 0.4, -0.6)
             left.margins(x=0.08)
             right.margins(x=0.08)
-        fig.suptitle(title, fontsize=9, x=0.01, ha="left", color="#57606a")
+        fig.suptitle(textwrap.fill(title, WIDTH), fontsize=9, x=0.01, ha="left", color="#57606a")
         says = f"a dot is a seed, the bar their mean; from {LEAST} seeds on with the 95 percent interval"
         fig.supxlabel(says, fontsize=9, color="#57606a")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from comparing.figure import canvas
+from comparing.figure import WIDTH, canvas
 from comparing.rows import Row, decisive, groups, short
 from comparing.table import half_width, interval
 from comparing.verdict import LEAST
@@ -15,7 +16,6 @@ from ultralytics.distill.report.style import of_methods
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 MARKS = "osD^vP"
-
 
 Curve = dict[float, dict[str, float]]  # accuracy by share of the labels and seed
 
@@ -74,7 +74,9 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
             middle = [mean(v) for v in values]
             axis.plot(x, middle, marker=MARKS[i % len(MARKS)], linewidth=2, markersize=7, label=name, zorder=3, **look)
             halves = [half_width(v) if len(v) >= LEAST else 0.0 for v in values]
-            if any(halves):
+            if any(halves) and len(x) == 1:
+                axis.errorbar(x, middle, halves, capsize=4, color=look["color"])
+            elif any(halves):
                 low, high = [m - h for m, h in zip(middle, halves)], [m + h for m, h in zip(middle, halves)]
                 axis.fill_between(x, low, high, color=look["color"], alpha=0.13, linewidth=0)
                 for edge in (low, high):
@@ -89,4 +91,5 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
         axis.legend(fontsize=9, frameon=False, handlelength=4)
         counts = sorted({len(v) for curve in found.values() for v in curve.values()})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
-        fig.suptitle(f"{title}\na point is the mean of {seeds}, a band its 95 percent interval", fontsize=9)
+        said = f"a point is the mean of {seeds}, a band or a bar its 95 percent interval"
+        fig.suptitle(f"{textwrap.fill(title, WIDTH)}\n{said}", fontsize=9)
