@@ -52,7 +52,8 @@ class Distiller(BaseDistiller):
         super().__init__(config, student, teacher)
         self.skipped: list[str] = []
         responses, whole = build_responses(config, student, teacher, self.skipped)
-        finals = build_finals(config, student, teacher, any(r.auto for r in responses), self.skipped)
+        unfit: list[str] = []
+        finals = build_finals(config, student, teacher, any(r.auto for r in responses), unfit)
         maps = choose_maps(config, teacher, whole, self.skipped)
         pairs = pair(student, teacher, config.layers) if maps else []
         self.pairs = [replace(p, imgsz=config.imgsz) for p in pairs]
@@ -62,7 +63,7 @@ class Distiller(BaseDistiller):
             *finals,
         ]
         if not built:
-            why = f": {'; '.join(self.skipped)}" if self.skipped else ""
+            why = f": {'; '.join(self.skipped + unfit)}" if self.skipped or unfit else ""
             raise ValueError(
                 f"'model_t' fits none of the terms of the recipe{why}; name one in 'distill_feat', 'distill_logit' or "
                 f"'distill_rel'."

@@ -143,7 +143,7 @@ def test_what_returns_no_boxes_is_refused(tmp_path):
 def test_a_detector_of_other_classes_is_refused(detector, draw, student_yaml, tmp_path):
     """Where nothing of the recipe fits, the sentence says why."""
     with pytest.raises(
-        ValueError, match=r"none of the terms of the recipe: relative .*; pseudo \(no class name is shared"
+        ValueError, match=r"none of the terms of the recipe: relative .*; cwd .*; pseudo \(no class name is shared"
     ):
         YOLO(student_yaml).train(model_t=detector, **options(draw("detect"), tmp_path))
 

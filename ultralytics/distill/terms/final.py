@@ -27,11 +27,11 @@ from ultralytics.utils import LOGGER
 
 
 def build_finals(
-    config: Config, student: nn.Module, teacher: nn.Module, compared: bool, skipped: list[str]
+    config: Config, student: nn.Module, teacher: nn.Module, compared: bool, unfit: list[str]
 ) -> list[FinalTerm]:
     """Build the terms on final boxes: those the user named, and the recipe's where nothing else of it compares.
 
-    The recipe's that does not fit is added to `skipped`, with the reason.
+    The recipe's that does not fit is added to `unfit`, with the reason: worth a word where nothing else fits either.
 
     Returns:
         (list[FinalTerm]): The terms.
@@ -52,7 +52,7 @@ def build_finals(
                 raise ValueError(f"'model_t={teacher.path}': {e}") from None
             if not term.auto:
                 raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
-            skipped.append(f"{term.spelled.name} ({str(e).rstrip('.')})")
+            unfit.append(f"{term.spelled.name} ({str(e).rstrip('.')})")
             continue
         if term.auto:
             LOGGER.info(f"Distillation: {term.spelled.name} takes their place: the teacher's boxes are second labels.")
