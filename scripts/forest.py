@@ -130,7 +130,7 @@ def draw(entries: Sequence[Entry], file: Path) -> None:
                     places[method] += [(y - 0.16 if method == "ours" else y + 0.16, gain)] * bool(gain.values)
                 ours = e.gains.get("ours", Difference())
                 axis.text(1.01, y, _text(ours), fontsize=9, **beside)
-                labels[y] = f"{_stem(e.student)}, {e.data} ({len(ours.values)} seeds)"
+                labels[y] = f"{_stem(e.student)} <- {_stem(e.teacher)}, {e.data} ({len(ours.values)} seeds)"
             y += 1
         for method, found in places.items():
             marker, color, inside, line, name = SHOWN[method]
