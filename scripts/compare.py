@@ -79,7 +79,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if options.int8 and (absent := missing_packages(INT8.packages)):
         parser.error(f"--int8 needs packages: pip install {' '.join(absent)}")
     if missing_packages(["scipy"]):
-        parser.error('intervals over several seeds need packages: pip install "statsmodels>=0.14"')
+        parser.error(table.NEEDED)
     if options.results.suffix != ".csv":
         parser.error(f"--results {options.results}: give the name of a .csv file")
     if options.jobs < 1 or options.threads < 1:

@@ -1,6 +1,6 @@
 """Draws what teachers brought: native and ours minus plain, each comparison a line with its 95 percent intervals.
 
-    python scripts/forest.py docs/results/accuracy.csv --without yolo11p.yaml slight.pt --out docs/results/forest.png
+    python scripts/forest.py docs/results/accuracy.csv --out docs/results/forest.png
 
 The rows are those of `scripts/compare.py`, with the teacher's accuracy. Comparisons are grouped by the student's start
 and by how far the teacher is above the plain students. The table that is printed has all of them, those too that
@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tables
 from comparing import rows
 from comparing.figure import canvas
-from comparing.table import Difference, half_width, interval, lines
+from comparing.table import NEEDED, Difference, half_width, interval, lines
 from ultralytics.distill.report.style import MODELS
 from ultralytics.distill.teacher.headroom import LITTLE, NOTHING
+from ultralytics.distill.upstream import missing_packages
 
 SHOWN = {  # apart in grey too, by sign and line
     "ours": ("o", MODELS["ours"], MODELS["ours"], "-", "ours (model_t alone)"),
@@ -154,6 +155,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--without", nargs="*", default=[], metavar="NAME", help="students or teachers left out")
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="figure to write; none draws none")
     options = parser.parse_args(argv)
+    if missing_packages(["scipy"]):
+        parser.error(NEEDED)
     try:
         entries = read(options.results)
     except ValueError as e:

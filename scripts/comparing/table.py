@@ -11,6 +11,7 @@ from statistics import mean
 
 from comparing.rows import Row, metrics, short, shown
 
+NEEDED = 'intervals over several seeds need packages: pip install "statsmodels>=0.14"'  # without scipy
 LEFT = {0, 1, 4, 6}  # columns of the table that are text
 
 

@@ -10,6 +10,7 @@ import pytest
 from compared import RUNS, row, runs
 
 import compare
+import forest
 from comparing import job, rows, table, verdict
 
 
@@ -133,9 +134,12 @@ def test_a_file_may_have_int8(monkeypatch, capsys):
 def test_what_intervals_need_is_missed_before_the_training(monkeypatch, capsys):
     """Without scipy, which stock does not bring, no training is begun that could not be reported."""
     monkeypatch.setattr(compare, "missing_packages", lambda names: names)
-    with pytest.raises(SystemExit):
-        compare.parse(["--data", "a.yaml", "--student", "s.pt", "--teacher", "t.pt"])
-    assert 'pip install "statsmodels>=0.14"' in capsys.readouterr().err
+    monkeypatch.setattr(forest, "missing_packages", lambda names: names)
+    asked = (compare.parse, ["--data", "a.yaml", "--student", "s.pt", "--teacher", "t.pt"]), (forest.main, ["a.csv"])
+    for command, line in asked:
+        with pytest.raises(SystemExit):
+            command(line)
+        assert 'pip install "statsmodels>=0.14"' in capsys.readouterr().err
 
 
 def test_only_the_last_epochs_are_validated(tmp_path):

@@ -7,12 +7,19 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from ultralytics.distill.runtime.distributed import loader_workers
 from ultralytics.distill.unlabeled.loader import GREY, InfiniteLoader, InfiniteSampler, fit_size
 
 
 def flat(rounds, batches):
     """Return the indices of the next batches."""
     return [i for batch in islice(rounds, batches) for i in batch]
+
+
+def test_workers_are_as_many_as_cores(monkeypatch):
+    """Processes share the cores for the loading of images; who asks for fewer, or none, gets these."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert [loader_workers(*x) for x in ((8,), (8, 2), (2,), (0,), (8, 8))] == [4, 2, 2, 0, 0]
 
 
 def test_every_round_has_every_image_once():

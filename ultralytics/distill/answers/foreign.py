@@ -113,11 +113,11 @@ def read_detections(
     scores[torch.arange(len(cls), device=boxes.device), cls.clamp(min=0)] = score.float()
     objects = Boxes(image, shares, cls, scores)[keep]
     if extra == "keypoints":
-        points = torch.cat([x[extra].detach().float() for x in found])[keep]
+        points = torch.cat([x[extra].detach() for x in found])[keep].float()
         seen = points[..., 2:] if points.shape[2] == 3 else torch.ones_like(points[..., :1])
         objects.more[extra] = torch.cat([points[..., :2] / size[keep][:, None], seen], 2)
     if extra == "masks":
-        masks = torch.cat([x[extra].detach().float().flatten(0, -3) for x in found])[keep]
+        masks = torch.cat([x[extra].detach().flatten(0, -3) for x in found])[keep].float()
         objects.more[extra] = masks - 0.5
         objects = objects[(masks > 0.5).flatten(1).any(1)]
     return objects

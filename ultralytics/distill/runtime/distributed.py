@@ -31,6 +31,11 @@ def launched_size(size: int) -> int:
     return int(os.getenv("WORLD_SIZE", size)) if LOCAL_RANK != -1 else size
 
 
+def loader_workers(workers: int, processes: int = 1) -> int:
+    """Return how many workers load images for each process of a run: at most its share of the cores, as upstream."""
+    return min(workers, (os.cpu_count() or 1) // processes)
+
+
 def join_on_cpu(trainer: BaseTrainer) -> bool:
     """Join the launcher's process group with gloo if the trainer runs on a CPU."""
     if trainer.device.type != "cpu":

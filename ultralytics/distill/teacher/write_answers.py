@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ultralytics.distill.answers.images import Images
 from ultralytics.distill.answers.outlines import beside, unpadded
 from ultralytics.distill.answers.table import TASKS
 from ultralytics.distill.boxes import Boxes, corners, pixels
+from ultralytics.distill.runtime.distributed import loader_workers
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.teacher.views import TeacherPredictor, merge_views
 from ultralytics.utils import LOGGER, TQDM
@@ -90,7 +90,7 @@ def _lines(
     images: Images, speakers: Sequence[TeacherPredictor], conf: float, batch: int, workers: int, device: torch.device
 ) -> Iterator[str]:
     """Yield each image's line."""
-    for some in DataLoader(images, batch, num_workers=min(workers, os.cpu_count() or 1), collate_fn=images.collate_fn):
+    for some in DataLoader(images, batch, num_workers=loader_workers(workers), collate_fn=images.collate_fn):
         shown = some["img"].to(device).float() / 255
         size = shown.shape[2], shown.shape[3]
         found = merge_views([x for speaker in speakers for x in speaker(shown)], len(shown), conf, size)

@@ -14,7 +14,7 @@ from torch import distributed as dist
 from torch import nn
 
 from ultralytics.distill.answers.join import add_to_unlabeled_set
-from ultralytics.distill.runtime.distributed import is_distributed
+from ultralytics.distill.runtime.distributed import is_distributed, loader_workers
 from ultralytics.distill.unlabeled.dataset import without_labels
 from ultralytics.distill.unlabeled.files import find, look_through, named, shared
 from ultralytics.distill.unlabeled.loader import InfiniteLoader, InfiniteSampler, fit_size
@@ -126,7 +126,7 @@ class Unlabeled:
         rank, world = (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
         rounds = InfiniteSampler(len(self.files), self.counts[1], trainer.args.seed, rank, world)
         rounds.drawn = self.drawn
-        self.loader = InfiniteLoader(dataset, rounds, like, like.num_workers or trainer.args.workers)
+        self.loader = InfiniteLoader(dataset, rounds, like, loader_workers(trainer.args.workers, world))
 
     def _count(self, trainer: BaseTrainer) -> None:
         """Let auto-batch, whose batch is at most all images, count the unlabelled ones."""
