@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import tables
 from comparing import figure, rows, shares, table, verdict
-from comparing.plan import Plan
+from comparing.plan import OURS, TEACHERS, Plan
 from comparing.run import PSEUDO, Run
 from ultralytics.distill.runtime.checkpoints import write_whole
 from ultralytics.distill.script import command
@@ -136,9 +136,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     given = command.read_line(options.args)
     methods = [*options.methods, *dict.fromkeys(("ours " + text).strip() for text in options.ours)]
-    runs = [_run(m, s, x, options) for s in options.seeds for x in dict.fromkeys(options.labels) for m in methods]
     signal.signal(signal.SIGTERM, stop)
     try:
+        runs = [_run(m, s, x, options) for s in options.seeds for x in dict.fromkeys(options.labels) for m in methods]
         plan = Plan(options, given, f"python scripts/compare.py {shlex.join(argv)}")
         if options.lists:
             print("\n".join(map(str, plan.lists(runs))))
@@ -154,12 +154,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(method: str, seed: int, labels: float, options: argparse.Namespace) -> Run:
-    """Return a run: what a method adds to the training arguments, and in its name where other images are from."""
+    """Return a run: what a method adds to the training arguments, and in its name where other images are from.
+
+    Raises:
+        ValueError: If a method sets what is the comparison's to set.
+    """
     terms: dict[str, Any] = {}
     if method == "native":
         terms = {"distill_model": options.teacher}
     elif method.startswith("ours"):
-        terms = {"model_t": options.teacher, **command.read_line(shlex.split(method[4:]))}
+        own = command.read_line(shlex.split(method[4:]))
+        if bad := sorted((OURS | TEACHERS) & set(own)):
+            instead = "give it as --teacher, in a comparison of its own" if bad[0] in TEACHERS else "leave it out"
+            raise ValueError(f"'--ours {bad[0]}={own[bad[0]]}' is not for one method to set; {instead}.")
+        terms = {"model_t": options.teacher, **own}
     run = Run(method, seed, terms, labels)
     return replace(run, method=" +".join([method, *options.unlabeled])) if run.uses_rest else run
 

@@ -22,8 +22,8 @@ from typing import Any
 from comparing.run import PSEUDO, REST, Run
 from ultralytics.cfg import get_cfg
 from ultralytics.data.utils import check_det_dataset, img2label_paths
+from ultralytics.distill.image_files import find
 from ultralytics.distill.runtime.checkpoints import write_whole
-from ultralytics.distill.unlabeled.files import find
 from ultralytics.distill.upstream import load_yaml, save_yaml
 
 PER_EPOCH = {"close_mosaic": int, "warmup_epochs": float}  # arguments in epochs that follow the number of epochs

@@ -171,6 +171,14 @@ def test_a_wrong_term_is_refused_before_training(tmp_path, data_yaml, student_ya
     assert "'distill_feat=cwdd' is unknown" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("own", ["model_t=answers.jsonl", "distill_model=a.pt", "seed=5", "data=other.yaml"])
+def test_a_method_sets_no_more_than_its_method(own, tmp_path, data_yaml, student_yaml, teacher_pt):
+    """Teacher, data and seed are the comparison's: a row would bear the name of what was not trained."""
+    who = ["--data", str(data_yaml), "--student", str(student_yaml), "--teacher", str(teacher_pt)]
+    with pytest.raises(SystemExit, match=f"error: '--ours {own}' is not for one method to set"):
+        compare.main([*who, "--methods", "--ours", own, "--results", str(tmp_path / "a.csv")])
+
+
 def test_an_interruption_is_said_in_a_line(tmp_path, data_yaml, student_yaml, teacher_pt, monkeypatch):
     """A stop by hand or by SIGTERM is no traceback, and tells how to go on."""
     who = ["--data", str(data_yaml), "--student", str(student_yaml), "--teacher", str(teacher_pt)]

@@ -224,3 +224,16 @@ def test_rows():
     assert some["b"][1][1] == "text" and some["c"] is None
     assert filled(torch.ones(2, 1), 3).isnan().tolist() == [[False], [False], [True]]
     assert filled(torch.ones(1).bool(), 2).tolist() == [True, False]
+
+
+def test_rows_of_what_has_no_images_in_front():
+    """Of RT-DETR's layers and of a list of detections those images are chosen too, whatever the number of layers."""
+    layers, found = torch.arange(6 * 6 * 2 * 4).view(6, 6, 2, 4), torch.rand(6, 2, 4)
+    told = {"dn_pos_idx": [*range(6)], "dn_gt_idx": [*range(6)], "dn_num_split": [4, 2]}
+    raw = layers, layers, found, found, told
+    boxes, scores, first, _, denoising = rows(raw, slice(2, None), 6)
+    assert torch.equal(boxes, layers[:, 2:]) and torch.equal(scores, boxes) and torch.equal(first, found[2:])
+    assert denoising == {"dn_pos_idx": [2, 3, 4, 5], "dn_gt_idx": [2, 3, 4, 5], "dn_num_split": [4, 2]}
+    assert rows((found, (*raw[:4], None)), slice(1), 6)[1][4] is None
+    said = [{"boxes": torch.rand(i, 4)} for i in range(3)]
+    assert rows(said, slice(1, None), 3) == said[1:]

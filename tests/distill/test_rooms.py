@@ -14,7 +14,7 @@ ROOMS = (
     ("upstream", "runtime"),
     ("imports", "head_outputs", "inference"),
     ("spelling",),
-    ("values", "boxes", "text_prompts"),
+    ("values", "boxes", "text_prompts", "image_files"),
     ("labels",),
     ("losses", "schedule", "balance"),
     ("align", "graph"),

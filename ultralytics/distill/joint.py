@@ -50,7 +50,7 @@ def joined(model: nn.Module, joint: Joint) -> Iterator[None]:
         return tuple(_without_objects(x, total) for x in args)
 
     def leave(module: nn.Module, args: tuple, output: Any) -> Any:
-        return labelled_rows(module, output, joint.count, total)
+        return rows(output, slice(joint.count), total)
 
     first, head = model.model[0], model.model[-1]
     handles = [first.register_forward_pre_hook(enter), head.register_forward_pre_hook(widen)]
@@ -62,29 +62,35 @@ def joined(model: nn.Module, joint: Joint) -> Iterator[None]:
             handle.remove()
 
 
-def labelled_rows(head: nn.Module, output: Any, count: int, total: int) -> Any:
-    """Return what a head returned in train mode, for the first `count` of the `total` images that it has seen.
-
-    RT-DETR's decoder has its layers in front of the images, and says which of its queries stand for which label.
-    """
-    if type(head).__name__ != "RTDETRDecoder":
-        return rows(output, slice(count), total)
-    boxes, scores, *encoder, denoising = output
-    if denoising is not None:
-        denoising = {k: v[:count] if k in {"dn_pos_idx", "dn_gt_idx"} else v for k, v in denoising.items()}
-    return boxes[:, :count], scores[:, :count], *(x[:count] for x in encoder), denoising
-
-
 def rows(x: Any, part: slice, total: int) -> Any:
-    """Return some rows of every tensor with one for each of `total` images, also inside lists, tuples and dicts."""
+    """Return some rows of every tensor with one for each of `total` images, also inside lists, tuples and dicts.
+
+    What RT-DETR's decoder returns has its layers in front of the images. What a detector of another library returns is
+    a list of the images.
+    """
     if isinstance(x, torch.Tensor):
         return x[part] if x.ndim and len(x) == total else x
+    if is_queries(x):
+        boxes, scores, *encoder, denoising = x
+        return boxes[:, part], scores[:, part], *(y[part] for y in encoder), _denoising_rows(denoising, part)
+    if isinstance(x, list) and len(x) == total and all(isinstance(y, dict) for y in x):
+        return x[part]
     if isinstance(x, (list, tuple)):
         return type(x)(rows(v, part, total) for v in x)
     if isinstance(x, Capture):
         named = {k: rows(getattr(x, k), part, total) for k in ("maps", "inputs", "output", "features")}
         return replace(x, **named)
     return {k: rows(v, part, total) for k, v in x.items()} if isinstance(x, dict) else x
+
+
+def is_queries(x: Any) -> bool:
+    """Whether something is the raw output of RT-DETR's decoder: of its layers, of its encoder, and of its denoising."""
+    return isinstance(x, tuple) and len(x) == 5 and [getattr(y, "ndim", 0) for y in x[:4]] == [4, 4, 3, 3]
+
+
+def _denoising_rows(told: dict[str, Any] | None, part: slice) -> dict[str, Any] | None:
+    """Return what RT-DETR's decoder says of the labels' own queries, for some of the images."""
+    return told and {k: v[part] if k in {"dn_pos_idx", "dn_gt_idx"} else v for k, v in told.items()}
 
 
 def labelled(x: Any, batch: dict[str, Any]) -> Any:

@@ -95,7 +95,7 @@ def attach(trainer: BaseTrainer) -> Run | None:
     names = ["teacher.pt"] if len(given) == 1 else [f"teacher{i}.pt" for i in range(1, len(given) + 1)]
     side = longer_side(args.imgsz)
     sources = [resolve(t, trainer.wdir / n, c.imgsz or side) for t, n, c in zip(given, names, configs)]
-    require_final_terms(config, sources)
+    require_final_terms(configs, sources)
     require_kept(trainer, sources)
     for c, source in zip(configs, sources):
         if source.module is not None:

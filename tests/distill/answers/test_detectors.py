@@ -70,6 +70,8 @@ def test_labels_and_scores_choose(detector, tmp_path):
     assert known.boxes.tolist() == [[0.375, 0.5, 0.5, 0.5]] * 2
     assert len(answers(teacher, images, Classes([0], [0]))) == 0
     assert len(answers(teacher, images, Classes([1], [2]), conf=0.7)) == 0
+    none = [{**x, "labels": torch.full_like(x["labels"], -1), "size": (64, 64)} for x in say(images)]
+    assert len(final_boxes(none, [], Classes([0, 1], [0, 2]), 3, 0.1)) == 0
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from ultralytics.distill.answers.file import footer, header, line, read_answers
 from ultralytics.distill.answers.recorded import Recorded
-from ultralytics.distill.answers.table import find_images, parts_of
+from ultralytics.distill.answers.table import find_images, stem_of
 
 NAMES = {0: "circle", 1: "square", 2: "stripe"}
 
@@ -151,9 +151,12 @@ def test_images_are_found_by_the_whole_path_that_the_file_gives():
     assert find_images(["/d/val/0.png"], ["images/train/0.png"]).tolist() == [-1]
     with pytest.raises(ValueError, match="names 'a', which may be '/d/x/a.jpg' or '/d/y/a.jpg'; give its folder"):
         find_images(["/d/x/a.jpg", "/d/y/a.jpg"], ["a"])
-    with pytest.raises(ValueError, match="names an image twice"):
+    with pytest.raises(ValueError, match="names .a.* twice"):
         find_images(["/d/x/a.jpg"], ["a", "a.png"])
-    assert parts_of("a/b.c/007.tar.png") == ("a", "b.c", "007.tar") and parts_of("012") == ("12",)
+    assert find_images(["/d/a.jpg", "/d/a.png", "/d/7.png"], ["d/a.png", "d/7.png", "d/a.jpg"]).tolist() == [2, 0, 1]
+    assert find_images(["/d/7.png", "/d/007.png"], ["7.png", "007.png"]).tolist() == [0, 1]
+    assert find_images(["/d/a.jpg", "/d/a.png"], ["a.jpg"]).tolist() == [0, -1]
+    assert stem_of("a/b.c/007.tar.png") == ("a", "b.c", "007.tar") and stem_of("012") == ("12",)
 
 
 def test_json_of_a_line_is_plain(tmp_path):

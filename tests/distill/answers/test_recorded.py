@@ -1,6 +1,7 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Whole runs with a file of answers for a teacher, and what is refused before the first batch."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +12,11 @@ from ultralytics import YOLO
 from ultralytics.distill.answers.extra import Extra
 from ultralytics.distill.answers.final import final_boxes
 from ultralytics.distill.answers.join import join
-from ultralytics.distill.answers.recorded import Recorded
+from ultralytics.distill.answers.recorded import Recorded, require_final_terms
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import head_strides
+from ultralytics.distill.teacher.several import read_each
+from ultralytics.distill.teacher.source import resolve
 from ultralytics.distill.upstream import LINE
 
 
@@ -106,9 +109,25 @@ def test_what_needs_a_model_is_refused_beside_a_file(student_yaml, data_yaml, wr
         ({"distill_logit": "bckd"}, "'distill_logit=bckd' compares what a model shows on the way"),
         ({"distill_imgsz": 64}, "'distill_imgsz=64' needs a model"),
         ({"distill_online": True}, "'distill_online=True' needs a model"),
+        ({"distill_layers": [15]}, "'distill_layers=.*' needs a model"),
+        ({"distill_precision": "fp32"}, "'distill_precision=fp32' needs a model"),
+        ({"distill_logit": "none"}, "'distill_logit=none' leaves 'model_t=.*' nothing to teach by"),
         ({"model_t": [str(path), str(path)]}, "several files of answers"),
     ):
-        assert says in refused(student_yaml, data_yaml, folder, **{"model_t": str(path), **more})
+        assert re.search(says, refused(student_yaml, data_yaml, folder, **{"model_t": str(path), **more}))
+
+
+def test_what_needs_a_model_is_for_the_other_teacher(make_args, write_answers, teacher_pt, tmp_path):
+    """Beside a model a file leaves out named terms that it cannot serve, and an image size, which are the model's."""
+    path = write_answers(tmp_path / "a.jsonl")
+    sources = [resolve(str(x), tmp_path / "t.pt") for x in (path, teacher_pt)]
+    configs = read_each(make_args(distill_feat="cwd", distill_imgsz=96, distill_mean=0.5), 2)
+    require_final_terms(configs, sources)
+    of_file, of_model = ([t.spelled.name for t in c.terms] for c in configs)
+    assert "cwd" not in of_file and of_file == [x for x in of_model if x != "cwd"] and "cwd" in of_model
+    assert (configs[0].imgsz, configs[0].mean, configs[1].imgsz) == (None, None, 96)
+    with pytest.raises(ValueError, match="'distill_logit=bce' leaves 'model_t=.*a.jsonl' nothing to teach by"):
+        require_final_terms(read_each(make_args(distill_logit="bce"), 2), sources)
 
 
 def test_some_images_may_have_no_answers(make_dataset, write_answers, write_coco, log, tmp_path):

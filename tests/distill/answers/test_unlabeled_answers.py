@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from short_run import columns, options, rows
-from small_models import build_model, save_model
+from small_models import NAMES, build_model, save_model
 
 from ultralytics import YOLO
 from ultralytics.distill.answers.final import final_boxes
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.heads.common import head_strides
+from ultralytics.distill.teacher.source import resolve
 from ultralytics.distill.teacher.write_answers import write_answers
 
 
@@ -30,11 +31,8 @@ def told(data_yaml, tmp_path_factory):
     folder = tmp_path_factory.mktemp("told")
     teacher = save_model(sure(seed=5), folder / "best.pt")
     quick = {"imgsz": 64, "workers": 0, "batch": 4, "device": "cpu", "conf": 0.3}
-    path, beside = folder / "a.jsonl", Path(data_yaml).parent / "images/val"
-    parts = [write_answers(teacher, data_yaml, folder / f"{s}.jsonl", split=s, **quick) for s in ("train", "val")]
-    lines = [p.read_text().splitlines(True) for p in parts]
-    path.write_text("".join([*lines[0][:-1], *lines[1][1:-1]]) + '{"images": 12}\n')
-    return path, beside
+    beside = Path(data_yaml).parent / "images/val"
+    return write_answers(teacher, [data_yaml, beside], folder / "a.jsonl", **quick), beside
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml", "rtdetr-l.yaml"])
@@ -65,6 +63,37 @@ def test_a_step_sees_the_answers_of_both_kinds(make_model, make_step, make_batch
     term.recorded = True
     again = value({**batch, "answers": told[0]}, {**more, "answers": told[1]})
     assert again == pytest.approx(live, rel=1e-3) and live > 0
+
+
+@pytest.mark.parametrize("name", ["rtdetr-l.yaml", "function"])
+def test_final_boxes_teach_both_kinds_live(make_model, make_step, make_batch, tmp_path, name):
+    """A teacher whose output has no images in front, or is a list of them, is told apart by kind as any other is."""
+
+    def say(x):
+        box = torch.tensor([[0.2, 0.2, 0.6, 0.8]]) * x.shape[2]
+        return [{"boxes": box, "scores": torch.tensor([0.9]), "labels": torch.tensor([1])} for _ in x]
+
+    say.names = list(NAMES.values())
+    teacher = resolve(say, tmp_path / "t.pt", 64).module if name == "function" else make_model(name, trained=True)
+    step = make_step(make_model(), teacher, distill_logit="pseudo(conf=0.01)")
+    step.join(make_batch(n=2), make_batch(n=3, seed=5))
+    step(make_batch(n=2))
+    found = step.take_means()
+    assert all(found[f"distill/{k}pseudo"] > 0 for k in ("", "labeled/", "unlabeled/"))
+
+
+def test_unlabelled_images_have_the_teachers_whole_word(make_model, make_step, make_batch):
+    """A share of the answer is one against labels: where nobody has labelled it weighs as much as without them."""
+    student, teacher, batch, more = make_model(), sure(seed=1), make_batch(n=2), make_batch(n=3, seed=5)
+
+    def value(alpha, part):
+        step = make_step(student, teacher, distill_logit=f"pseudo(alpha={alpha})")
+        step.join(dict(batch), more)
+        step(dict(batch))
+        return step.take_means()[f"distill/{part}/pseudo"]
+
+    for part, same in (("unlabeled", True), ("labeled", False)):
+        assert (value(0.3, part) == pytest.approx(value(1.0, part), rel=1e-4)) == same
 
 
 def test_no_teacher_runs_beside_labels(told, student_yaml, data_yaml, tmp_path, log):

@@ -3,12 +3,13 @@
 from collections import Counter
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from ultralytics.distill.runtime.distributed import loader_workers
-from ultralytics.distill.unlabeled.loader import GREY, InfiniteLoader, InfiniteSampler, fit_size
+from ultralytics.distill.unlabeled.loader import GREY, InfiniteLoader, InfiniteSampler, fit_answers, fit_size
 
 
 def flat(rounds, batches):
@@ -70,3 +71,33 @@ def test_smaller_images_are_filled_with_grey():
     assert fit_size(torch.zeros(1, 3, 33, 64), (45, 47)).shape[2:] == (45, 47)
     same = torch.zeros(1, 3, 8, 8)
     assert fit_size(same, (8, 8)) is same
+
+
+@pytest.mark.parametrize("extra", ["", "masks", "keypoints", "angles"])
+def test_answers_go_where_their_images_go(extra):
+    """What is said of a square image lies on the same object in a wide batch, and is cut off with it."""
+    image = torch.zeros(1, 1, 64, 64)
+    image[:, :, 8:40, 16:32] = 1.0
+    boxes = [[24 / 64, 24 / 64, 16 / 64, 32 / 64], [0.5, 0.05, 0.2, 0.1]]  # the second is wholly in the cut part
+    rows = np.array([[*b, *[0.0] * (extra == "angles"), 0.9, 0.1] for b in boxes], np.float32)
+    more = {"answers": (rows,)}
+    if extra == "masks":
+        more["answers_masks"] = (torch.stack([image[0, 0, ::4, ::4], torch.zeros(16, 16)]),)
+    if extra == "keypoints":
+        more["answers_keypoints"] = (torch.tensor([[[16.0, 8, 1], [32, 40, 1]], [[32, 2, 1], [32, 4, 1]]]) / 64,)
+        more["answers_keypoints"][0][..., 2] = 1.0
+    like = {"answers_masks": (torch.zeros(0, 8, 16),)}
+    found, shown = fit_answers({"img": image, **more}, (32, 64), like, extra), fit_size(image, (32, 64))[0, 0]
+    top, left = (shown.nonzero().amin(0) / torch.tensor([32, 64])).tolist()
+    low, right = ((shown.nonzero().amax(0) + 1) / torch.tensor([32, 64])).tolist()
+    (told,) = found["answers"]
+    if extra == "angles":  # stays whole: upstream's augmentations do not cut it either
+        assert told.tolist() == [[0.375, 0.25, 0.25, 1.0, 0, pytest.approx(0.9), pytest.approx(0.1)]]
+        return
+    assert told.tolist() == [pytest.approx([(left + right) / 2, (top + low) / 2, right - left, low - top, 0.9, 0.1])]
+    if extra == "masks":
+        assert torch.equal(found["answers_masks"][0], shown[None, ::4, ::4])
+    if extra == "keypoints":
+        assert found["answers_keypoints"][0].tolist() == [[[0.25, -0.25, 0], [0.5, 0.75, 1]]]
+    same = {"img": image, **more}
+    assert fit_answers(same, (64, 64), like, extra) is same and fit_answers({"img": image}, (32, 64), {}, "")

@@ -133,6 +133,7 @@ ALONE = {
     "online": ({"distill_online": True}, "'distill_online=True' trains the teacher on labels"),
     "balance": ({"distill_balance": "ratio"}, "'distill_balance' weighs the terms by the task loss"),
     "alpha": ({"distill_alpha": 0.5}, "'distill_alpha=0.5' mixes labels"),
+    "alpha of boxes": ({"distill_alpha": 0.5, "distill_logit": "pseudo"}, "'distill_alpha=0.5' mixes labels"),
     "fgd": ({"distill_feat": "fgd"}, "the term 'fgd' reads labels"),
     "stop": ({"distill_stop": 1, "epochs": 2}, "'distill_stop=1' leaves nothing to learn"),
 }

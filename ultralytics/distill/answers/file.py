@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from array import array
 from collections.abc import Sequence
@@ -86,34 +87,43 @@ def footer(images: int) -> str:
     return json.dumps({"images": images}) + "\n"
 
 
-def read_begun(path: Path, first: str) -> list[str] | None:
-    """Begin a file, or find what one that was interrupted has; a line that was cut off is taken out of it.
+def read_begun(path: Path, first: str) -> tuple[list[str], int, bool]:
+    """Find what a file that was begun has; nothing is changed.
+
+    Args:
+        path (Path): The file; it need not be there.
+        first (str): Its first line.
 
     Returns:
-        (list[str] | None): The images that it has, none for a new one; None where it is whole.
+        images (list[str]): Those that it has.
+        size (int): Bytes that may stay when it goes on, without its end line and without a line that was cut off.
+        whole (bool): Whether it has its end line.
 
     Raises:
         ValueError: If its first line is not `first`: it was begun by other teachers, or in another way.
     """
-    if not path.is_file() or not path.stat().st_size:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(first, encoding="utf-8")
-        return []
-    with open(path, "rb+") as f:
-        size, begun = 0, []
+    begun: list[str] = []
+    size = 0
+    with open(path, "rb") if path.is_file() else io.BytesIO() as f:
         for number, text in enumerate(f):
-            if not text.endswith(b"\n"):
-                break
-            if number == 0 and text.decode("utf-8", "replace") != first:
+            if number == 0 and not first.encode().startswith(text):
                 raise ValueError(
-                    f"'save={path}' was begun by other teachers, or with another imgsz, flip or conf; give a new file."
+                    f"'save={path}' was begun by other teachers, for other data, or with another split, imgsz, flip or "
+                    f"conf; give a new file."
                 )
-            item, size = json.loads(text), size + len(text)
-            if number and "image" not in item:
-                return None
-            begun += [item["image"]] if number else []
-        f.truncate(size)
-    return begun
+            if not text.endswith(b"\n"):  # cut off
+                break
+            try:
+                item = json.loads(text)
+                if number and "image" not in item:
+                    return begun, size, True
+                begun += [item["image"]] if number else []
+            except (ValueError, TypeError):
+                raise ValueError(
+                    f"'save={path}' is no file of answers in line {number + 1}; give a new file."
+                ) from None
+            size += len(text)
+    return begun, size, False
 
 
 class Packer:

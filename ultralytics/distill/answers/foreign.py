@@ -107,7 +107,7 @@ def read_detections(
     places = torch.full((max(classes.teacher) + 2,), -1, device=boxes.device)
     of = [0] * len(classes.teacher) if classes.merge else classes.student
     places[torch.tensor(classes.teacher, device=boxes.device)] = torch.tensor(of, device=boxes.device)
-    cls = places[label.long().clamp(0, len(places) - 1)]
+    cls = places[label.long().clamp(-1, len(places) - 1)]  # the last stands for those it does not know
     keep = (cls >= 0) & (score >= conf)
     scores = torch.zeros(len(cls), count, device=boxes.device)
     scores[torch.arange(len(cls), device=boxes.device), cls.clamp(min=0)] = score.float()

@@ -105,23 +105,41 @@ class RecordedTeacher:
         return f"answers{' of ' + by if by else ''}: {len(table.boxes)} boxes of {len(table.images)} images, no model"
 
 
-def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
-    """Raise unless what a user asks of a file of answers is in it; `sources` are the teachers."""
-    files = [s.path for s in sources if isinstance(s.module, Recorded)]
+def require_final_terms(configs: Sequence[Config], sources: Sequence[Any]) -> None:
+    """Raise unless what a user asks of a file of answers is in it.
+
+    Beside other teachers it is for these, and taken out of the file's own arguments.
+
+    Args:
+        configs (Sequence[Config]): The arguments for each teacher.
+        sources (Sequence[Source]): The teachers.
+    """
+    files = [(c, s.path) for c, s in zip(configs, sources) if isinstance(s.module, Recorded)]
     if not files:
         return
+    config, path = files[0]
     if len(files) > 1:
         raise ValueError(
-            f"'model_t' names several files of answers, {files[0].name} and {files[1].name}; merge them into one with "
-            f"'python distill.py answers', which takes several teachers."
+            f"'model_t' names several files of answers, {path.name} and {files[1][1].name}; let "
+            f"'python distill.py answers model_t=[a.pt,b.pt]' write one of all teachers."
         )
-    given = {f"distill_{k}": getattr(config, k) for k in ("online", "imgsz", "mean", "std")}
-    given["distill_module"] = config.module and config.module.text
+    named = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]
+    given = {"distill_module": config.module and config.module.text}
+    if len(sources) == 1:
+        given.update({f"distill_{k}": getattr(config, k) for k in ("online", "imgsz", "mean", "std")})
+        given.update({f"distill_{k}": v for k in ("layers", "precision") if (v := getattr(config, k)) != "auto"})
     if wrong := [f"'{k}={v}'" for k, v in given.items() if v]:
-        raise ValueError(f"{wrong[0]} needs a model, 'model_t={files[0]}' is a file of its answers; leave it out.")
-    other = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]
-    if other and len(sources) == 1:
+        raise ValueError(f"{wrong[0]} needs a model, 'model_t={path}' is a file of its answers; leave it out.")
+    if named and len(sources) == 1:
         raise ValueError(
-            f"'{KINDS[other[0].kind].argument}={other[0].spelled.text}' compares what a model shows on the way, "
-            f"'model_t={files[0]}' holds final boxes; leave it at auto, or give the model."
+            f"'{KINDS[named[0].kind].argument}={named[0].spelled.text}' compares what a model shows on the way, "
+            f"'model_t={path}' holds final boxes; leave it at auto, or give the model."
+        )
+    config.imgsz = config.mean = config.std = None
+    config.terms = [t for t in config.terms if t not in named]
+    if not any(t.kind == "logit" for t in config.terms):
+        asked = ",".join(t.spelled.name for t in named if t.kind == "logit") or "none"
+        raise ValueError(
+            f"'distill_logit={asked}' leaves 'model_t={path}' nothing to teach by, which holds final boxes; leave it "
+            f"at auto, or add pseudo."
         )

@@ -161,14 +161,21 @@ def ragged(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def parts_of(path: str) -> tuple[str, ...]:
+    """Return the parts of a path."""
+    return (PureWindowsPath if "\\" in path else PurePosixPath)(path).parts
+
+
+def stem_of(path: str) -> tuple[str, ...]:
     """Return the parts of a path; of the last one no ending, nor zeros before a number, as COCO's ids have none."""
-    *folders, last = (PureWindowsPath if "\\" in path else PurePosixPath)(path).parts
+    *folders, last = parts_of(path)
     last = last.rpartition(".")[0] or last
-    return (*folders, str(int(last)) if last.isdigit() else last)
+    return (*folders, str(int(last)) if last.isdecimal() else last)
 
 
 def find_images(files: Sequence[str], images: Sequence[str]) -> np.ndarray:
     """Find which image of a table each of a data set's files is: that whose whole path ends the file's.
+
+    What is not found by its whole name is looked for without its ending, among the images that are left.
 
     Returns:
         (np.ndarray): The table's index of each file (files,), -1 for a file that it does not name.
@@ -176,14 +183,21 @@ def find_images(files: Sequence[str], images: Sequence[str]) -> np.ndarray:
     Raises:
         ValueError: If an image is named twice, or stands for several files; the rest of a sentence.
     """
-    known = {parts_of(x): i for i, x in enumerate(images)}
-    if len(known) < len(images):
-        raise ValueError("names an image twice")
-    depths = sorted({len(k) for k in known}, reverse=True)
-    wanted = [parts_of(f) for f in files]
-    found = [next((known[w[-d:]] for d in depths if w[-d:] in known), -1) for w in wanted]
+    found = np.full(len(files), -1, np.int64)
+    for read in (parts_of, stem_of):
+        open_files, taken = np.flatnonzero(found < 0), set(found.tolist())
+        keys = [read(x) if i not in taken else () for i, x in enumerate(images)] if len(open_files) else []
+        known = {k: i for i, k in enumerate(keys) if k}
+        twice = {k for i, k in enumerate(keys) if k and known[k] != i}
+        depths = sorted({len(k) for k in known}, reverse=True)
+        for n in open_files:
+            parts = read(files[n])
+            key = next((parts[-d:] for d in depths if parts[-d:] in known), ())
+            if key in twice:
+                raise ValueError(f"names '{images[known[key]]}' twice")
+            found[n] = known.get(key, -1)
     first: dict[int, str] = {}
-    for file, i in zip(files, found):
+    for file, i in zip(files, found.tolist()):
         if i >= 0 and first.setdefault(i, file) != file:
             raise ValueError(f"names '{images[i]}', which may be '{first[i]}' or '{file}'; give its folder too")
-    return np.array(found, np.int64)
+    return found

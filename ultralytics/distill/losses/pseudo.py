@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ultralytics.distill.boxes import merge
+from ultralytics.distill.boxes import join, merge
 from ultralytics.distill.labels import read_labels, sized
 from ultralytics.distill.values import number
 
@@ -36,7 +36,8 @@ class Pseudo(Loss):
 
     Args:
         conf (float): Score from which a box of the teacher counts.
-        alpha (float): Share of the answer, in box and scores, where it and a label mean one object.
+        alpha (float): Share of the answer, in box and scores, where it and a label mean one object. Where nothing is
+            labelled an answer has so much of its scores; in images without labels it has all of them.
     """
 
     final = True  # final boxes are compared, whatever the two heads
@@ -57,7 +58,11 @@ class Pseudo(Loss):
         images, batch = self.need(batch, "img", "batch"), batch or {}
         count, size = len(images), (images.shape[2], images.shape[3])
         labels = read_labels(batch, teacher.scores.shape[1], tuple(teacher.more), student.overlap)
-        labels = labels[labels.image < batch.get("labeled", count)]
         if "masks" in labels.more:
             teacher = sized(teacher, labels.more["masks"].shape[1:])
-        return student.ask(merge(labels, teacher, count, self.alpha, size=size), count)
+        if "labeled" in batch:  # of the other images nobody else says anything
+            labels, known = labels[labels.image < batch["labeled"]], teacher.image < batch["labeled"]
+            merged = join(merge(labels, teacher[known], count, self.alpha, size=size), teacher[~known])
+        else:
+            merged = merge(labels, teacher, count, self.alpha, size=size)
+        return student.ask(merged, count)

@@ -14,9 +14,9 @@ from torch import nn
 
 from ultralytics.distill.answers.images import read_image
 from ultralytics.distill.graph import Pair, run_layers
+from ultralytics.distill.image_files import images_at
 from ultralytics.distill.teacher.foreign import Foreign
 from ultralytics.distill.teacher.preprocessing import Preprocessing
-from ultralytics.distill.unlabeled.files import images_at
 
 COUNT = 16  # images
 ROWS = 4096  # positions of all images that are compared, at most

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics.cfg import get_cfg, merge_equals_args, parse_key_value_pair
 from ultralytics.distill.arguments import read
 from ultralytics.distill.config import ARGUMENTS
-from ultralytics.distill.runtime.errors import is_user_error, leave, log_resume_command
+from ultralytics.distill.runtime.errors import is_user_error, leave, log_resume_command, reason
 from ultralytics.distill.spelling import accept_old_names
 from ultralytics.distill.upstream import load_yaml
 from ultralytics.utils import DEFAULT_CFG_PATH, LOGGER
@@ -118,8 +118,8 @@ def answer(line: list[str]) -> None:
             if not args.get(name):
                 raise ValueError(f"'{name}' is missing: python distill.py answers model_t=best.pt data=my.yaml.")
         path = write_answers(**args)
-    except (ValueError, TypeError, FileNotFoundError) as e:
-        leave(e)
+    except (ValueError, TypeError, OSError) as e:
+        leave(reason(e) + ".")
     except KeyboardInterrupt:
         LOGGER.info("\nInterrupted; the same line goes on from here.")
         raise SystemExit(130) from None

@@ -10,24 +10,27 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ultralytics.data.utils import check_det_dataset
 from ultralytics.distill.answers.extra import Extra, extra_of
-from ultralytics.distill.answers.file import FLOOR, footer, header, line, read_begun, sha256
+from ultralytics.distill.answers.file import FLOOR, footer, header, is_answers, line, read_begun, sha256
 from ultralytics.distill.answers.final import is_detector
-from ultralytics.distill.answers.images import Images
+from ultralytics.distill.answers.images import Images, list_images
 from ultralytics.distill.answers.outlines import beside, unpadded
 from ultralytics.distill.answers.table import TASKS
 from ultralytics.distill.boxes import Boxes, corners, pixels
+from ultralytics.distill.image_files import named
 from ultralytics.distill.runtime.distributed import loader_workers
+from ultralytics.distill.spelling import split_list
 from ultralytics.distill.teacher.source import Source, resolve, teachers_of
 from ultralytics.distill.teacher.views import TeacherPredictor, merge_views
+from ultralytics.distill.values import number, plain, switch, whole
 from ultralytics.utils import LOGGER, TQDM
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
 
 def write_answers(
     model_t: Any,
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     save: str | Path = "answers.jsonl",
     split: str = "train",
     imgsz: int | Sequence[int] = 640,
@@ -37,13 +40,15 @@ def write_answers(
     device: Any = None,
     workers: int = 8,
 ) -> Path:
-    """Write what one or several teachers say of a data set's images; goes on where it was interrupted.
+    """Write what one or several teachers say of images; goes on where it was interrupted.
+
+    Images that cannot be read are named and left out.
 
     Args:
         model_t (Any): A teacher or a list of them, as `model_t` of a training.
-        data (str | Path): A data set's YAML, or a folder of images.
+        data (str | Path | list): A data set's YAML, a folder of images, a list of files or a glob; or several of these.
         save (str | Path): The file (.jsonl).
-        split (str): Which images of the data set.
+        split (str): Which images of the data set; those under `unlabeled` in its YAML belong to `train`.
         imgsz (int | Sequence[int]): Longer side of the images that the teachers see, in pixels; several are merged.
         flip (bool): Whether they see each image mirrored too.
         conf (float): Score from which a box is written.
@@ -55,43 +60,70 @@ def write_answers(
         (Path): The file.
 
     Raises:
-        ValueError: If a teacher has no boxes, or the file was begun by others; one sentence.
+        ValueError: If an argument does not fit, a teacher has no boxes, or the file was begun by others; one sentence.
+        FileNotFoundError: If there is no such teacher or image.
     """
-    sizes = [imgsz] if isinstance(imgsz, int) else list(imgsz)
-    given = teachers_of(model_t)
-    sources = [resolve(t, Path("teacher.pt"), max(sizes)) for t in given]
-    for text, source in zip(given, sources):
-        if source.module is None or not is_detector(source.module.model[-1]):
-            raise ValueError(f"'model_t={text}' names no boxes; give a detector.")
-    names, extra = _all_names(sources), _common_extra(sources)
-    info = [{"file": s.name, "sha256": sha256(s.path)} for s in sources]
-    told = {"teachers": info, "imgsz": sizes, "flip": bool(flip), "conf": conf, **_kind(extra)}
-    save = Path(save)
+    flip, conf = switch("flip", flip), number("conf", conf, least=0, most=1)
+    batch, workers, save = whole("batch", batch, least=1), whole("workers", workers), Path(save)
+    given = split_list(imgsz) if isinstance(imgsz, (str, list, tuple)) else [imgsz]
+    sizes = [whole("imgsz", x, least=32) for x in given or [imgsz]]
     if save.suffix != ".jsonl":
         raise ValueError(f"'save={save}' must end in .jsonl.")
-    done = read_begun(save, header(names, **told))
-    if done is None:
+    sources = _detectors(model_t, max(sizes))
+    stride = max(int(max(s.module.stride)) for s in sources)
+    sizes = list(dict.fromkeys(check_imgsz(x, stride=stride) for x in sizes))
+    names, extra = _all_names(sources), _common_extra(sources)
+    files, spec = list_images(data, split)
+    info = [{"file": s.name, "sha256": sha256(s.path)} for s in sources]
+    where = {"data": plain(data), "split": split}
+    told = {"teachers": info, "imgsz": sizes, "flip": flip, "conf": conf, **_kind(extra), **where}
+    first = header(names, **told)
+    done, size, complete = read_begun(save, first)
+    channels = spec.get("channels", 3)
+    images = Images(files, max(sizes), done, channels)
+    if complete and not len(images):
         LOGGER.info(f"{save} is whole already.")
         return save
-    where, root, spec = _images(str(data), split)
-    channels = spec.get("channels", 3)
-    mirror = _flip_idx(spec, extra.points) if flip and extra.name == "keypoints" else bool(flip)
-    images = Images(where, root, max(sizes), done, channels)
+    mirror = _flip_idx(spec, extra.points) if flip and extra.name == "keypoints" else flip
     place = select_device("" if device is None else device, verbose=False)
     speakers = [TeacherPredictor(s, names, extra.name, sizes, mirror, conf, place, channels) for s in sources]
-    with open(save, "a", encoding="utf-8") as f:
-        for text in TQDM(_lines(images, speakers, conf, batch, workers, place), total=len(images), desc=f"{save.name}"):
-            f.write(text)
-        f.write(footer(len(done) + len(images)))
+    loader = DataLoader(images, batch, num_workers=loader_workers(workers), collate_fn=images.collate_fn)
+    broken: list[str] = []
+    save.parent.mkdir(parents=True, exist_ok=True)
+    with open(save, "r+b" if save.is_file() else "wb") as f:
+        f.truncate(size)
+        f.seek(size)
+        f.write(b"" if size else first.encode())
+        for text in TQDM(_lines(loader, speakers, conf, place, broken), total=len(images), desc=save.name):
+            f.write(text.encode())
+        f.write(footer(len(done) + len(images) - len(broken)).encode())
+    if broken:
+        LOGGER.warning(f"{len(broken)} of {len(files)} images cannot be read and are left out: {named(broken)}")
     return save
 
 
+def _detectors(model_t: Any, size: int) -> list[Source]:
+    """Return the teachers, each of which has final boxes; a module of another library is tried at a size."""
+    found = []
+    for teacher in teachers_of(model_t):
+        if is_answers(teacher):
+            raise ValueError(f"'model_t={teacher}' is a file of answers already; give the models that are to answer.")
+        source = resolve(teacher, Path("teacher.pt"), size)
+        if source.module is None or not is_detector(source.module.model[-1]):
+            raise ValueError(f"'model_t={teacher}' names no boxes; give a detector.")
+        found.append(source)
+    return found
+
+
 def _lines(
-    images: Images, speakers: Sequence[TeacherPredictor], conf: float, batch: int, workers: int, device: torch.device
+    loader: DataLoader, speakers: Sequence[TeacherPredictor], conf: float, device: torch.device, broken: list[str]
 ) -> Iterator[str]:
-    """Yield each image's line."""
-    for some in DataLoader(images, batch, num_workers=loader_workers(workers), collate_fn=images.collate_fn):
-        shown = some["img"].to(device).float() / 255
+    """Yield each image's line; files that are no images are added to `broken`."""
+    for some in loader:
+        broken += some["broken"]
+        if not some["img"]:
+            continue
+        shown = torch.stack(some["img"]).to(device).float() / 255
         size = shown.shape[2], shown.shape[3]
         found = merge_views([x for speaker in speakers for x in speaker(shown)], len(shown), conf, size)
         for i, (name, shape) in enumerate(zip(some["name"], some["shape"])):
@@ -113,16 +145,6 @@ def _line(name: str, shape: tuple[int, int], size: tuple[int, int], found: Boxes
     rows = [{k: v for k, v in enumerate(s) if v >= FLOOR} for s in found.scores.cpu()[keep].tolist()]
     values = [list(r.values()) for r in rows]
     return line(name, (shape[0], shape[1]), boxes.tolist(), [list(r) for r in rows], values, **told)
-
-
-def _images(data: str, split: str) -> tuple[Any, str | Path, dict[str, Any]]:
-    """Return where the images are, below which folder they are named, and what the data's YAML says."""
-    if not data.endswith((".yaml", ".yml")):
-        return data, Path(data).resolve().parent, {}
-    spec = check_det_dataset(data)
-    if not spec.get(split):
-        raise ValueError(f"'split={split}' is not in 'data={data}'; give train, val or test.")
-    return spec[split], spec["path"], spec
 
 
 def _all_names(sources: Sequence[Source]) -> dict[int, str]:

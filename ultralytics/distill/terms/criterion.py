@@ -47,21 +47,15 @@ class Criterion:
         """Return what the criterion has."""
         return getattr(self.inner, name)
 
-    def see(self, output: Any) -> bool:
-        """Be asked about another raw output of the student's head, as `Capture.output` holds it, if it is whole.
-
-        The layers of RT-DETR's decoder stand in front of the images: some rows of its output are no images'.
-        """
+    def see(self, output: Any) -> None:
+        """Be asked about another raw output of the student's head, as `Capture.output` holds it."""
         if not matches(self.inner):
             self.preds = write_output(output)
-            return True
+            return
         boxes, scores, first_boxes, first_scores, denoising = output
-        if boxes.shape[1] != len(first_boxes):
-            return False
         if denoising:  # the queries of the labels stand in front
             boxes, scores = (x.split(denoising["dn_num_split"], 2)[1] for x in (boxes, scores))
         self.preds = torch.cat([first_boxes[None], boxes]), torch.cat([first_scores[None], scores])
-        return True
 
     @property
     def overlap(self) -> bool:

@@ -15,7 +15,7 @@ from ultralytics.distill.base import BaseDistiller
 from ultralytics.distill.graph import Capture, capture
 from ultralytics.distill.head_outputs import branch_weights
 from ultralytics.distill.heads.predictions import watch_assigner
-from ultralytics.distill.joint import Joint, joined, labelled_rows
+from ultralytics.distill.joint import Joint, joined, rows
 from ultralytics.distill.teacher.online import OnlineTeacher
 from ultralytics.distill.terms.criterion import watch_criterion
 from ultralytics.distill.terms.guard import Record, check_terms, require_form
@@ -169,7 +169,7 @@ class Step:
         if preds is not None and (self.compiled or self.seen.output is not None):
             seen = compiled.read(self.student, preds) if self.compiled else self.seen
             if self.mixed and self.compiled:
-                preds = labelled_rows(self.student.model[-1], preds, self.joint.count, len(self.joint.images))
+                preds = rows(preds, slice(self.joint.count), len(self.joint.images))
                 args, kwargs = ((preds, *args[1:]), kwargs) if args else ((), {**kwargs, "preds": preds})
             return *self.student.loss(batch, *args, **kwargs), seen
         with self._capture() as seen, self._joined():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -14,10 +15,10 @@ from torch import distributed as dist
 from torch import nn
 
 from ultralytics.distill.answers.join import add_to_unlabeled_set
+from ultralytics.distill.image_files import find, look_through, named, shared
 from ultralytics.distill.runtime.distributed import is_distributed, loader_workers
 from ultralytics.distill.unlabeled.dataset import without_labels
-from ultralytics.distill.unlabeled.files import find, look_through, named, shared
-from ultralytics.distill.unlabeled.loader import InfiniteLoader, InfiniteSampler, fit_size
+from ultralytics.distill.unlabeled.loader import InfiniteLoader, InfiniteSampler, fit_answers, fit_size
 from ultralytics.distill.values import number
 from ultralytics.utils import LOGGER, RANK
 
@@ -90,7 +91,9 @@ class Unlabeled:
         finally:
             args.multi_scale = scale
         self.drawn = self.loader.rounds.drawn
-        return {**more, "img": fit_size(more["img"], batch["img"].shape[2:])}
+        size, answers = batch["img"].shape[2:], getattr(self.loader.dataset, "answers", None)
+        more = fit_answers(more, size, batch, answers.extra if answers else "")
+        return {**more, "img": fit_size(more["img"], size)}
 
     def continue_from(self, drawn: int) -> None:
         """Go on where an interrupted run was."""
@@ -113,7 +116,7 @@ class Unlabeled:
         return (
             f"{images} unlabelled images beside {labelled} labelled ones, {self.counts[1]} + {self.counts[0]} in a "
             f"batch{' of each process' if processes > 1 else ''}; an epoch is {len(trainer.train_loader)} "
-            f"batches, the unlabelled come round in {steps:.0f}"
+            f"batches, the unlabelled come round in {math.ceil(steps)}"
         )
 
     def _dataset(self, trainer: BaseTrainer, like: Any) -> Any:

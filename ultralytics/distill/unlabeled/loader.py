@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Sampler
+
+from ultralytics.distill.answers.dataset import KEY, KEYS
 
 GREY = 114 / 255  # what upstream fills an image up with
 
@@ -81,17 +84,65 @@ class InfiniteLoader:
         self.iterator = None
 
 
-def fit_size(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def fit_size(images: torch.Tensor, size: Sequence[int], fill: float = GREY) -> torch.Tensor:
     """Return images (U, C, h, w), 0 to 1, in another size (H, W), cut or filled up in the middle.
 
     They are as large as they fit by their longer side; nothing is stretched.
     """
-    old = tuple(images.shape[2:])
-    if old == tuple(size):
-        return images
+    old = images.shape[2:]
+    sides, (y, x) = placement(old, size)
+    if sides != list(old):
+        images = F.interpolate(images, sides, mode="bilinear", align_corners=False)
+    far = size[1] - sides[1] - x, size[0] - sides[0] - y  # negative numbers cut
+    return F.pad(images, (x, far[0], y, far[1]), value=fill) if sides != list(size) else images
+
+
+def placement(old: Sequence[int], size: Sequence[int]) -> tuple[list[int], tuple[int, int]]:
+    """Return the sides (h, w) that an image of an old size has inside of another size (H, W), and where it begins."""
     ratio = max(size) / max(old)
-    if ratio != 1:
-        new = [max(round(x * ratio), 1) for x in old]
-        images = F.interpolate(images, new, mode="bilinear", align_corners=False)
-    (dy, dx) = (wanted - has for wanted, has in zip(size, images.shape[2:]))
-    return F.pad(images, (dx // 2, dx - dx // 2, dy // 2, dy - dy // 2), value=GREY)  # a negative width cuts
+    sides = [max(round(x * ratio), 1) for x in old]
+    return sides, ((size[0] - sides[0]) // 2, (size[1] - sides[1]) // 2)
+
+
+def fit_answers(batch: dict[str, Any], size: Sequence[int], like: dict[str, Any], extra: str) -> dict[str, Any]:
+    """Return a batch whose answers go where `fit_size` takes its images.
+
+    Upright boxes and masks are cut at the image's border, keypoints outside are invisible there, and rotated boxes stay
+    whole while their centre is inside, as with upstream's augmentations.
+
+    Args:
+        batch (dict): Unlabelled images in their own size, with answers or without.
+        size (Sequence[int]): Height and width that they get.
+        like (dict): The labelled batch, whose masks have the size that masks get.
+        extra (str): What stands beside boxes: `masks`, `keypoints`, `angles` or nothing.
+    """
+    old, (height, width) = batch["img"].shape[2:], size
+    if KEY not in batch or tuple(old) == tuple(size):
+        return batch
+    sides, first = placement(old, size)
+    scale = np.array([sides[1] / width, sides[0] / height], np.float32)
+    shift = np.array([first[1] / width, first[0] / height], np.float32)
+    told: dict[str, list[Any]] = {k: [] for k in KEYS if k in batch}
+    for rows, *more in zip(*(batch[k] for k in told)):
+        xy, wh = rows[:, :2] * scale + shift, rows[:, 2:4] * scale
+        if extra != "angles":
+            ends = np.stack([xy - wh / 2, xy + wh / 2]).clip(0, 1)
+            xy, wh = ends.mean(0), ends[1] - ends[0]
+        kept = ((wh > 0) & (xy >= 0) & (xy <= 1)).all(1)
+        told[KEY].append(np.concatenate([xy, wh, rows[:, 4:]], 1)[kept])
+        for name, x in zip([*told][1:], more):
+            x = x[torch.from_numpy(kept)]
+            told[name].append(_moved(x, scale, shift) if extra == "keypoints" else _cut(x, like[name][0].shape[1:]))
+    return {**batch, **told}
+
+
+def _moved(points: torch.Tensor, scale: np.ndarray, shift: np.ndarray) -> torch.Tensor:
+    """Return keypoints (k, K, 3), shares of an image and their visibility, as shares of another one."""
+    xy = points[..., :2] * torch.from_numpy(scale) + torch.from_numpy(shift)
+    inside = ((xy >= 0) & (xy <= 1)).all(2, keepdim=True)
+    return torch.cat([xy, points[..., 2:] * inside], 2)
+
+
+def _cut(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Return masks (k, h, w), 1 inside, in another size."""
+    return fit_size(masks[:, None].float(), size, fill=0.0)[:, 0].round() if len(masks) else masks.new_zeros(0, *size)

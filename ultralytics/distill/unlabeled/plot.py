@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ultralytics.distill.answers.dataset import read_batch
 from ultralytics.distill.answers.final import final_boxes, is_detector
+from ultralytics.distill.answers.recorded import Recorded
+from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
@@ -29,7 +32,11 @@ def draw_batch(trainer: BaseTrainer, more: dict[str, Any]) -> None:
     try:
         module = trainer.distill.sources[0].module
         module = trainer.ema.ema if module is None else module
-        found = {} if trainer.distill.step.online else read_output(module, _look(trainer.distill.step, more["img"]))
+        if isinstance(module, Recorded):
+            module = trainer.distill.step.student
+            found = drawn(read_batch(more, len(more["img"]), len(module.names), SURE, more["img"].device))
+        else:
+            found = {} if trainer.distill.step.online else read_output(module, _look(trainer.distill.step, more["img"]))
     except Exception as e:  # a picture must not stop a training
         LOGGER.warning(f"Distillation: {FILE} shows no prediction of the teacher: {reason(e)}")
         found = {}
@@ -44,6 +51,11 @@ def _look(step: Any, images: torch.Tensor) -> Any:
     return (shown[0] if isinstance(shown, list) else shown).output
 
 
+def drawn(found: Boxes) -> dict[str, torch.Tensor]:
+    """Return boxes as upstream draws them."""
+    return {"batch_idx": found.image, "cls": found.cls, "conf": found.best, "bboxes": found.boxes}
+
+
 @torch.no_grad()
 def read_output(teacher: Any, output: Any) -> dict[str, torch.Tensor]:
     """Return what a head's raw output says as upstream draws it: boxes, a class, class maps or depth.
@@ -56,7 +68,7 @@ def read_output(teacher: Any, output: Any) -> dict[str, torch.Tensor]:
     if output is not None and is_detector(teacher.model[-1]):
         own = list(teacher.names)
         found = final_boxes(output, head_strides(teacher), Classes(own, own), max(own) + 1, SURE)
-        return {"batch_idx": found.image, "cls": found.cls, "conf": found.best, "bboxes": found.boxes}
+        return drawn(found)
     branch = branches(output, []).get("one2many", {})
     if "depth" in branch:
         return {"depth": branch["depth"][:, 0].float()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ultralytics.distill.unlabeled.files import find, is_whole
+from ultralytics.distill.image_files import find, is_whole, root_of
 from ultralytics.distill.upstream import clears_folder, load_yaml, save_yaml
 from ultralytics.distill.values import refuse
 from ultralytics.utils import LOGGER, RANK
@@ -78,7 +78,7 @@ class UnlabeledOnly:
 
     def write(self, value: Any) -> None:
         """Write the completed YAML, and the images that stand in for a validation set."""
-        root = Path(self.raw.get("path") or Path(check_file(self.given)).parent)
+        root = root_of(self.raw, check_file(self.given))
         split = self.raw.get("val") or self._stand_in(find(value) if value else find(self.raw["unlabeled"], root))
         self.folder.mkdir(parents=True, exist_ok=True)
         save_yaml(self.path, {**self.raw, "path": str(root), "train": split, "val": split, MARK: False})
@@ -127,7 +127,8 @@ def read_unlabeled_only(args: SimpleNamespace, folder: Path) -> UnlabeledOnly | 
 def require_no_labels(distiller: BaseDistiller, config: Config) -> None:
     """Raise a ValueError that names what cannot do without any label."""
     wants = [t.name for t in distiller.modules() if getattr(t, "labelled_only", False)]
-    mixes = any(getattr(t, "needs_targets", False) for t in getattr(distiller, "terms", ()))
+    losses = [(t, x) for t in getattr(distiller, "terms", ()) for x in t.losses]
+    mixes = any(getattr(t, "needs_targets", False) or (getattr(x, "final", False) and x.alpha < 1) for t, x in losses)
     reasons = {
         "'distill_online=True' trains the teacher on labels": config.online,
         "'distill_balance' weighs the terms by the task loss": config.balance is not None,

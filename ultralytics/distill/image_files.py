@@ -16,7 +16,7 @@ from PIL import Image
 
 from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.distill.spelling import split_list
-from ultralytics.utils import NUM_THREADS
+from ultralytics.utils import DATASETS_DIR, NUM_THREADS
 from ultralytics.utils.patches import imread
 
 NAMED = 5  # files that a message names
@@ -24,42 +24,66 @@ LEAST = 10  # pixels of the shorter side, as upstream has it
 END = b"\xff\xd9"  # of a whole JPEG
 
 
-def find(value: Any, base: Path | None = None) -> list[str]:
+def find(value: Any, base: Path | None = None, argument: str = "unlabeled") -> list[str]:
     """Return the image files that a value stands for.
 
     Args:
         value (str | Path | list): A folder, which is searched through, a `.txt` list with a path a line, a glob, an
             image, or a list of these; as text also `[a,b]`.
         base (Path, optional): What relative paths start from, if not the working directory.
+        argument (str): What the value was given for, in messages.
 
     Returns:
         (list[str]): The files, sorted, each once.
 
     Raises:
         FileNotFoundError: If a part of the value leads to no image; one sentence.
+        ValueError: If it is no path at all.
     """
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if wrong := [x for x in parts if not isinstance(x, (str, Path))]:
+        raise ValueError(f"'{argument}={wrong[0]}' is no path; give a folder, several, a .txt list or a glob.")
     items = [value] if isinstance(value, (str, Path)) and Path(base or "", value).exists() else split_list(value)
     found: set[str] = set()
     for item in items:
         files = images_at(Path(base or "", item))
         if not files:
             raise FileNotFoundError(
-                f"'unlabeled={item}' leads to no image; give a folder, a list of folders, a .txt list or a glob."
+                f"'{argument}={item}' leads to no image; give a folder, a list of folders, a .txt list or a glob."
             )
         found.update(files)
     return sorted(found)
 
 
 def images_at(path: Path) -> list[str]:
-    """Return the image files that one path stands for: a folder, a list, a glob or a file."""
+    """Return the image files that one path stands for: a folder, a list, a glob of files or folders, or a file.
+
+    Of a list every line that is no folder is returned; whether it is an image is seen when it is looked through.
+    """
     if path.is_dir():
         found = glob.glob(str(Path(glob.escape(str(path)), "**", "*.*")), recursive=True)
     elif path.suffix == ".txt" and path.is_file():
-        lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
-        found = [str(_beside(path, line)) for line in lines if line]
+        text = path.read_text(encoding="utf-8-sig")
+        places = [_beside(path, line.strip()) for line in text.splitlines() if line.strip()]
+        lines = [f for p in places for f in (images_at(p) if p.is_dir() else [str(p)])]
+        return lines if any(map(is_named, lines)) else []
+    elif path.is_file():
+        found = [str(path)]
     else:
-        found = [str(path)] if path.is_file() else glob.glob(str(path), recursive=True)
-    return [f for f in found if f.rpartition(".")[-1].lower() in IMG_FORMATS]
+        matched = glob.glob(str(path), recursive=True)
+        found = [f for m in matched for f in (images_at(Path(m)) if os.path.isdir(m) else [m])]
+    return [f for f in found if is_named(f)]
+
+
+def is_named(file: str) -> bool:
+    """Whether a file is named as an image."""
+    return file.rpartition(".")[-1].lower() in IMG_FORMATS
+
+
+def root_of(raw: dict[str, Any], file: str) -> Path:
+    """Return what relative paths in a data set's YAML start from, as upstream has it."""
+    root = Path(raw.get("path") or Path(file).parent)
+    return root if root.exists() or root.is_absolute() else DATASETS_DIR / root
 
 
 def _beside(file: Path, line: str) -> Path:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics.distill.unlabeled import files
-from ultralytics.distill.unlabeled.files import find, is_whole, look_through, named, shared
+from ultralytics.distill import image_files as files
+from ultralytics.distill.image_files import find, is_whole, look_through, named, shared
 
 
 @pytest.fixture
@@ -38,6 +38,9 @@ def test_what_a_value_stands_for(folder, tmp_path, monkeypatch):
     lines = ["./a.jpg", "", str(folder / "night/c.bmp"), "b.png"]
     (folder / "list.txt").write_text("\n".join(lines), encoding="utf-8-sig")
     assert names(find(folder / "list.txt"), folder) == ["a.jpg", "b.png", "night/c.bmp"]
+    assert names(find(f"{folder.parent}/im*"), folder) == every  # a glob of folders
+    (folder / "list.txt").write_text("night\nreadme.md\n./a.jpg\n")  # what is no image is for `look_through` to name
+    assert names(find(folder / "list.txt"), folder) == ["a.jpg", *every[2:], "readme.md"]
     monkeypatch.chdir(folder)
     assert find("night") == ["night/[d].PNG", "night/c.bmp"]
 
@@ -48,6 +51,23 @@ def test_nothing_found_is_one_sentence(value, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="'unlabeled=.*' leads to no image; give a folder"):
         find(value)
+
+
+@pytest.mark.parametrize("value", [1, True, {"a": 1}, ["images", 2]])
+def test_what_is_no_path_is_one_sentence(value):
+    """A number or a switch is named."""
+    with pytest.raises(ValueError, match="'unlabeled=.*' is no path; give a folder"):
+        find(value)
+
+
+def test_a_relative_path_may_lie_among_upstreams_data_sets(tmp_path, monkeypatch):
+    """`path:` of a YAML is looked for in the working directory, then in the folder of the settings."""
+    monkeypatch.setattr(files, "DATASETS_DIR", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert files.root_of({"path": "mine"}, "a/data.yaml") == tmp_path / "mine"
+    (tmp_path / "mine").mkdir()
+    assert files.root_of({"path": "mine"}, "a/data.yaml") == Path("mine")
+    assert files.root_of({}, f"{tmp_path}/data.yaml") == tmp_path
 
 
 def test_broken_images_and_copies_are_left_out(folder):
