@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.base import BaseDistiller, require_scalar
 from ultralytics.distill.config import KINDS, Config
 from ultralytics.distill.graph import Capture, pair
@@ -68,6 +69,8 @@ class Distiller(BaseDistiller):
                 f"'model_t' fits none of the terms of the recipe{why}; name one in 'distill_feat', 'distill_logit' or "
                 f"'distill_rel'."
             )
+        if isinstance(teacher, Recorded):
+            self.skipped = []  # that a file shows no maps and no predictions is no news
         self.branch_weights: dict[str, float] = {}
         device = next(student.parameters()).device
         self.terms = nn.ModuleList(built).to(device)

@@ -77,7 +77,7 @@ def images_at(path: Path) -> list[str]:
 
 def is_named(file: str) -> bool:
     """Whether a file is named as an image."""
-    return file.rpartition(".")[-1].lower() in IMG_FORMATS
+    return "." in file and file.rpartition(".")[2].lower() in IMG_FORMATS
 
 
 def root_of(raw: dict[str, Any], file: str) -> Path:

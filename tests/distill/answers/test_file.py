@@ -156,6 +156,8 @@ def test_images_are_found_by_the_whole_path_that_the_file_gives():
     assert find_images(["/d/a.jpg", "/d/a.png", "/d/7.png"], ["d/a.png", "d/7.png", "d/a.jpg"]).tolist() == [2, 0, 1]
     assert find_images(["/d/7.png", "/d/007.png"], ["7.png", "007.png"]).tolist() == [0, 1]
     assert find_images(["/d/a.jpg", "/d/a.png"], ["a.jpg"]).tolist() == [0, -1]
+    named = ["/d/a_jpg.rf.0f1e.jpg", "/d/a_jpg.rf.2c3d.jpg"]  # upstream's results have the names without their ending
+    assert find_images(named, ["a_jpg.rf.2c3d", "a_jpg.rf.0f1e"]).tolist() == [1, 0]
     assert stem_of("a/b.c/007.tar.png") == ("a", "b.c", "007.tar") and stem_of("012") == ("12",)
 
 

@@ -1,19 +1,28 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """Answers for images without labels: no teacher runs, with labels beside them or with none at all."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import pytest
 import torch
 from short_run import columns, options, rows
 from small_models import NAMES, build_model, save_model
 
 from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
+from ultralytics.distill.answers.extra import Extra
 from ultralytics.distill.answers.final import final_boxes
+from ultralytics.distill.answers.join import join
+from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.graph import class_heads
+from ultralytics.distill.heads.classes import Classes
 from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.teacher.source import resolve
 from ultralytics.distill.teacher.write_answers import write_answers
+from ultralytics.distill.unlabeled.dataset import without_labels
 
 
 def sure(**more):
@@ -112,6 +121,31 @@ def test_images_of_which_nothing_is_known_are_refused(told, student_yaml, data_y
     with pytest.raises(ValueError, match="knows none of the 4 unlabelled images"):
         args = options(data_yaml, tmp_path, unlabeled=str(told[1]))
         YOLO(student_yaml).train(model_t=str(path), **args)
+
+
+def test_other_images_of_the_same_names(told, student_yaml, data_yaml, make_dataset, tmp_path, monkeypatch):
+    """An answer is of one image: others of its name or of another size are refused, a copy is not."""
+    table, every = told[0], Classes([0, 1, 2], [0, 1, 2])
+    term = SimpleNamespace(classes=every, count=3, losses=[SimpleNamespace(conf=0.1)], extra=Extra())
+    folder = tmp_path / "field/images/train"
+    shutil.copytree(Path(data_yaml).parent / "images/train", folder)
+    recorded, dataset = Recorded(table), make_dataset()
+    join(dataset, recorded, term)
+    files = sorted(map(str, folder.glob("*.png")))
+    join(without_labels(dataset, files, get_cfg()), recorded, term, "unlabelled")
+    image = cv2.imread(files[0])
+    cv2.imwrite(files[0], 255 - image)
+    with pytest.raises(ValueError, match="names 'images/train/0.png', which may be '.*' or '.*field.*'; write answers"):
+        join(without_labels(dataset, files, get_cfg()), recorded, term, "unlabelled")
+    cv2.imwrite(files[0], image[:32])
+    with pytest.raises(ValueError, match="is of other images: '.*0.png' has 32x64 pixels, in the file 64x64"):
+        join(without_labels(dataset, files, get_cfg()), Recorded(table), term, "unlabelled")
+    monkeypatch.chdir(tmp_path)  # a file's whole path is known, however the folder is given
+    cv2.imwrite(files[0], image)
+    recorded = Recorded(table)
+    recorded.table.images[0] = str(folder / "0.png").lstrip("/")
+    ride = join(without_labels(dataset, ["field/images/train/0.png"], get_cfg()), recorded, term, "unlabelled")
+    assert ride.found.tolist() == [0]
 
 
 def test_a_folder_and_a_file_of_answers_are_enough(told, student_yaml, data_yaml, tmp_path):

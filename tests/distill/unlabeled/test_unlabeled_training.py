@@ -162,7 +162,7 @@ def test_unlabelled_images_follow_the_size_of_the_labelled_ones():
     unlabeled = Unlabeled.__new__(Unlabeled)
     unlabeled.alone, unlabeled.drawn = False, 0
     drawn = {"img": torch.rand(2, 3, 64, 64)}
-    unlabeled.loader = SimpleNamespace(draw=lambda: drawn, rounds=SimpleNamespace(drawn=2))
+    unlabeled.loader = SimpleNamespace(draw=lambda: drawn, rounds=SimpleNamespace(drawn=2), dataset=None)
     trainer = SimpleNamespace(args=args, preprocess_batch=lambda batch: seen.append(args.multi_scale) or batch)
     more = unlabeled.draw(trainer, {"img": torch.rand(2, 3, 96, 96)})
     assert seen == [0] and args.multi_scale == 0.5 and more["img"].shape == (2, 3, 96, 96) and unlabeled.drawn == 2

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +71,8 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "trainin
     The term says which classes are compared, from which score, and what beside boxes. Answers of other data are a
     ValueError.
     """
-    table, name, files = recorded.table, f"'model_t={recorded.path}'", dataset.im_files
+    table, name = recorded.table, f"'model_t={recorded.path}'"
+    files = [os.path.abspath(f) for f in dataset.im_files]
     try:
         found = find_images(files, table.images)
     except ValueError as e:
@@ -85,6 +88,13 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "trainin
             f"{name} has no answers for {missing} of the {len(files)} unlabelled images, such as "
             f"'{files[int((found < 0).argmax())]}'; write them with 'python distill.py answers', or leave them out."
         )
+    for i in np.flatnonzero(found >= 0):
+        other = recorded.files.setdefault(int(found[i]), files[i])
+        if other != files[i] and not filecmp.cmp(other, files[i], shallow=False):
+            raise ValueError(
+                f"{name} names '{table.images[found[i]]}', which may be '{other}' or '{files[i]}'; write answers for "
+                f"both."
+            )
     over = len(table.images) - len(files) + missing
     if RANK in {-1, 0}:
         say = LOGGER.warning if missing else LOGGER.info
@@ -102,7 +112,7 @@ def _in_shares(dataset: Any, recorded: Recorded, found: np.ndarray) -> Table:
     table, shapes = recorded.table, np.ones_like(recorded.table.shapes)
     known = np.asarray((table.shapes > 0).all(1))
     at = np.flatnonzero(found >= 0)
-    for i in at if not known.all() or "shape" in dataset.labels[0] else []:
+    for i in at:
         image, shape = found[i], dataset.labels[i].get("shape") or _shape(dataset.im_files[i])
         if not known[image]:
             shapes[image] = shape

@@ -40,6 +40,7 @@ class Recorded(nn.Module):
         table (Table): What the file holds.
         names (dict[int, str]): Its classes; empty where it has numbers alone, until `name_classes`.
         sha256 (str): What the file's bytes are told by.
+        files (dict[int, str]): For each image of the table the file that it was found to be.
     """
 
     probe_size = (32, 32)
@@ -53,6 +54,7 @@ class Recorded(nn.Module):
         self.save: list[int] = []
         self.model = nn.Sequential(Answers(0), Answers(1))
         self.sha256 = sha256(self.path)
+        self.files: dict[int, str] = {}
 
     def forward(self, x: torch.Tensor) -> None:
         """Return nothing."""

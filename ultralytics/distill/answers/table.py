@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ultralytics.distill.heads.classes import Classes
+from ultralytics.distill.image_files import is_named
 
 OUTSIDE = "is of other images, or of another size: it has a box outside of its image"
 SLACK = 0.01  # share of an image's side by which a box may reach outside of it, as rounded ones do
@@ -166,9 +167,9 @@ def parts_of(path: str) -> tuple[str, ...]:
 
 
 def stem_of(path: str) -> tuple[str, ...]:
-    """Return the parts of a path; of the last one no ending, nor zeros before a number, as COCO's ids have none."""
+    """Return the parts of a path; of the last one no image's ending, nor zeros before a number, as of COCO's ids."""
     *folders, last = parts_of(path)
-    last = last.rpartition(".")[0] or last
+    last = last.rpartition(".")[0] if is_named(last) else last
     return (*folders, str(int(last)) if last.isdecimal() else last)
 
 
