@@ -186,8 +186,8 @@ def find_images(files: Sequence[str], images: Sequence[str]) -> np.ndarray:
     """
     found = np.full(len(files), -1, np.int64)
     for read in (parts_of, stem_of):
-        open_files, taken = np.flatnonzero(found < 0), set(found.tolist())
-        keys = [read(x) if i not in taken else () for i, x in enumerate(images)] if len(open_files) else []
+        open_files, taken = np.flatnonzero(found < 0).tolist(), set(found.tolist())
+        keys = [read(x) if i not in taken else () for i, x in enumerate(images)] if open_files else []
         known = {k: i for i, k in enumerate(keys) if k}
         twice = {k for i, k in enumerate(keys) if k and known[k] != i}
         depths = sorted({len(k) for k in known}, reverse=True)
