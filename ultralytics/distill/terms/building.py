@@ -69,7 +69,8 @@ def build_responses(
         try:
             require_comparable(term, config, student, teacher)
             fit = fit_response(term, config, student, teacher)
-            widths = fit_features(student, teacher) if term.spelled.needs("needs_head") else ()
+            part = getattr(term.spelled.cls, "needs_head", "")
+            widths = fit_features(student, teacher, part) if part else ()
         except ValueError as e:
             if not term.auto:
                 raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
@@ -79,7 +80,8 @@ def build_responses(
             skipped.append(f"{term.spelled.name} ({str(e).rstrip('.')})")
             continue
         fits.append(fit)
-        response = ResponseTerm(term, config, replace(fit, classes=None) if widths else fit, len(student.names), widths)
+        used = replace(fit, classes=None) if part == "classes" else fit  # the teacher's layers predict all of its own
+        response = ResponseTerm(term, config, used, len(student.names), widths)
         if response.needs_targets:
             _require_assigner(term, student, fit.branches)
         if widths and fit.classes and response.needs_targets:
