@@ -119,7 +119,7 @@ def require_final_terms(config: Config, sources: Sequence[Any]) -> None:
     given["distill_module"] = config.module and config.module.text
     if wrong := [f"'{k}={v}'" for k, v in given.items() if v]:
         raise ValueError(f"{wrong[0]} needs a model, 'model_t={files[0]}' is a file of its answers; leave it out.")
-    other = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]
+    other = [t for t in config.terms if not t.auto and t.kind != "logit"]
     if other and len(sources) == 1:
         raise ValueError(
             f"'{KINDS[other[0].kind].argument}={other[0].spelled.text}' compares what a model shows on the way, "
