@@ -44,7 +44,7 @@ import tables
 from benchmarking import measure
 from benchmarking.startup import time_startup
 from benchmarking.ways import MORE, WAYS, Way, make_batch
-from ultralytics import YOLO
+from ultralytics.distill.runtime.open_model import open_model
 from ultralytics.utils import LOGGER
 
 LABELS = {
@@ -93,10 +93,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def prepare(options: argparse.Namespace, folder: Path) -> tuple[torch.nn.Module, Path]:
     """Build the student, and save the teacher where the ways can load it."""
     torch.manual_seed(0)
-    student = YOLO(options.student).model.float().requires_grad_(True)
+    student = open_model(options.student).model.float().requires_grad_(True)
     if options.teacher.endswith(".pt"):
         return student, Path(options.teacher)
-    YOLO(options.teacher).save(folder / "teacher.pt")
+    open_model(options.teacher).save(folder / "teacher.pt")
     return student, folder / "teacher.pt"
 
 

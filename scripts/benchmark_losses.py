@@ -82,13 +82,14 @@ class Terms(nn.Module):
         for key in reads.get(name, ["scores"]):
             student[key], teacher[key] = rand(n, *shapes[key]).requires_grad_(), rand(n, *shapes[key])
         teacher |= {"shapes": student["shapes"], "strides": student["strides"]}
-        for key in ["scores"] + ["boxes"] * (name in {"mask", "pose"}):
+        for key in ["scores"] + ["boxes"] * (name in {"mask", "pose", "crossld", "crossgiou"}):
             teacher.setdefault(key, rand(n, *shapes[key]))
-        if name == "crosskd":
-            student = {"head": [rand(n, HEAD, k, k).requires_grad_() for k in sizes]}
-            teacher["head"] = [rand(n, HEAD, k, k) for k in sizes]
+        if name.startswith("cross"):
+            width, outputs = (HEAD, NC) if name == "crosskd" else (4 * BINS, 4 * BINS)
+            student = {"head": [rand(n, width, k, k).requires_grad_() for k in sizes]}
+            teacher["head"] = [rand(n, width, k, k) for k in sizes]
             teacher["tail"] = [
-                nn.Sequential(nn.Conv2d(HEAD, HEAD, 3, padding=1), nn.SiLU(), nn.Conv2d(HEAD, NC, 1))
+                nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, outputs, 1))
                 .to(teacher["scores"])
                 .requires_grad_(False)
                 for _ in sizes

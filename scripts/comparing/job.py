@@ -28,6 +28,7 @@ from ultralytics.distill.report.int8 import validate_int8
 from ultralytics.distill.report.metrics import validate
 from ultralytics.distill.runtime.checkpoints import save_whole, write_whole
 from ultralytics.distill.runtime.errors import reason
+from ultralytics.distill.runtime.open_model import open_model
 from ultralytics.distill.script import command
 from ultralytics.distill.teacher.evaluation import narrow
 from ultralytics.distill.teacher.headroom import main_metric
@@ -42,7 +43,7 @@ class Prepared(Exception):
 
 def save_start(job: dict[str, Any]) -> None:
     """Build the student as a plain training builds it for this data and seed, and save it."""
-    model = YOLO(job["model"])
+    model = open_model(job["model"])
 
     def keep(trainer: Any) -> None:
         student = deepcopy(unwrap_model(trainer.model)).cpu()

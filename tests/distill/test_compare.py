@@ -17,6 +17,7 @@ from lines import needs_84
 import compare
 from comparing import figure, job, rows, table
 from comparing.plan import Plan
+from ultralytics.distill.upstream import load_checkpoint
 
 SMALL = {"imgsz": 64, "batch": 4, "epochs": 2, "device": "cpu", "workers": 0, "nbs": 4, "val": False, "plots": False}
 
@@ -125,6 +126,13 @@ def test_same_start_and_same_images(start, tmp_path, data_yaml, teacher_pt):
     first = [torch.load(f, weights_only=False)["model"].model[0].conv.weight for f in files]
     assert not torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
     assert run(start, tmp_path / "other", data_yaml, seed=6, epochs=1)["seen"] != found[0]["seen"]
+
+
+def test_a_rtdetr_of_a_yaml_starts(tmp_path, data_yaml):
+    """Upstream's `YOLO` takes no RT-DETR as YAML; a comparison does."""
+    files = {"start": tmp_path / "s.pt", "result": tmp_path / "r.json"}
+    job.save_start({"model": "yolov8n-rtdetr.yaml", "train": {**SMALL, "data": str(data_yaml), "seed": 0}, **files})
+    assert type(load_checkpoint(files["start"])[0].model[-1]).__name__ == "RTDETRDecoder"
 
 
 def test_a_run_goes_on_where_it_was_stopped(start, tmp_path, data_yaml, monkeypatch):

@@ -27,7 +27,7 @@ class BaseDistiller(nn.Module):
         pairs (list[Pair]): Layer pairs, for the printed formula.
         skipped (list[str]): Terms that were asked for and do not fit, each with the reason, for the start's lines.
         needs_head (bool): Whether the teacher's raw predictions are wanted.
-        needs_features (bool): Whether the class heads' inner features are wanted.
+        needs_features (bool): Whether the heads' inner features are wanted.
         needs_targets (bool): Whether the student's assigned targets are wanted.
         needs_criterion (bool): Whether the student's criterion is asked once more.
         splits (bool): Whether it may be asked again for some of a batch's images, without gradient and without a trace.

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.base import BaseDistiller, require_scalar
 from ultralytics.distill.config import KINDS, Config
 from ultralytics.distill.graph import Capture, pair
@@ -20,6 +19,7 @@ from ultralytics.distill.heads.predictions import branches, scores_at
 from ultralytics.distill.joint import labelled
 from ultralytics.distill.losses.base import full_precision
 from ultralytics.distill.terms.building import build_responses, choose_maps, fit_scores, name_parts
+from ultralytics.distill.terms.dense import build_dense, describe_dense
 from ultralytics.distill.terms.final import FinalTerm, build_finals
 from ultralytics.distill.terms.margin import build_margins
 from ultralytics.distill.terms.term import UNMEASURED, MapTerm, ResponseTerm
@@ -52,7 +52,11 @@ class Distiller(BaseDistiller):
         """Pair the layers and build the terms."""
         super().__init__(config, student, teacher)
         self.skipped: list[str] = []
-        responses, whole = build_responses(config, student, teacher, self.skipped)
+        dense = build_dense(config, student, teacher)
+        responses, whole = build_responses(config, student, teacher, self.skipped, dense)
+        self.dense = dense if responses else None
+        if self.dense:
+            LOGGER.info(describe_dense([r.name for r in responses], student, teacher))
         unfit: list[str] = []
         finals = build_finals(config, student, teacher, any(r.auto for r in responses), unfit)
         maps = choose_maps(config, teacher, whole, self.skipped)
@@ -69,8 +73,6 @@ class Distiller(BaseDistiller):
                 f"'model_t' fits none of the terms of the recipe{why}; name one in 'distill_feat', 'distill_logit' or "
                 f"'distill_rel'."
             )
-        if isinstance(teacher, Recorded):
-            self.skipped = []  # that a file shows no maps and no predictions is no news
         self.branch_weights: dict[str, float] = {}
         device = next(student.parameters()).device
         self.terms = nn.ModuleList(built).to(device)
@@ -106,6 +108,7 @@ class Distiller(BaseDistiller):
         """
         self.branch_weights = student.branch_weights
         s, t = branches(student.output, self.strides[0]), branches(teacher.output, self.strides[1])
+        t = t or (self.dense(s, teacher, batch) if self.dense else {})
         s = {k: {**v, **targets.get(k, {}), "features": student.features.get(k)} for k, v in s.items()}
         t = {k: {**v, "features": teacher.features.get(k), "tails": teacher.tails.get(k)} for k, v in t.items()}
         if any(getattr(x, "needs_scores", False) for x in self.terms):

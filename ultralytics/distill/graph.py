@@ -25,8 +25,9 @@ class Capture:
         maps (dict[int, torch.Tensor]): Output of each tapped layer, (N, C, H, W).
         inputs (list[torch.Tensor]): The maps that entered the head.
         output (Any): What the head returned.
-        features (dict[str, list[torch.Tensor]]): For each branch the inner features of the class head, level by level.
-        tails (dict[str, list[nn.Module]]): For each branch what follows them in the class head, frozen; a teacher's.
+        features (dict[str, dict[str, list[torch.Tensor]]]): For each branch the inner features of the layers that
+            predict `classes` and `boxes`, level by level.
+        tails (dict[str, dict[str, list[nn.Module]]]): For each branch what follows them, frozen; a teacher's.
         branch_weights (dict[str, float]): How the student's criterion weighs each branch, 1 on average; if it does.
         criterion (Any): The student's criterion with what it was given, where a term asks it once more.
     """
@@ -34,8 +35,8 @@ class Capture:
     maps: dict[int, torch.Tensor] = field(default_factory=dict)
     inputs: list[torch.Tensor] = field(default_factory=list)
     output: Any = None
-    features: dict[str, list[torch.Tensor]] = field(default_factory=dict)
-    tails: dict[str, list[nn.Module]] = field(default_factory=dict)
+    features: dict[str, dict[str, list[torch.Tensor]]] = field(default_factory=dict)
+    tails: dict[str, dict[str, list[nn.Module]]] = field(default_factory=dict)
     branch_weights: dict[str, float] = field(default_factory=dict)
     criterion: Any = None
 
@@ -44,7 +45,7 @@ class Capture:
 def capture(model: nn.Module, layers: Sequence[int] = (), features: bool = False) -> Iterator[Capture]:
     """Watch the forward that runs inside the block: chosen layers, the head's inputs and its raw output.
 
-    The hooks live only as long as the block, so none is copied into an EMA or pickled into a checkpoint. The class
+    The hooks live only as long as the block, so none is copied into an EMA or pickled into a checkpoint. The
     head's inner features are watched where `features` asks. What is yielded is filled while the forward runs.
     """
     seen = Capture()
@@ -58,14 +59,15 @@ def capture(model: nn.Module, layers: Sequence[int] = (), features: bool = False
     def leave(module: nn.Module, args: tuple, out: Any) -> None:
         seen.output = read_output(module, seen.inputs, out)
 
-    def append(branch: str) -> Callable[..., None]:
-        return lambda module, args, out: seen.features.setdefault(branch, []).append(out)
+    def append(levels: list[torch.Tensor]) -> Callable[..., None]:
+        return lambda module, args, out: levels.append(out)
 
     head = model.model[-1]
     handles = [head.register_forward_pre_hook(enter), head.register_forward_hook(leave)]
     handles += [model.model[i].register_forward_hook(keep(i)) for i in layers]
-    inner = class_heads(head) if features else {}
-    handles += [m[0].register_forward_hook(append(k)) for k, levels in inner.items() for m in levels]
+    for branch, parts in (head_branches(head) if features else {}).items():
+        found = seen.features[branch] = {part: [] for part in parts}
+        handles += [m[0].register_forward_hook(append(found[k])) for k, levels in parts.items() for m in levels]
     try:
         yield seen
     finally:
@@ -80,7 +82,7 @@ def run_layers(
 
     Returns:
         (Capture): The maps asked for of images (N, C, H, W) and, with the head, its inputs and output, and where they
-            are wanted the class head's inner features.
+            are wanted the head's inner features.
     """
     if features:
         with capture(model, features=True) as inner:
@@ -113,15 +115,25 @@ def only_maps(x: Any) -> list[torch.Tensor]:
 
 
 def class_heads(head: nn.Module) -> dict[str, Sequence[nn.Sequential]]:
-    """Return a detection head's class branches, level by level; their first block yields the inner features."""
-    found = {"one2many": getattr(head, "cv3", None), "one2one": getattr(head, "one2one_cv3", None)}
-    return {k: v for k, v in found.items() if v is not None}
+    """Return what predicts classes in each branch of a detection head, level by level."""
+    return {k: parts["classes"] for k, parts in head_branches(head).items()}
 
 
-def frozen_tails(head: nn.Module) -> dict[str, list[nn.Module]]:
-    """Return fp32 copies of what follows the inner features in each class branch; they take no gradient themselves."""
-    copied = {k: [deepcopy(m[1:]) for m in levels] for k, levels in class_heads(head).items()}
-    return {k: [m.float().eval().requires_grad_(False) for m in levels] for k, levels in copied.items()}
+def head_branches(head: nn.Module) -> dict[str, dict[str, Sequence[nn.Sequential]]]:
+    """Return what predicts `classes` and `boxes` in each branch; the first block of a level has its inner features."""
+    names = {"one2many": ("cv3", "cv2"), "one2one": ("one2one_cv3", "one2one_cv2")}
+    found: dict[str, dict[str, Any]] = {
+        k: {"classes": getattr(head, cv3, None), "boxes": getattr(head, cv2, None)} for k, (cv3, cv2) in names.items()
+    }
+    return {k: parts for k, parts in found.items() if parts["classes"] is not None}
+
+
+def frozen_tails(head: nn.Module) -> dict[str, dict[str, list[nn.Module]]]:
+    """Return fp32 copies of what follows the inner features in each branch; they take no gradient themselves."""
+    return {
+        branch: {k: [deepcopy(m[1:]).float().eval().requires_grad_(False) for m in v] for k, v in parts.items()}
+        for branch, parts in head_branches(head).items()
+    }
 
 
 def head_inputs(model: nn.Module) -> list[int]:

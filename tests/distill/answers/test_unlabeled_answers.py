@@ -65,11 +65,11 @@ def test_a_step_sees_the_answers_of_both_kinds(make_model, make_step, make_batch
     live = value(batch, more)
     told = []
     for images in (batch["img"], more["img"]):
-        found = final_boxes(step.teacher(images).output, head_strides(teacher), term.classes, 3, 0.5)
+        found = final_boxes(step.teacher(images).output, head_strides(teacher), term.reader.classes, 3, 0.5)
         found = torch.cat([found.boxes, found.scores], 1), found.image
         told.append([found[0][found[1] == i].numpy() for i in range(len(images))])
     assert all(len(x) for kind in told for x in kind)
-    term.recorded = True
+    term.reader.recorded = True
     again = value({**batch, "answers": told[0]}, {**more, "answers": told[1]})
     assert again == pytest.approx(live, rel=1e-3) and live > 0
 
@@ -108,7 +108,7 @@ def test_unlabelled_images_have_the_teachers_whole_word(make_model, make_step, m
 def test_no_teacher_runs_beside_labels(told, student_yaml, data_yaml, tmp_path, log):
     """A whole run on labelled and unlabelled images from one file of answers."""
     path, beside = told
-    args = options(data_yaml, tmp_path, unlabeled=str(beside), mosaic=1.0)
+    args = options(data_yaml, tmp_path, unlabeled=str(beside), mosaic=1.0, distill_logit="pseudo")
     YOLO(student_yaml).train(model_t=str(path), **args)
     assert any("has answers for 4 of 4 unlabelled images" in x for x in log())
     assert "distill/pseudo" in columns(tmp_path) and rows(tmp_path)[0]["distill/pseudo"] > 0
@@ -126,25 +126,25 @@ def test_images_of_which_nothing_is_known_are_refused(told, student_yaml, data_y
 def test_other_images_of_the_same_names(told, student_yaml, data_yaml, make_dataset, tmp_path, monkeypatch):
     """An answer is of one image: others of its name or of another size are refused, a copy is not."""
     table, every = told[0], Classes([0, 1, 2], [0, 1, 2])
-    term = SimpleNamespace(classes=every, count=3, losses=[SimpleNamespace(conf=0.1)], extra=Extra())
+    readers = [SimpleNamespace(classes=every, count=3, conf=0.1, extra=Extra())]
     folder = tmp_path / "field/images/train"
     shutil.copytree(Path(data_yaml).parent / "images/train", folder)
     recorded, dataset = Recorded(table), make_dataset()
-    join(dataset, recorded, term)
+    join(dataset, recorded, readers)
     files = sorted(map(str, folder.glob("*.png")))
-    join(without_labels(dataset, files, get_cfg()), recorded, term, "unlabelled")
+    join(without_labels(dataset, files, get_cfg()), recorded, readers, "unlabelled")
     image = cv2.imread(files[0])
     cv2.imwrite(files[0], 255 - image)
     with pytest.raises(ValueError, match="names 'images/train/0.png', which may be '.*' or '.*field.*'; write answers"):
-        join(without_labels(dataset, files, get_cfg()), recorded, term, "unlabelled")
+        join(without_labels(dataset, files, get_cfg()), recorded, readers, "unlabelled")
     cv2.imwrite(files[0], image[:32])
     with pytest.raises(ValueError, match="is of other images: '.*0.png' has 32x64 pixels, in the file 64x64"):
-        join(without_labels(dataset, files, get_cfg()), Recorded(table), term, "unlabelled")
+        join(without_labels(dataset, files, get_cfg()), Recorded(table), readers, "unlabelled")
     monkeypatch.chdir(tmp_path)  # a file's whole path is known, however the folder is given
     cv2.imwrite(files[0], image)
     recorded = Recorded(table)
     recorded.table.images[0] = str(folder / "0.png").lstrip("/")
-    ride = join(without_labels(dataset, ["field/images/train/0.png"], get_cfg()), recorded, term, "unlabelled")
+    ride = join(without_labels(dataset, ["field/images/train/0.png"], get_cfg()), recorded, readers, "unlabelled")
     assert ride.found.tolist() == [0]
 
 
@@ -153,6 +153,7 @@ def test_a_folder_and_a_file_of_answers_are_enough(told, student_yaml, data_yaml
     path, beside = told
     yaml = tmp_path / "names.yaml"
     yaml.write_text("names: {0: circle, 1: square, 2: stripe}\n")
-    YOLO(student_yaml).train(model_t=str(path), **options(yaml, tmp_path, unlabeled=str(beside)))
+    args = options(yaml, tmp_path, unlabeled=str(beside), distill_logit="pseudo")
+    YOLO(student_yaml).train(model_t=str(path), **args)
     (row,) = rows(tmp_path)
     assert row["distill/pseudo"] > 0 and row["train/box_loss"] == 0

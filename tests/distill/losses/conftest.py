@@ -28,6 +28,7 @@ MOVED = {
     "mse": ["scores", "boxes"],
     "mask": ["mask_coefficient", "proto"],
 }
+CROSS = ("crosskd", "crossld", "crossgiou")  # these move the student's features
 MOVED |= {"pose": ["keypoints"], "probiou": ["boxes", "angle"], "depth": ["log_depth"]}
 
 
@@ -168,11 +169,12 @@ def predictions(
             "pose": {"keypoints": (5, 3, A)}}.get(name, {})  # fmt: skip
     for side in (student, teacher):
         side.update({k: rand(n, *shape) for k, shape in more.items()})
-    if name == "crosskd":
+    if name in CROSS:
         student["head"], teacher["head"] = ([rand(n, 4, h, w) for h, w in SHAPES] for _ in range(2))
-        tail = [nn.Sequential(nn.SiLU(), nn.Conv2d(4, nc, 1)).to(rand(1)).requires_grad_(False) for _ in SHAPES]
+        key, c = ("scores", nc) if name == "crosskd" else ("boxes", 4 * bins)
+        tail = [nn.Sequential(nn.SiLU(), nn.Conv2d(4, c, 1)).to(rand(1)).requires_grad_(False) for _ in SHAPES]
         teacher["tail"] = tail
-        teacher["scores"] = torch.cat([m(x).flatten(2) for m, x in zip(tail, teacher["head"])], 2)
+        teacher[key] = torch.cat([m(x).flatten(2) for m, x in zip(tail, teacher["head"])], 2)
     if equal:
         student = {k: [x.clone() for x in v] if k == "head" else v for k, v in teacher.items() if k != "tail"}
         student |= {k: v.clone() for k, v in student.items() if isinstance(v, torch.Tensor)}

@@ -30,6 +30,7 @@ VARIANTS = [
     ("mse", {"alpha": 0.7}),
     ("ld", {"tau": 3.0}),
     ("crosskd", {"norm": "npos", "alpha": 0.7}),
+    ("crossld", {"tau": 3.0}),
     ("mask", {"top": 3}),
     ("depth", {"slope": 0.5}),
     ("sp", {"form": "cosine"}),
@@ -52,7 +53,7 @@ def backward(case, context=None) -> torch.Tensor:
 
 def test_names_are_spelled_as_users_type_them():
     """Every name is the lower-case class name, in one dict only, so messages can name a loss by its class."""
-    assert len(ALL) == len(FEATURE) + len(RESPONSE) + len(RELATION) == 27
+    assert len(ALL) == len(FEATURE) + len(RESPONSE) + len(RELATION) == 29
     assert all(name == cls.__name__.lower() for name, cls in ALL.items())
 
 
@@ -114,7 +115,7 @@ def test_half_inputs_are_computed_in_full(case, name, half):
         torch.testing.assert_close(a.grad.float(), b.grad, rtol=1e-2, atol=1e-5)
     exact = wide.map(torch.Tensor.double)
     exact.loss.double()
-    if name == "crosskd":
+    if name.startswith("cross"):
         exact.teacher["tail"] = [m.double() for m in exact.teacher["tail"]]
     torch.testing.assert_close(value.double(), exact(), rtol=1e-4, atol=1e-6)
 
@@ -171,9 +172,11 @@ def test_no_look_at_the_values(case, name):
 
 
 # Maps (or tensors of the predictions compared) that may be kept for backward beyond the inputs themselves, as the
-# docstrings say. mgd: masked map, hidden map, error. sl2: hidden map, error. crosskd: 2 in the branch, 1 in the loss.
+# docstrings say. mgd: masked map, hidden map, error. sl2: hidden map, error. crosskd: 2 in the branch, 1 in the loss;
+# crossld and crossgiou: 2 in the branch, and boxes that are here 32 times as wide.
 KEPT = {"cosine": 1, "cwd": 1, "fgd": 1, "mgd": 3, "pkd": 1, "sl2": 2}
 KEPT |= {"bce": 1, "bckd": 1, "crosskd": 2.6, "dist": 5.4, "giou": 1, "kl": 2, "l1": 1, "ld": 1, "mse": 1}
+KEPT |= {"crossld": 34, "crossgiou": 40.3}
 KEPT |= {"relative": 2, "cwdmap": 1, "depth": 3, "mask": 1, "pose": 6.5, "probiou": 1.2}
 
 

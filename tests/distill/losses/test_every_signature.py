@@ -60,7 +60,7 @@ def test_unequal_inputs_are_refused(case, name):
     c = case(name)
     if name in RELATION:
         c.teacher = c.teacher[:2]
-    elif name == "crosskd":
+    elif name.startswith("cross"):
         c.teacher["head"] = [x[:, :1] for x in c.teacher["head"]]
     elif name in RESPONSE:
         keys = [k for k, v in c.teacher.items() if isinstance(v, torch.Tensor) and (name, k) != ("mask", "proto")]
@@ -84,6 +84,8 @@ def test_unequal_inputs_are_refused(case, name):
         ("ld", {}, "boxes", "teacher"),
         ("mse", {}, "shapes", "student"),
         ("crosskd", {}, "tail", "teacher"),
+        ("crossld", {}, "head", "student"),
+        ("crossgiou", {}, "scores", "teacher"),
         ("giou", {}, "scores", "teacher"),
         ("l1", {}, "strides", "student"),
         ("mask", {}, "proto", "student"),
@@ -108,7 +110,8 @@ def test_callers_learn_what_a_loss_needs():
     assert {k for k, v in cls.items() if not v.align} == {"at", "sl2", "sp", "rkd", "crd"}
     assert ALL["at"](over="channel").align and not ALL["at"]().align
     assert {k for k, v in ALL.items() if v.needs_scores} == {"sl2"}
-    assert {k for k, v in ALL.items() if v.needs_head} == {"crosskd"}
+    heads = {"crosskd": "classes", "crossld": "boxes", "crossgiou": "boxes"}
+    assert {k: v.needs_head for k, v in ALL.items() if v.needs_head} == heads
     for name in ("relative", "bckd", "bce", "kl", "dist", "mse", "crosskd"):
         assert ALL[name](alpha=0.5).needs_targets and not ALL[name]().needs_targets
     assert ALL["bckd"](norm="npos").needs_targets and ALL["crosskd"](norm="npos").needs_targets
@@ -141,6 +144,7 @@ def test_defaults():
     expected["dist"] = {"tau": 1.0, "alpha": 1.0, "beta": 1.0, "gamma": 1.0}
     expected["ld"], expected["giou"] = {"tau": 1.0, "margin": 0.03}, {"margin": 0.03}
     expected["l1"] = expected["giou"]
+    expected["crossld"], expected["crossgiou"] = {"tau": 1.0}, {}
     expected["pose"] = expected["probiou"] = {}
     expected |= {"mask": {"top": 32}, "cwdmap": {"tau": 4.0}, "depth": {"slope": 1.0}}
     expected["sp"] = {"form": "rows"}

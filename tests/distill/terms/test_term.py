@@ -20,7 +20,7 @@ from ultralytics.distill.terms.term import MapTerm, ResponseTerm, build_loss
 from ultralytics.distill.upstream import LINE
 
 SOFTMAX = ("kl", "dist")  # over classes that exclude each other
-BOXES = {"relative", "ld", "giou", "l1", "crosskd"}  # what a classifier does not have
+BOXES = {"relative", "ld", "giou", "l1", "crosskd", "crossld", "crossgiou"}  # what a classifier does not have
 OWN = {"mask": "seg", "pose": "pose", "probiou": "obb", "cwdmap": "sem", "depth": "depth"}  # one task's own
 TERMS = [("feat", x) for x in FEATURE] + [("logit", x) for x in RESPONSE] + [("rel", x) for x in RELATION]
 CASES = [(k, x, "yolov8n.yaml") for k, x in TERMS if x not in {*SOFTMAX, *OWN}]
@@ -28,7 +28,7 @@ CASES += [("logit", x, "yolov8n-cls.yaml") for x in RESPONSE if x not in {*BOXES
 CASES += [("logit", x, f"yolo26n-{task}.yaml") for x, task in OWN.items()]
 CASES += [("logit", x, f"yolov8n-{OWN[x]}.yaml") for x in ("mask", "pose", "probiou")]
 CASES += [("logit", x, "yolo26n-sem.yaml") for x in (*SOFTMAX, "bckd", "bce", "mse")]
-CASES += [("logit", x, "yolo26n.yaml") for x in ("relative", "bckd", "giou", "l1", "crosskd")]
+CASES += [("logit", x, "yolo26n.yaml") for x in ("relative", "bckd", "giou", "l1", "crosskd", "crossgiou")]
 CASES += [("feat", "cwd", "yolov8n-rtdetr.yaml"), ("feat", "at(over=channel)", "yolov8n.yaml")]
 
 
@@ -72,8 +72,8 @@ def test_gradient_and_learning(kind, name, yaml, make_model, make_step, make_bat
     term.backward()
     first = step.student.model[0].conv.weight.grad
     assert torch.isfinite(first).all() and first.abs().sum() > 0
-    frozen = [*step.teacher.model.parameters()] + [p for x in step.teacher.tails.values() for m in x for p in
-                                                        m.parameters()]  # fmt: skip
+    tails = nn.ModuleList(m for parts in step.teacher.tails.values() for x in parts.values() for m in x)
+    frozen = [*step.teacher.model.parameters(), *tails.parameters()]
     assert frozen and all(p.grad is None and not p.requires_grad for p in frozen)
     optimizer.step()
     changed = [any(not torch.equal(a, b) for a, b in zip(m.parameters(), x)) for m, x in zip(learns, before)]

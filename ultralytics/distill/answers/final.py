@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.distill.answers.dataset import KEYS, read_batch
 from ultralytics.distill.answers.extra import Extra
 from ultralytics.distill.answers.foreign import Detections, is_detections, read_detections
+from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.boxes import Boxes, corners, pixels, suppress
+from ultralytics.distill.graph import Capture
 from ultralytics.distill.heads.classes import Classes
+from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches
 from ultralytics.distill.losses.response import anchor_points, decode, distances
 from ultralytics.utils.ops import crop_mask
@@ -25,6 +29,41 @@ def is_detector(head: nn.Module) -> bool:
     """Whether final boxes can be read out of what a head returns."""
     anchors = hasattr(head, "cv2") and hasattr(head, "reg_max")
     return anchors or hasattr(head, "dec_score_head") or isinstance(head, Detections)
+
+
+def is_final(model: nn.Module) -> bool:
+    """Whether a model has final boxes and no raw predictions of anchors: a file, RT-DETR, detectors of others."""
+    return isinstance(model, Recorded) or (is_detector(model.model[-1]) and not hasattr(model.model[-1], "cv2"))
+
+
+class FinalBoxes(nn.Module):
+    """Reads what a teacher finally says of a batch, as a model that ran or as a file.
+
+    Attributes:
+        recorded (bool): Whether the teacher is a file, whose answers are in the batch.
+
+    Args:
+        classes (Classes): Which of its classes are which of the student's.
+        count (int): Classes of the student.
+        conf (float): Score from which a box counts.
+        teacher (nn.Module): The teacher, unwrapped.
+        extra (Extra, optional): What else is wanted of each box.
+    """
+
+    def __init__(self, classes: Classes, count: int, conf: float, teacher: nn.Module, extra: Extra | None = None):
+        """Keep what is wanted."""
+        super().__init__()
+        self.classes, self.count, self.conf, self.extra = classes, count, conf, extra or Extra()
+        self.strides, self.recorded = head_strides(teacher), isinstance(teacher, Recorded)
+
+    def forward(self, teacher: Capture, batch: dict[str, Any]) -> Boxes:
+        """Return the boxes."""
+        if not self.recorded:
+            return final_boxes(teacher.output, self.strides, self.classes, self.count, self.conf, self.extra)
+        count, other = len(batch["img"]), batch.get("unlabeled", {})
+        labelled = batch.get("labeled", count)
+        told = {k: [*batch.get(k, ())[:labelled], *other.get(k, ())[: count - labelled]] for k in KEYS}
+        return read_batch(told, count, self.count, self.conf, batch["img"].device)
 
 
 def final_boxes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ultralytics.distill.answers.table import Table, find_images
 from ultralytics.utils import LOGGER, RANK
 
 if TYPE_CHECKING:
-    from ultralytics.distill.terms.final import FinalTerm
+    from ultralytics.distill.answers.final import FinalBoxes
     from ultralytics.engine.trainer import BaseTrainer
 
 
@@ -26,12 +27,12 @@ def add_to_training_set(trainer: BaseTrainer) -> None:
     recorded, build = recorded_of(trainer), trainer.build_dataset
     if recorded is None:
         return
-    term = _term_of(trainer)
+    readers = _readers_of(trainer)
 
     def build_dataset(img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
         dataset = build(img_path, mode, batch)
         if mode == "train" and not trainer.distill.unlabeled_only:  # else it stands in for one
-            join(dataset, recorded, term)
+            join(dataset, recorded, readers)
         return dataset
 
     trainer.build_dataset = build_dataset
@@ -41,7 +42,7 @@ def add_to_unlabeled_set(trainer: BaseTrainer, dataset: Any) -> Any:
     """Let a file's answers join a set of unlabelled images, each of which must have some; return the set."""
     recorded = recorded_of(trainer)
     if recorded is not None:
-        join(dataset, recorded, _term_of(trainer), kind="unlabelled")
+        join(dataset, recorded, _readers_of(trainer), kind="unlabelled")
     return dataset
 
 
@@ -60,15 +61,15 @@ def recorded_of(trainer: BaseTrainer) -> Recorded | None:
     return next((s.module for s in trainer.distill.sources if isinstance(s.module, Recorded)), None)
 
 
-def _term_of(trainer: BaseTrainer) -> FinalTerm:
-    """Return the term that reads a file's answers."""
-    return next(m for m in trainer.distill.step.distiller.modules() if getattr(m, "recorded", False))
+def _readers_of(trainer: BaseTrainer) -> list[FinalBoxes]:
+    """Return what reads a file's answers: one for each term on final boxes, and one for all others."""
+    return [m for m in trainer.distill.step.distiller.modules() if getattr(m, "recorded", False)]
 
 
-def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "training") -> DatasetAnswers:
+def join(dataset: Any, recorded: Recorded, readers: Sequence[FinalBoxes], kind: str = "training") -> DatasetAnswers:
     """Check answers against a set of `training` or `unlabelled` images, which is changed, and let them join it.
 
-    The term says which classes are compared, from which score, and what beside boxes. Answers of other data are a
+    The readers say which classes are compared, from which score, and what beside boxes. Answers of other data are a
     ValueError.
     """
     table, name = recorded.table, f"'model_t={recorded.path}'"
@@ -103,8 +104,9 @@ def join(dataset: Any, recorded: Recorded, term: FinalTerm, kind: str = "trainin
             f"{f', {missing} are taught by their labels alone' if missing else ''}"
             f"{f'; {over} images of the file are not among them' if over else ''}"
         )
-    table = _in_shares(dataset, recorded, found).for_classes(term.classes, term.losses[0].conf)
-    return DatasetAnswers(dataset, table, found, term.count, term.extra.name)
+    first, extra = readers[0], max(r.extra.name for r in readers)
+    table = _in_shares(dataset, recorded, found).for_classes(first.classes, min(r.conf for r in readers))
+    return DatasetAnswers(dataset, table, found, first.count, extra)
 
 
 def _in_shares(dataset: Any, recorded: Recorded, found: np.ndarray) -> Table:

@@ -125,7 +125,7 @@ def require_final_terms(configs: Sequence[Config], sources: Sequence[Any]) -> No
             f"'model_t' names several files of answers, {path.name} and {files[1][1].name}; let "
             f"'python distill.py answers model_t=[a.pt,b.pt]' write one of all teachers."
         )
-    named = [t for t in config.terms if not t.auto and not t.spelled.needs("final")]
+    named = [t for t in config.terms if not t.auto and t.kind != "logit"]
     given = {"distill_module": config.module and config.module.text}
     if len(sources) == 1:
         given.update({f"distill_{k}": getattr(config, k) for k in ("online", "imgsz", "mean", "std")})
@@ -140,8 +140,7 @@ def require_final_terms(configs: Sequence[Config], sources: Sequence[Any]) -> No
     config.imgsz = config.mean = config.std = None
     config.terms = [t for t in config.terms if t not in named]
     if not any(t.kind == "logit" for t in config.terms):
-        asked = ",".join(t.spelled.name for t in named if t.kind == "logit") or "none"
         raise ValueError(
-            f"'distill_logit={asked}' leaves 'model_t={path}' nothing to teach by, which holds final boxes; leave it "
-            f"at auto, or add pseudo."
+            f"'distill_logit=none' leaves 'model_t={path}' nothing to teach by, which holds final boxes; leave it at "
+            f"auto."
         )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ultralytics.distill.config import Config, Term
-from ultralytics.distill.graph import class_heads
+from ultralytics.distill.graph import head_branches
 from ultralytics.distill.heads.classes import Classes, class_map
 from ultralytics.distill.upstream import WorldDetect, YOLOEDetect
 from ultralytics.distill.values import refuse
@@ -53,11 +53,11 @@ def outputs(head: nn.Module) -> list[str]:
     return known.get(type(head).__name__, [])
 
 
-def fit_features(student: nn.Module, teacher: nn.Module) -> list[tuple[int, int]]:
-    """Return the widths of the class heads' inner features at the common levels."""
+def fit_features(student: nn.Module, teacher: nn.Module, part: str) -> list[tuple[int, int]]:
+    """Return the widths of the heads' inner features of `classes` or `boxes` at the common levels."""
     channels = []
     for model in (student, teacher):
-        levels = class_heads(model.model[-1])["one2many"]
+        levels = head_branches(model.model[-1])["one2many"][part]
         widths = [next(m for m in reversed(list(x[0].modules())) if isinstance(m, nn.Conv2d)) for x in levels]
         channels.append(dict(zip(head_strides(model), (c.out_channels for c in widths))))
     return [(c, channels[1][v]) for v, c in channels[0].items() if v in channels[1]]
@@ -106,13 +106,15 @@ def _fit_anchors(loss: type, student: nn.Module, teacher: nn.Module) -> None:
     (s, t), (a, b) = [head_strides(m) for m in (student, teacher)], [h.reg_max for h in heads]
     p, q = [h.kpt_shape[0] for h in heads] if "keypoints" in getattr(loss, "needs_outputs", ()) else (0, 0)
     exclusive, wanted, upright = (getattr(loss, k, None) for k in ("exclusive", "bins", "upright"))
-    turned = any(hasattr(h, "ne") for h in heads)
+    turned = [hasattr(h, "ne") for h in heads]
+    crossed = getattr(loss, "needs_head", "") == "boxes"  # both boxes are of the teacher's layers: its bins and angles
+    least, unlike = (b, turned[0] != turned[1]) if crossed else (min(a, b), any(turned))
     refuse({
         "it is a softmax over classes, which detectors do not have; use relative or bckd.": exclusive,
         f"it needs equal DFL bins, the student has {a} and the teacher {b}.": wanted == "dfl" and (a != b or a < 2),
-        f"it needs DFL bins, the student has {a} and the teacher {b}.": wanted == "several" and min(a, b) < 2,
+        f"it needs DFL bins, the student has {a} and the teacher {b}.": wanted == "several" and least < 2,
         f"it needs equal box outputs, the student has {a} bins and the teacher {b}.": wanted == "equal" and a != b,
-        "it compares upright boxes, and these are rotated; use probiou.": turned and upright,
+        "it compares upright boxes, and these are rotated; use probiou.": unlike and upright,
         f"it needs equal keypoints, the student has {p} and the teacher {q}.": p != q,
         f"the heads share no stride, the student has {s}, the teacher {t}.": not set(s) & set(t),
     })  # fmt: skip

@@ -151,8 +151,8 @@ def _pick(branch: dict[str, Any], strides: list[float]) -> dict[str, Any]:
     for key in (k for k in (*PER_ANCHOR, "fg_mask") if k in branch):
         levels = branch[key].split(sizes, dim=-1)
         picked[key] = torch.cat([levels[i] for i in index], dim=-1)
-    for key in ("features", "tails"):
-        if branch.get(key):
+    for key in ("head", "tail"):
+        if key in branch:
             picked[key] = [branch[key][i] for i in index]
     return picked
 
@@ -172,8 +172,8 @@ def _regrid(branch: dict[str, Any], grids: list[tuple[int, int]]) -> dict[str, A
         start += u * v
     chosen = torch.cat(index, 2)  # (N, 1, A)
     found = {k: branch[k].gather(2, chosen.expand(-1, branch[k].shape[1], -1)) for k in PER_ANCHOR if k in branch}
-    if branch.get("features"):
-        found["features"] = [_resize(x, g) for x, g in zip(branch["features"], grids)]
+    if "head" in branch:
+        found["head"] = [_resize(x, g) for x, g in zip(branch["head"], grids)]
     return {**branch, **found, "shapes": grids, "scale": torch.cat(scale, 1), "shift": torch.cat(shift, 2)}
 
 

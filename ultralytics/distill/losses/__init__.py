@@ -11,7 +11,7 @@ from .base import Loss
 from .bckd import BCE, BCKD
 from .cosine import Cosine
 from .crd import CRD
-from .crosskd import CrossKD
+from .crosskd import CrossGIoU, CrossKD, CrossLD
 from .cwd import CWD, CWDMap
 from .depth import Depth
 from .dist import DIST
@@ -41,12 +41,13 @@ def _by_name(*classes: type[Loss]) -> dict[str, type[Loss]]:
 
 
 FEATURE = _by_name(CWD, MGD, Mimic, Cosine, PKD, FGD, AT, Gram, SL2)
-RESPONSE = _by_name(Relative, BCKD, BCE, KL, DIST, MSE, LD, GIoU, L1, CrossKD, Mask, Pose, ProbIoU, CWDMap, Depth)
+RESPONSE = _by_name(Relative, BCKD, BCE, KL, DIST, MSE, LD, GIoU, L1, CrossKD, CrossLD, CrossGIoU)
+RESPONSE |= _by_name(Mask, Pose, ProbIoU, CWDMap, Depth)
 FINAL = _by_name(Pseudo)  # response terms on final boxes, whatever the heads
 RELATION = _by_name(SP, RKD, CRD)
 
 __all__ = (
     "AT", "BCE", "BCKD", "CRD", "CWD", "DIST", "FEATURE", "FGD", "FINAL", "KL", "L1", "LD", "MGD", "MSE", "PKD",
-    "RELATION", "RESPONSE", "RKD", "SL2", "SP", "CWDMap", "Cosine", "CrossKD", "Depth", "GIoU", "Gram", "Loss", "Mask",
-    "Mimic", "Pose", "ProbIoU", "Pseudo", "Relative",
+    "RELATION", "RESPONSE", "RKD", "SL2", "SP", "CWDMap", "Cosine", "CrossGIoU", "CrossKD", "CrossLD", "Depth", "GIoU",
+    "Gram", "Loss", "Mask", "Mimic", "Pose", "ProbIoU", "Pseudo", "Relative",
 )  # fmt: skip

@@ -53,7 +53,8 @@ class Loss(nn.Module):
         needs_targets (bool): The assigner's `target_scores` and `fg_mask` are read from the student's dict.
         needs_labels (bool): The batch's labels are read and there is nothing to do without: unlabelled images are left
             out of the term.
-        needs_head (bool): `head` and `tail` of the class branch are read from the dicts.
+        needs_head (str): What is predicted by the layers whose `head` and `tail` are read from the dicts, 'classes' or
+            'boxes'; '' where they are not.
         needs_outputs (tuple): What both heads have to predict, in the words of `heads/common.py`; a response loss's.
         same_grid (bool): Raw outputs in cells are compared, which must be the same cells: the teacher sees images of
             the student's size.
@@ -73,7 +74,7 @@ class Loss(nn.Module):
     needs_scores: bool = False
     needs_targets: bool = False
     needs_labels: bool = False
-    needs_head: bool = False
+    needs_head: str = ""
     needs_outputs: tuple[str, ...] = ()
     same_grid: bool = False
     exclusive: bool = False

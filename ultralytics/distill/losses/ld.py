@@ -11,7 +11,7 @@ from ultralytics.distill.values import number
 
 from .analytic import softmax_kl
 from .base import Loss
-from .response import TINY, confidence, rebin, total
+from .response import TINY, along_sides, confidence, rebin, total
 
 
 class LD(Loss):
@@ -36,7 +36,7 @@ class LD(Loss):
 
     bins = "several"
     upright = True  # the sides of two boxes that are turned differently lie along different axes
-    reads = ("scores", "boxes")
+    reads: tuple[str, ...] = ("scores", "boxes")
     needs_outputs = ("classes", "boxes")
 
     def __init__(self, tau: float = 1.0, margin: float = 0.03):
@@ -60,5 +60,5 @@ class LD(Loss):
     def convert(self, logits: torch.Tensor, bins: int, teacher: dict[str, Any]) -> torch.Tensor:
         """Return logits whose softmax at the temperature is the teacher's distribution, on the student's bins."""
         share = (logits / self.tau).softmax(2)
-        share = rebin(share, bins, teacher.get("scale", 1.0), teacher.get("shift", 0.0))
+        share = rebin(share, bins, *(along_sides(teacher) if "scale" in teacher else ()))
         return share.clamp(min=TINY).log() * self.tau

@@ -70,13 +70,19 @@ def reach(teacher: dict[str, Any]) -> torch.Tensor:
     found = distances(teacher["boxes"])
     if "scale" not in teacher:
         return found
+    scale, shift = along_sides(teacher)
+    return found * scale + shift
+
+
+def along_sides(teacher: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a teacher's `scale` and `shift` along the sides of its boxes, turned by their `angle` if they have one."""
     scale, shift = teacher["scale"], teacher["shift"]
     if "angle" in teacher:
         cos, sin = teacher["angle"].to(shift).cos(), teacher["angle"].to(shift).sin()
         across, down = shift[:, 2:3], shift[:, 3:]
         across, down = across * cos + down * sin, down * cos - across * sin
         scale, shift = (scale[:1] * scale[1:2]).sqrt(), torch.cat([-across, -down, across, down], 1)
-    return found * scale + shift
+    return scale, shift
 
 
 def rebin(share: torch.Tensor, bins: int, scale: torch.Tensor | float = 1.0, shift: torch.Tensor | float = 0.0) -> Any:
@@ -190,7 +196,7 @@ class BoxLoss(AnchorLoss):
     """
 
     upright = True
-    reads = ("scores", "boxes")
+    reads: tuple[str, ...] = ("scores", "boxes")
     needs_outputs: tuple[str, ...] = ("classes", "boxes")
 
     def __init__(self, margin: float = 0.03):

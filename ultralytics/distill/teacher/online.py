@@ -41,7 +41,7 @@ class OnlineTeacher(nn.Module):
     Args:
         model (nn.Module): The teacher, fitted to the data's classes.
         layers (list[int]): Layers whose maps the student is compared with.
-        features (bool): Whether the class head's inner features are compared too.
+        features (bool): Whether the head's inner features are compared too.
         gain (float): Multiplier on the teacher's own task loss.
 
     Attributes:

@@ -22,6 +22,7 @@ from ultralytics.distill.heads.common import (
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses import RESPONSE
 from ultralytics.distill.spelling import parse
+from ultralytics.distill.terms.dense import Dense
 from ultralytics.distill.terms.final import fit_instead
 from ultralytics.distill.terms.term import NO_ASSIGNER, ResponseTerm
 from ultralytics.utils import LOGGER
@@ -49,15 +50,18 @@ def choose_maps(config: Config, teacher: nn.Module, whole: bool, skipped: list[s
 
 
 def build_responses(
-    config: Config, student: nn.Module, teacher: nn.Module, skipped: list[str]
+    config: Config, student: nn.Module, teacher: nn.Module, skipped: list[str], dense: Dense | None = None
 ) -> tuple[list[ResponseTerm], bool]:
     """Build the response terms that fit both heads; complain about those the user named, skip the recipe's.
+
+    A teacher of final boxes is compared as `dense` has it.
 
     Returns:
         terms (list[ResponseTerm]): The terms.
         whole (bool): Whether they teach all of the student's classes, so that the recipe needs no feature term.
     """
     built, fits = [], []
+    shown, seen = (dense, replace(config, imgsz=None)) if dense else (teacher, config)  # on the student's own grid
     strange: dict[str, list[str]] = {}  # what is said of terms that share no class: once, whatever their number
     asked = [t for t in config.terms if t.kind == "logit" and not t.spelled.needs("final")]
     instead = fit_instead(config, student, teacher) if any(t.auto for t in asked) else None
@@ -67,9 +71,11 @@ def build_responses(
         asked = [t for t in asked if not t.auto]
     for term in without_doubles([_suit(t, student) for t in asked]):
         try:
-            require_comparable(term, config, student, teacher)
-            fit = fit_response(term, config, student, teacher)
-            widths = fit_features(student, teacher) if term.spelled.needs("needs_head") else ()
+            require_comparable(term, seen, student, shown)
+            fit, part = fit_response(term, seen, student, shown), getattr(term.spelled.cls, "needs_head", "")
+            if part and dense:
+                raise ValueError("it compares through layers of the teacher's head, of which boxes alone are known.")
+            widths = fit_features(student, teacher, part) if part else ()
         except ValueError as e:
             if not term.auto:
                 raise ValueError(f"'distill_logit={term.spelled.text}': {e}") from None
@@ -79,7 +85,8 @@ def build_responses(
             skipped.append(f"{term.spelled.name} ({str(e).rstrip('.')})")
             continue
         fits.append(fit)
-        response = ResponseTerm(term, config, replace(fit, classes=None) if widths else fit, len(student.names), widths)
+        used = replace(fit, classes=None) if part == "classes" else fit  # the teacher's layers predict all of its own
+        response = ResponseTerm(term, config, used, len(student.names), widths)
         if response.needs_targets:
             _require_assigner(term, student, fit.branches)
         if widths and fit.classes and response.needs_targets:
@@ -91,7 +98,7 @@ def build_responses(
     for why, left_out in strange.items():
         LOGGER.warning(f"Distillation: skipping {', '.join(left_out)}: {why}")
     if found := next((f.classes for f in fits if f.classes), None):
-        report_classes(found, student.names, teacher.names)
+        report_classes(found, student.names, shown.names)
     found = found or instead
     whole = not found or len(found.student) == len(config.classes or student.names)
     return built, whole and bool(built or instead)

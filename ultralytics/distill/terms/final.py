@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.distill.answers.dataset import KEYS, read_batch
 from ultralytics.distill.answers.extra import describe_lack, shared_extra
-from ultralytics.distill.answers.final import final_boxes, is_detector
+from ultralytics.distill.answers.final import FinalBoxes, is_detector
 from ultralytics.distill.answers.recorded import Recorded
-from ultralytics.distill.boxes import Boxes
 from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import Capture
 from ultralytics.distill.heads.classes import Classes
-from ultralytics.distill.heads.common import NoSharedClass, head_strides, pair_classes, require_comparable
+from ultralytics.distill.heads.common import NoSharedClass, pair_classes, require_comparable
 from ultralytics.distill.heads.predictions import assigners
 from ultralytics.distill.losses import FINAL
 from ultralytics.distill.spelling import parse
@@ -98,28 +96,17 @@ class FinalTerm(nn.Module):
     def __init__(self, term: Term, config: Config, student: nn.Module, teacher: nn.Module):
         """Pair the classes and build the loss."""
         super().__init__()
-        self.classes, self.extra = fit(term, config, student, teacher), shared_extra(student, teacher)
-        self.count, self.strides = len(student.names), head_strides(teacher)
-        self.recorded = isinstance(teacher, Recorded)
+        classes, extra = fit(term, config, student, teacher), shared_extra(student, teacher)
         self.kind, self.name, self.gain = term.kind, term.spelled.name, term.gain
         self.losses = nn.ModuleList([build_loss(term, config)])
+        self.reader = FinalBoxes(classes, len(student.names), self.losses[0].conf, teacher, extra)
         self.parts, self.branches, self.margin, self.formula = [""], [""], 0.0, describe(term, self.losses[0])
 
     def forward(self, student: Capture, teacher: Capture, batch: dict[str, Any]) -> list[torch.Tensor]:
         """Return the loss, unweighted."""
         if "labeled" in batch:  # the criterion was given the labelled images alone
             student.criterion.see(student.output)
-        return [self.losses[0](student.criterion, self.answers(teacher, batch), batch)]
-
-    def answers(self, teacher: Capture, batch: dict[str, Any]) -> Boxes:
-        """Return what the teacher says of the batch."""
-        conf = self.losses[0].conf
-        if not self.recorded:
-            return final_boxes(teacher.output, self.strides, self.classes, self.count, conf, self.extra)
-        count, other = len(batch["img"]), batch.get("unlabeled", {})
-        labelled = batch.get("labeled", count)
-        told = {k: [*batch.get(k, ())[:labelled], *other.get(k, ())[: count - labelled]] for k in KEYS}
-        return read_batch(told, count, self.count, conf, batch["img"].device)
+        return [self.losses[0](student.criterion, self.reader(teacher, batch), batch)]
 
 
 def fit(term: Term, config: Config, student: nn.Module, teacher: nn.Module) -> Classes:

@@ -91,8 +91,8 @@ class ResponseTerm(nn.Module):
         config (Config): The run's configuration.
         fit (Fit): Branches, classes and readers of the two heads.
         count (int): Classes of the student.
-        widths (Sequence[tuple[int, int]]): Student and teacher width of the class head's inner features, for a loss
-            that compares through them.
+        widths (Sequence[tuple[int, int]]): Student and teacher width of the heads' inner features, for a loss that
+            compares through them.
     """
 
     def __init__(self, term: Term, config: Config, fit: Fit, count: int = 0, widths: Sequence[tuple[int, int]] = ()):
@@ -109,6 +109,7 @@ class ResponseTerm(nn.Module):
         if hasattr(self.losses[0], "lead"):  # what the first version called it
             LOGGER.warning(f"'distill_logit={term.spelled.text}': its 'lead' has no effect; call it 'margin'.")
         self.margin_of = getattr(self.losses[0], "margin_of", "boxes")
+        self.part = getattr(self.losses[0], "needs_head", "")
         self.aligns = nn.ModuleDict({k: nn.ModuleList(Align(*w) for w in widths) for k in self.branches if widths})
         for side in ("student", "teacher"):
             index = torch.tensor(getattr(fit.classes, side)) if fit.classes else None
@@ -123,11 +124,13 @@ class ResponseTerm(nn.Module):
         values = []
         for name, loss in zip(self.branches, self.losses):
             s, t, seen = readable(self, student[name], teacher[name], batch)
+            if self.part:
+                s, t = ({**x, "head": x["features"][self.part]} for x in (s, t))
+                t["tail"] = t["tails"][self.part]
             s, t = match_levels(s, select_classes(t, self.index_t, self.merge))
-            if name in self.aligns:
-                pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["features"], t["features"])]
-                s = {**s, "head": [a for a, _ in pairs]}
-                t = {**t, "head": [b for _, b in pairs], "tail": t["tails"]}
+            if self.part:
+                pairs = [f(a, b) for f, a, b in zip(self.aligns[name], s["head"], t["head"])]
+                s, t = {**s, "head": [a for a, _ in pairs]}, {**t, "head": [b for _, b in pairs]}
             s = select_classes(s, self.index_s)
             if self.needs_targets and "target_scores" not in s:
                 self._require_labels(s, batch)
