@@ -37,8 +37,7 @@ def ride(dataset, path, classes=EVERY, count=3, conf=0.1):
     """Let a file ride with a set."""
     recorded = Recorded(path)
     extra = SimpleNamespace(name=recorded.table.extra)
-    term = SimpleNamespace(classes=classes, count=count, losses=[SimpleNamespace(conf=conf)], extra=extra)
-    return join(dataset, recorded, term)
+    return join(dataset, recorded, [SimpleNamespace(classes=classes, count=count, conf=conf, extra=extra)])
 
 
 def sample(dataset, index, seed):

@@ -29,13 +29,13 @@ def answered(student_yaml, data_yaml, write_answers, tmp_path_factory):
     return model, folder
 
 
-def test_the_term_alone_teaches_and_is_logged(answered):
-    """`auto` is the one term that a file can serve; its value and its column stand in results.csv."""
+def test_the_recipe_teaches_and_is_logged(answered):
+    """`auto` is the recipe for predictions, as with a model; the values and the column stand in results.csv."""
     _, folder = answered
-    found = rows(folder)
-    assert "distill/pseudo" in columns(folder) and "train/dlogit_loss" in columns(folder)
-    assert not any("cwd" in c or "relative" in c for c in columns(folder))
-    assert all(r["distill/pseudo"] > 0 for r in found) and len(found) == 2
+    found, names = rows(folder), ("relative", "ld", "giou")
+    assert "train/dlogit_loss" in columns(folder) and not any("cwd" in c or "pseudo" in c for c in columns(folder))
+    assert all(r[f"distill/{n}"] > 0 for r in found for n in names) and len(found) == 2
+    assert all("distill/margin/boxes" in r and "distill/margin/classes" in r for r in found)
 
 
 def test_plots_and_checkpoints_know_nothing_of_answers(answered):
@@ -59,7 +59,7 @@ def test_a_live_teacher_says_what_its_file_says(make_model, make_step, make_batc
     found = final_boxes(shown.output, head_strides(teacher), Classes([0, 1, 2], [0, 1, 2]), 3, 0.5)
     assert len(found) > 10
     per_image = [torch.cat([found.boxes, found.scores], 1)[found.image == i].numpy() for i in range(3)]
-    term.recorded = True
+    term.reader.recorded = True
     again, _ = step({**batch, "answers": per_image})
     torch.testing.assert_close(again, loss, rtol=1e-4, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_what_needs_a_model_is_refused_beside_a_file(student_yaml, data_yaml, wr
     path, folder = write_answers(tmp_path / "a.jsonl"), tmp_path / "runs"
     for more, says in (
         ({"distill_feat": "cwd"}, "'distill_feat=cwd' compares what a model shows on the way"),
-        ({"distill_logit": "bckd"}, "'distill_logit=bckd' compares what a model shows on the way"),
+        ({"distill_logit": "crosskd"}, "'distill_logit=crosskd': it compares through layers of the teacher's head"),
         ({"distill_imgsz": 64}, "'distill_imgsz=64' needs a model"),
         ({"distill_online": True}, "'distill_online=True' needs a model"),
         ({"model_t": [str(path), str(path)]}, "several files of answers"),
@@ -114,18 +114,18 @@ def test_what_needs_a_model_is_refused_beside_a_file(student_yaml, data_yaml, wr
 def test_some_images_may_have_no_answers(make_dataset, write_answers, write_coco, log, tmp_path):
     """Images on either side that the other lacks are counted in one line; boxes of COCO's results become shares."""
     every = Classes([0, 1, 2], [0, 1, 2])
-    term = SimpleNamespace(classes=every, count=3, losses=[SimpleNamespace(conf=0.1)], extra=Extra())
-    join(make_dataset(fraction=0.875), Recorded(write_answers(tmp_path / "a.jsonl", keep=slice(0, 6))), term)
+    readers = [SimpleNamespace(classes=every, count=3, conf=0.1, extra=Extra())]
+    join(make_dataset(fraction=0.875), Recorded(write_answers(tmp_path / "a.jsonl", keep=slice(0, 6))), readers)
     assert any("answers for 6 of 7 training images, 1 are taught by their labels alone" in x for x in log())
     coco = Recorded(write_coco(tmp_path / "b.json", 0))
-    ride = join(make_dataset(fraction=0.5), coco, term)
+    ride = join(make_dataset(fraction=0.5), coco, readers)
     assert any("answers for 4 of 4 training images; 4 images of the file are not among them" in x for x in log())
     label = ride.dataset.labels[0]["bboxes"]
     shares = ride.table.boxes[ride.table.boxes_of(ride.found[0])]
     assert abs(shares - label).max() < 1e-4
     coco.table.boxes *= 2
     with pytest.raises(ValueError, match="^'model_t=.*b.json' is of other images, .* outside of its image.*[.]$"):
-        join(make_dataset(), coco, term)
+        join(make_dataset(), coco, readers)
 
 
 def test_a_file_that_changed_is_told_on_resume(student_yaml, data_yaml, write_answers, log, tmp_path):

@@ -117,7 +117,7 @@ def test_results_in_pixels_are_the_same_objects(make_dataset, draw, tmp_path, ta
     recorded.name_classes(NAMES)
     dataset = make_dataset(draw(task), task=task, overlap_mask=False, mask_ratio=1, mosaic=0.5)
     extra = SimpleNamespace(name=recorded.table.extra)
-    join(dataset, recorded, SimpleNamespace(classes=EVERY, count=3, losses=[SimpleNamespace(conf=0.1)], extra=extra))
+    join(dataset, recorded, [SimpleNamespace(classes=EVERY, count=3, conf=0.1, extra=extra)])
     assert sum(require_same(sample(dataset, seed, seed)) for seed in range(8)) > 6
 
 

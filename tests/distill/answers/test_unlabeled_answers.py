@@ -58,11 +58,11 @@ def test_a_step_sees_the_answers_of_both_kinds(make_model, make_step, make_batch
     live = value(batch, more)
     told = []
     for images in (batch["img"], more["img"]):
-        found = final_boxes(step.teacher(images).output, head_strides(teacher), term.classes, 3, 0.5)
+        found = final_boxes(step.teacher(images).output, head_strides(teacher), term.reader.classes, 3, 0.5)
         found = torch.cat([found.boxes, found.scores], 1), found.image
         told.append([found[0][found[1] == i].numpy() for i in range(len(images))])
     assert all(len(x) for kind in told for x in kind)
-    term.recorded = True
+    term.reader.recorded = True
     again = value({**batch, "answers": told[0]}, {**more, "answers": told[1]})
     assert again == pytest.approx(live, rel=1e-3) and live > 0
 
@@ -73,8 +73,8 @@ def test_no_teacher_runs_beside_labels(told, student_yaml, data_yaml, tmp_path, 
     args = options(data_yaml, tmp_path, unlabeled=str(beside), mosaic=1.0)
     YOLO(student_yaml).train(model_t=str(path), **args)
     assert any("has answers for 4 of 4 unlabelled images" in x for x in log())
-    assert "distill/pseudo" in columns(tmp_path) and rows(tmp_path)[0]["distill/pseudo"] > 0
-    assert rows(tmp_path)[0]["distill/unlabeled/pseudo"] > 0
+    assert "distill/relative" in columns(tmp_path) and rows(tmp_path)[0]["distill/relative"] > 0
+    assert rows(tmp_path)[0]["distill/unlabeled/relative"] > 0
 
 
 def test_images_of_which_nothing_is_known_are_refused(told, student_yaml, data_yaml, tmp_path, write_answers):
@@ -92,4 +92,4 @@ def test_a_folder_and_a_file_of_answers_are_enough(told, student_yaml, data_yaml
     yaml.write_text("names: {0: circle, 1: square, 2: stripe}\n")
     YOLO(student_yaml).train(model_t=str(path), **options(yaml, tmp_path, unlabeled=str(beside)))
     (row,) = rows(tmp_path)
-    assert row["distill/pseudo"] > 0 and row["train/box_loss"] == 0
+    assert row["distill/relative"] > 0 and row["train/box_loss"] == 0

@@ -64,9 +64,7 @@ def _readers_of(trainer: BaseTrainer) -> list[FinalBoxes]:
     return [m for m in trainer.distill.step.distiller.modules() if getattr(m, "recorded", False)]
 
 
-def join(
-    dataset: Any, recorded: Recorded, readers: Sequence[FinalBoxes], kind: str = "training"
-) -> DatasetAnswers:
+def join(dataset: Any, recorded: Recorded, readers: Sequence[FinalBoxes], kind: str = "training") -> DatasetAnswers:
     """Check answers against a set of `training` or `unlabelled` images, which is changed, and let them join it.
 
     The readers say which classes are compared, from which score, and what beside boxes. Answers of other data are a
