@@ -36,7 +36,7 @@ def write_drawn(path: Path, images: int) -> None:
 def time_startup(images: int) -> dict[str, Any]:
     """Return `seconds` and `gib` that drawn answers for so many images take at start, beyond the training set."""
     every = Classes(list(range(CLASSES)), list(range(CLASSES)))
-    readers: Any = [SimpleNamespace(classes=every, count=CLASSES, conf=0.1, extra=Extra())]
+    reader: Any = SimpleNamespace(classes=every, count=CLASSES, conf=0.1, extra=Extra())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answers.jsonl"
         write_drawn(path, images)
@@ -46,5 +46,5 @@ def time_startup(images: int) -> dict[str, Any]:
             data={"names": every.student}, transforms=SimpleNamespace(transforms=[None]),
         )  # fmt: skip
         before, began = status("VmRSS"), time.perf_counter()
-        join(dataset, Recorded(path), readers)
+        join(dataset, Recorded(path), [reader])
         return {"seconds": time.perf_counter() - began, "gib": (status("VmHWM") - before) / 1024}

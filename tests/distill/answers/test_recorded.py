@@ -33,12 +33,12 @@ def answered(student_yaml, data_yaml, write_answers, tmp_path_factory):
 
 
 def test_the_recipe_teaches_and_is_logged(answered):
-    """`auto` is the recipe of predictions, without a feature term; values and column stand in results.csv."""
+    """`auto` is the recipe for predictions, as with a model; the values and the column stand in results.csv."""
     _, folder = answered
-    found = rows(folder)
-    assert "distill/relative" in columns(folder) and "train/dlogit_loss" in columns(folder)
-    assert not any("cwd" in c for c in columns(folder))
-    assert all(r["distill/relative"] > 0 for r in found) and len(found) == 2
+    found, names = rows(folder), ("relative", "ld", "giou")
+    assert "train/dlogit_loss" in columns(folder) and not any("cwd" in c or "pseudo" in c for c in columns(folder))
+    assert all(r[f"distill/{n}"] > 0 for r in found for n in names) and len(found) == 2
+    assert all("distill/margin/boxes" in r and "distill/margin/classes" in r for r in found)
 
 
 def test_plots_and_checkpoints_know_nothing_of_answers(answered):
@@ -106,7 +106,7 @@ def test_what_needs_a_model_is_refused_beside_a_file(student_yaml, data_yaml, wr
     path, folder = write_answers(tmp_path / "a.jsonl"), tmp_path / "runs"
     for more, says in (
         ({"distill_feat": "cwd"}, "'distill_feat=cwd' compares what a model shows on the way"),
-        ({"distill_rel": "sp"}, "'distill_rel=sp' compares what a model shows on the way"),
+        ({"distill_logit": "crosskd"}, "'distill_logit=crosskd': it compares through layers of the teacher's head"),
         ({"distill_imgsz": 64}, "'distill_imgsz=64' needs a model"),
         ({"distill_online": True}, "'distill_online=True' needs a model"),
         ({"distill_layers": [15]}, "'distill_layers=.*' needs a model"),

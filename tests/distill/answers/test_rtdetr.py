@@ -33,7 +33,7 @@ def test_the_term_alone_reaches_the_student(pair, make_step, make_batch):
     batch, term, told, values = make_batch(n=2, labels=False), step.distiller.terms[0], None, []
     for recorded in (False, True):
         torch.manual_seed(0)
-        term.recorded = recorded
+        term.reader.recorded = recorded
         student.zero_grad()
         value = step.compute({**batch, "answers": told} if recorded else dict(batch))[2]["dlogit_loss"]
         value.backward()
@@ -41,7 +41,7 @@ def test_the_term_alone_reaches_the_student(pair, make_step, make_batch):
         assert len([n for n, g in grads.items() if g > 0]) > 50 and grads["model.0.conv.weight"] > 0
         assert all(p.grad is None for p in step.teacher.model.parameters())
         shown = step.teacher(batch["img"])
-        found = final_boxes(shown.output, term.strides, term.classes, 3, 0.3)
+        found = final_boxes(shown.output, term.reader.strides, term.reader.classes, 3, 0.3)
         assert len(found) > 4
         told = [torch.cat([found.boxes, found.scores], 1)[found.image == i].numpy() for i in range(2)]
         values.append(value.detach())
@@ -56,11 +56,11 @@ def test_whole_runs_both_ways(data_yaml, student_yaml, tmp_path):
     quick = {"imgsz": 64, "workers": 0, "batch": 4, "device": "cpu", "conf": 0.3}
     path = write_answers(teachers["yolov8n"], data_yaml, tmp_path / "a.jsonl", **quick)
     runs = (
-        (RTDETR(tmp_path / "yolov8-rtdetr.yaml"), path),
-        (YOLO(student_yaml), teachers["yolov8n-rtdetr"]),
+        (RTDETR(tmp_path / "yolov8-rtdetr.yaml"), path, "pseudo"),
+        (YOLO(student_yaml), teachers["yolov8n-rtdetr"], "giou"),
     )
-    for model, teacher in runs:
+    for model, teacher, term in runs:
         before = [p.clone() for p in model.model.parameters()]
         model.train(model_t=str(teacher), fraction=0.5, **options(data_yaml, tmp_path))
-        assert 0 < rows(tmp_path)[0]["distill/pseudo"] < 1000
+        assert 0 < rows(tmp_path)[0][f"distill/{term}"] < 1000
         assert any(not torch.equal(a, b) for a, b in zip(before, model.trainer.model.parameters()))

@@ -111,7 +111,7 @@ def test_a_live_teacher_is_learnt_from_as_labels_are(task, family, make_step, ma
         batch["keypoints"] = batch["keypoints"][:, :3]
     live = step.compute(dict(batch))[2]["dlogit_loss"]
     term, shown = step.distiller.terms[0], step.teacher(batch["img"])
-    found = final_boxes(shown.output, term.strides, term.classes, 3, 0.5, term.extra)
+    found = final_boxes(shown.output, term.reader.strides, term.reader.classes, 3, 0.5, term.reader.extra)
     assert len(found) > 3 and set(found.more) == ({"segment": {"masks"}, "pose": {"keypoints"}}.get(task, set()))
     each = [found[found.image == i] for i in range(3)]
     given = {"answers": [torch.cat([x.boxes, x.scores], 1).numpy() for x in each]}
@@ -119,7 +119,7 @@ def test_a_live_teacher_is_learnt_from_as_labels_are(task, family, make_step, ma
         (name,) = found.more
         values = [x.more[name] > 0 if name == "masks" else x.more[name] for x in each]
         given[f"answers_{name}"] = values
-    term.recorded = True
+    term.reader.recorded = True
     again = step.compute({**batch, **given})[2]["dlogit_loss"]
     torch.testing.assert_close(again, live, rtol=1e-4, atol=1e-4)
     again.backward()
@@ -164,7 +164,7 @@ def test_a_teacher_of_boxes_teaches_boxes_alone(make_distiller, log):
     ):
         log.clear()
         distiller = make_distiller(sure(student), sure(teacher), distill_logit="pseudo")
-        assert distiller.terms[0].extra.name == "" and any(says in x for x in log())
+        assert distiller.terms[0].reader.extra.name == "" and any(says in x for x in log())
     other = build_model("yolov8n-pose.yaml", kpt_shape=[5, 3])
     other.names = dict(NAMES)
     make_distiller(sure("pose"), other, distill_logit="pseudo")

@@ -111,8 +111,8 @@ def test_no_teacher_runs_beside_labels(told, student_yaml, data_yaml, tmp_path, 
     args = options(data_yaml, tmp_path, unlabeled=str(beside), mosaic=1.0, distill_logit="pseudo")
     YOLO(student_yaml).train(model_t=str(path), **args)
     assert any("has answers for 4 of 4 unlabelled images" in x for x in log())
-    assert "distill/pseudo" in columns(tmp_path) and rows(tmp_path)[0]["distill/pseudo"] > 0
-    assert rows(tmp_path)[0]["distill/unlabeled/pseudo"] > 0
+    assert "distill/relative" in columns(tmp_path) and rows(tmp_path)[0]["distill/relative"] > 0
+    assert rows(tmp_path)[0]["distill/unlabeled/relative"] > 0
 
 
 def test_images_of_which_nothing_is_known_are_refused(told, student_yaml, data_yaml, tmp_path, write_answers):
@@ -156,4 +156,4 @@ def test_a_folder_and_a_file_of_answers_are_enough(told, student_yaml, data_yaml
     args = options(yaml, tmp_path, unlabeled=str(beside), distill_logit="pseudo")
     YOLO(student_yaml).train(model_t=str(path), **args)
     (row,) = rows(tmp_path)
-    assert row["distill/pseudo"] > 0 and row["train/box_loss"] == 0
+    assert row["distill/relative"] > 0 and row["train/box_loss"] == 0

@@ -15,7 +15,8 @@ from ultralytics.distill.unused_arguments import warn_of_skipped
 @pytest.mark.parametrize(
     "student, teacher, name, says",
     [
-        ("yolov8n.yaml", "yolov8n-rtdetr.yaml", "bckd", "Detect and RTDETRDecoder do not compare"),
+        ("yolov8n-rtdetr.yaml", "yolov8n.yaml", "bckd", "RTDETRDecoder and Detect do not compare"),
+        ("yolov8n.yaml", "yolov8n-rtdetr.yaml", "crosskd", "through layers of the teacher's head, of which boxes"),
         ("yolov8n.yaml", "yolov8n-cls.yaml", "bckd", "Detect and Classify do not compare"),
         ("yolo26n.yaml", "yolo26n.yaml", "ld", "needs DFL bins, the student has 1"),
         ("yolov8n.yaml", "yolo26n.yaml", "ld", "needs DFL bins, the student has 16 and the teacher 1"),

@@ -32,7 +32,7 @@ def is_detector(head: nn.Module) -> bool:
 
 
 def is_final(model: nn.Module) -> bool:
-    """Whether a model has final boxes and no raw predictions of anchors: a file, RT-DETR, detectors of others."""
+    """Whether a model has final boxes and no others: a file, RT-DETR, another library's detector."""
     return isinstance(model, Recorded) or (is_detector(model.model[-1]) and not hasattr(model.model[-1], "cv2"))
 
 
