@@ -108,7 +108,7 @@ def test_unlabelled_images_have_the_teachers_whole_word(make_model, make_step, m
 def test_no_teacher_runs_beside_labels(told, student_yaml, data_yaml, tmp_path, log):
     """A whole run on labelled and unlabelled images from one file of answers."""
     path, beside = told
-    args = options(data_yaml, tmp_path, unlabeled=str(beside), mosaic=1.0, distill_logit="pseudo")
+    args = options(data_yaml, tmp_path, unlabeled=str(beside), mosaic=1.0)
     YOLO(student_yaml).train(model_t=str(path), **args)
     assert any("has answers for 4 of 4 unlabelled images" in x for x in log())
     assert "distill/relative" in columns(tmp_path) and rows(tmp_path)[0]["distill/relative"] > 0
@@ -153,7 +153,7 @@ def test_a_folder_and_a_file_of_answers_are_enough(told, student_yaml, data_yaml
     path, beside = told
     yaml = tmp_path / "names.yaml"
     yaml.write_text("names: {0: circle, 1: square, 2: stripe}\n")
-    args = options(yaml, tmp_path, unlabeled=str(beside), distill_logit="pseudo")
+    args = options(yaml, tmp_path, unlabeled=str(beside))
     YOLO(student_yaml).train(model_t=str(path), **args)
     (row,) = rows(tmp_path)
     assert row["distill/relative"] > 0 and row["train/box_loss"] == 0
