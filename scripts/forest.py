@@ -2,9 +2,10 @@
 
     python scripts/forest.py docs/results/accuracy.csv --out docs/results/forest.png
 
-The rows are those of `scripts/compare.py`, with the teacher's accuracy. Comparisons are grouped by the student's start
-and by how far the teacher is above the plain students. The table that is printed has all of them, those too that
-`--without` keeps out of the figure. Machines are told apart by their build of torch, and get letters.
+The rows are those of `scripts/compare.py`. Comparisons are grouped by the student's start and by how far the teacher is
+above the plain students; a file of answers, and a teacher that was not measured, have groups of their own. The table
+that is printed has all of them, those too that `--without` keeps out of the figure. Machines are told apart by their
+build of torch, and get letters.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Entry:
         student (str): Its file.
         data (str): Name of the data set, and the image size.
         teacher (str): Its file.
-        gap (float): The teacher's accuracy minus the mean of plain.
+        gap (float | None): The teacher's accuracy minus the mean of plain; None where that is not known.
         plain (float): Mean accuracy of the plain runs.
         gains (dict[str, Difference]): Of `native` and `ours`, what they have above plain on the same seeds.
         machines (set[str]): Builds of torch of the runs.
@@ -53,7 +54,7 @@ class Entry:
     student: str
     data: str
     teacher: str
-    gap: float
+    gap: float | None
     plain: float
     gains: dict[str, Difference]
     machines: set[str]
@@ -63,7 +64,7 @@ def read(file: Path) -> list[Entry]:
     """Return the comparisons of a CSV of `scripts/compare.py`, in the order of their groups.
 
     Raises:
-        ValueError: If a comparison has no plain runs, or no teacher's accuracy.
+        ValueError: If a comparison has no plain runs.
     """
     entries = []
     known = [{**row, "teacher_sha256": ""} for row in rows.read(file)]  # a teacher is here what it is called
@@ -71,19 +72,21 @@ def read(file: Path) -> list[Entry]:
         if not teacher:
             continue
         accuracy = next((r["teacher_accuracy"] for r in some if r["teacher_accuracy"]), None)
-        if some[0]["method"] != "plain" or accuracy is None:
-            raise ValueError(f"'{file}': {student} <- {teacher} has no plain runs or no teacher_accuracy.")
+        if some[0]["method"] != "plain":
+            raise ValueError(f"'{file}': {student} <- {teacher} has no plain runs.")
         plain, *others = lines(some, rows.metrics(some[0])[0])
         level = mean(plain.values)
-        gap = float(accuracy) - level
-        word = next((word for least, word in LEVELS if gap >= least), "weaker")
+        gap = None if accuracy is None else float(accuracy) - level
+        word = next((word for least, word in LEVELS if gap is not None and gap >= least), "weaker")
+        unknown = "answers from a file" if Path(teacher).suffix in {".json", ".jsonl"} else "teacher not measured"
+        kind = unknown if gap is None else f"{word} teacher"
         start = "fine-tuned" if student.endswith(".pt") else "from scratch"
         size = next((x[6:] for x in some[0]["arguments"].split() if x.startswith("imgsz=")), "640")
         name = f"{Path(data).parent.name or data}, {size} px"
         gains = {x.method: x.above["plain"] for x in others if x.method in SHOWN}
         alone, taught = ({r["seed"]: r["torch"] for r in some if r["method"] in x} for x in (["plain"], gains))
         machines = {side[seed] for seed in alone.keys() & taught.keys() for side in (alone, taught)}
-        entries.append(Entry(f"{start}, {word} teacher", student, name, teacher, gap, level, gains, machines))
+        entries.append(Entry(f"{start}, {kind}", student, name, teacher, gap, level, gains, machines))
     order = list(dict.fromkeys(e.group for e in entries))
     return sorted(entries, key=lambda e: order.index(e.group))
 
@@ -100,7 +103,8 @@ def table(entries: Sequence[Entry]) -> str:
             paired = [e.gains.get(m, Difference()) for m in ("native", "ours")]
             seeds = ", ".join(str(len(gain.values)) for gain in paired if gain.values)
             name = f"{e.data}: {_stem(e.student)} <- {_stem(e.teacher)}"
-            cells.append([name, f"{e.plain:.3f}", f"{e.gap:+.3f}", *map(_text, paired), seeds, letters])
+            gap = "" if e.gap is None else f"{e.gap:+.3f}"
+            cells.append([name, f"{e.plain:.3f}", gap, *map(_text, paired), seeds, letters])
         parts.append(f"**{group}**\n\n" + tables.markdown(cells, left={0, 3, 4, 6}))
     return "\n\n".join(parts)
 
