@@ -3,9 +3,10 @@
     python scripts/forest.py docs/results/accuracy.csv --out docs/results/forest.png
 
 The rows are those of `scripts/compare.py`. Comparisons are grouped by the student's start and by how far the teacher is
-above the plain students; a file of answers, and a teacher that was not measured, have groups of their own. The table
-that is printed has all of them, those too that `--without` keeps out of the figure. Machines are told apart by their
-build of torch, and get letters.
+above the plain students; a file of answers, and a teacher that was not measured, have groups of their own. Where ours
+was never run with `model_t` alone, its first arguments stand beside the name. The table that is printed has all of
+them, those too that `--without` keeps out of the figure. Machines are told apart by their build of torch, and have
+letters.
 """
 
 from __future__ import annotations
@@ -84,7 +85,11 @@ def read(file: Path) -> list[Entry]:
         size = next((x[6:] for x in some[0]["arguments"].split() if x.startswith("imgsz=")), "640")
         name = f"{Path(data).parent.name or data}, {size} px"
         gains = {x.method: x.above["plain"] for x in others if x.method in SHOWN}
-        alone, taught = ({r["seed"]: r["torch"] for r in some if r["method"] in x} for x in (["plain"], gains))
+        variant = next((x for x in others if x.method.startswith("ours ") and "ours" not in gains), None)
+        if variant:  # never run with model_t alone
+            gains["ours"], name = variant.above["plain"], f"{name}, {variant.method[5:]}"
+        methods = {variant.method if variant and k == "ours" else k for k in gains}
+        alone, taught = ({r["seed"]: r["torch"] for r in some if r["method"] in x} for x in ({"plain"}, methods))
         machines = {side[seed] for seed in alone.keys() & taught.keys() for side in (alone, taught)}
         entries.append(Entry(f"{start}, {kind}", student, name, teacher, gap, level, gains, machines))
     order = list(dict.fromkeys(e.group for e in entries))
