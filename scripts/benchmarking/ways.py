@@ -96,7 +96,8 @@ class Way(BaseTrainer):
         needs["floor"] = needs["unlabeled"] = needs["ours"]
         if name == "answers":
             needs["answers"] = {**needs["ours"], "model_t": str(write_answers(teacher.with_suffix(".jsonl"), student))}
-            needs["answers"].update({k: "auto" for k in options.terms if k in {"distill_feat", "distill_logit"}})
+            of_model = {"distill_feat", "distill_logit", "distill_layers", "distill_precision"}
+            needs["answers"].update({k: "auto" for k in options.terms if k in of_model})
             self.train_loader: Any = Namespace(
                 dataset=Namespace(answers=DatasetAnswers.__new__(DatasetAnswers))
             )  # the batch brings its answers
