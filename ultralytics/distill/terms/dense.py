@@ -14,8 +14,8 @@ from ultralytics.distill.answers.final import FinalBoxes, is_final
 from ultralytics.distill.boxes import corners, pixels
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Capture
-from ultralytics.distill.heads.common import NoSharedClass, outputs, pair_classes
-from ultralytics.distill.losses.response import anchor_points
+from ultralytics.distill.heads.common import outputs, pair_classes
+from ultralytics.distill.losses.response import anchor_points, rebin
 
 CELLS = 5  # side of an anchor's square, in cells: this and the power are what comes nearest to the raw predictions of
 POWER = 4  # three teachers, docs/research/log.md
@@ -51,7 +51,8 @@ class Dense(nn.Module):
     def forward(self, student: dict[str, dict], teacher: Capture, batch: dict[str, Any]) -> dict[str, dict]:
         """Return what `heads.predictions.branches` would, on the anchors of the student's one-to-many branch."""
         branch = student["one2many"]
-        points, strides, size = anchor_points(branch["shapes"], branch["strides"], branch["scores"].detach().float())
+        like = branch["scores"].new_empty(0, dtype=torch.float32)
+        points, strides, size = anchor_points(branch["shapes"], branch["strides"], like)
         objects, images = self.reader(teacher, batch), len(branch["scores"])
         boxes = corners(pixels(objects.boxes, size))
         counts = torch.bincount(objects.image, minlength=images).tolist()
@@ -89,7 +90,7 @@ def build_dense(config: Config, student: nn.Module, teacher: nn.Module) -> Dense
         classes = pair_classes(config, student, teacher)
         if shared_extra(student, teacher).name:
             return None
-    except (NoSharedClass, ValueError):  # which `pseudo` says
+    except ValueError:  # `pseudo` says what does not fit
         return None
     return Dense(FinalBoxes(classes, len(student.names), CONF, teacher), student)
 
@@ -139,6 +140,4 @@ def spread(boxes: torch.Tensor, points: torch.Tensor, strides: torch.Tensor) -> 
 
 def in_bins(sides: torch.Tensor, bins: int) -> torch.Tensor:
     """Return logits (N, 4 * bins, A) of distances (N, 4, A) in cells, each split between the two bins around it."""
-    at = torch.arange(bins, device=sides.device)[:, None]
-    share = 1 - (sides.clamp(0, bins - 1)[:, :, None] - at).abs()
-    return share.clamp(min=1e-6).log().flatten(1, 2)
+    return rebin(torch.ones_like(sides[:, :, None]), bins, shift=sides).clamp(min=1e-6).log().flatten(1, 2)
