@@ -126,7 +126,7 @@ def shown(share, labels=True):
     label = torch.tensor([0.0, 0.0, 32.0, 32.0])[None, :, None]
     found = {"scores": torch.zeros(1, 1, 1), "boxes": box, "shapes": [(1, 1)], "strides": [8.0], "points": point}
     targets = {"target_scores": torch.full((1, 1, 1), float(labels)), "target_boxes": label}
-    return {**found, **targets, "by_boxes": True, "assign": lambda *predicted: targets}
+    return {**found, **targets, "by_boxes": True, "most_labels": 1, "assign": lambda *predicted: targets}
 
 
 def probe_margin():

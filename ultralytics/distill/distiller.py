@@ -115,10 +115,10 @@ class Distiller(BaseDistiller):
             batch = {**batch, "scores_at": lambda stride, size: scores_at(t, stride, size)}
         parts: list[torch.Tensor] = []
         with full_precision(batch["img"].device.type):
-            for name, margin in self.margins.items():
-                branch = name.split("/")[1]
+            for branch in dict.fromkeys(name.split("/")[1] for name in self.margins):
+                first, *beside = (m for name, m in self.margins.items() if name.endswith(f"/{branch}"))
                 if "target_boxes" in s[branch]:
-                    margin.look(labelled(s[branch], batch), labelled(t[branch], batch))
+                    first.look(labelled(s[branch], batch), labelled(t[branch], batch), beside)
                 elif torch.is_grad_enabled() and batch.get("labeled") != 0 and not self.unmeasured:
                     self.unmeasured = True
                     LOGGER.warning(UNMEASURED)

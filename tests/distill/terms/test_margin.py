@@ -31,7 +31,8 @@ def branch(share: float = 1.0, classes: int = 1) -> dict:
 
 def labelled(found: dict, targets: dict) -> dict:
     """Return a branch whose labels are assigned to the same anchors whatever is predicted."""
-    found |= {**targets, "by_boxes": True, "assign": lambda *predicted: {k: found[k] for k in targets}}
+    assign = {"by_boxes": True, "most_labels": 9, "assign": lambda *predicted: {k: found[k] for k in targets}}
+    found |= {**targets, **assign}
     return found
 
 
@@ -99,6 +100,32 @@ def test_a_student_that_is_ahead_is_left_alone(kind, ours, theirs):
     margin.look(ours, theirs)
     even.look(ours, ours)
     assert margin.ahead < 0 and margin.weight(0.03) == 0 and even.weight(0.03) == 0
+
+
+def test_labels_are_assigned_once_for_boxes_and_classes():
+    """Two that look together find what each finds alone, and the teacher's predictions get their labels once."""
+    student, teacher, asked = branch(0.5) | ranking(1), branch(1.0) | ranking(0), []
+    assign = student["assign"]
+    student["assign"] = lambda *predicted: asked.append(1) or assign(*predicted)
+    alone, together = [BoxMargin(), ClassMargin()], [BoxMargin(), ClassMargin()]
+    for margin in alone:
+        margin.look(student, teacher)
+    together[0].look(student, teacher, together[1:])
+    assert len(asked) == 3
+    assert all(torch.equal(a.seen, b.seen) and a.seen[2] > 0 for a, b in zip(alone, together))
+
+
+@pytest.mark.parametrize("most, ahead", [(9, 0.197917), (2, 0.197917), (1, 0.395833), (0, 0.0)])
+def test_no_more_rankings_than_labels_are_looked_at(most, ahead):
+    """The rankings of classes without a label change nothing: those with the surest labels are kept."""
+    student, teacher = ranking(1, classes=3), ranking(0, classes=3)
+    student["target_scores"] = student["target_scores"].clone()
+    student["target_scores"][0, 2, 9] = 2.0  # as much as class 0 has, and right in both
+    student["scores"][0, 2, 9] = teacher["scores"][0, 2, 9] = 4.0
+    student["target_scores"][0, 0] *= 1 + 1e-6
+    margin = ClassMargin()
+    margin.look({**student, "most_labels": most}, teacher)
+    assert margin.ahead.nan_to_num(0).item() == pytest.approx(ahead, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind, key", [(BoxMargin, "boxes"), (ClassMargin, "scores")])

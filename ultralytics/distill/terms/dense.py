@@ -15,7 +15,7 @@ from ultralytics.distill.boxes import corners, pixels
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Capture
 from ultralytics.distill.heads.common import outputs, pair_classes
-from ultralytics.distill.losses.response import anchor_points, rebin
+from ultralytics.distill.losses.response import anchor_points
 
 CELLS = 5  # side of an anchor's square, in cells: this and the power are what comes nearest to the raw predictions of
 POWER = 4  # three teachers, docs/research/log.md
@@ -62,7 +62,7 @@ class Dense(nn.Module):
         sides = found * strides.new_tensor([-1, -1, 1, 1])[:, None] / strides
         bins = branch["boxes"].shape[1] // 4
         form = {"shapes": branch["shapes"], "strides": branch["strides"]}
-        told = {"scores": scores.clamp(FLOOR, 1 - FLOOR).logit(), "boxes": sides if bins == 1 else in_bins(sides, bins)}
+        told = {"scores": scores.logit(FLOOR), "boxes": sides if bins == 1 else in_bins(sides, bins)}
         return {"one2many": {**told, **form}}
 
 
@@ -140,4 +140,5 @@ def spread(boxes: torch.Tensor, points: torch.Tensor, strides: torch.Tensor) -> 
 
 def in_bins(sides: torch.Tensor, bins: int) -> torch.Tensor:
     """Return logits (N, 4 * bins, A) of distances (N, 4, A) in cells, each split between the two bins around it."""
-    return rebin(torch.ones_like(sides[:, :, None]), bins, shift=sides).clamp(min=1e-6).log().flatten(1, 2)
+    away = sides.clamp(0, bins - 1)[:, :, None] - torch.arange(bins, device=sides.device)[:, None]  # (N, 4, bins, A)
+    return away.abs_().neg_().add_(1).clamp_(min=1e-6).log_().flatten(1, 2)

@@ -51,7 +51,7 @@ class Margin(nn.Module):
         self.register_buffer("seen", torch.zeros(3))
 
     @torch.no_grad()
-    def look(self, student: dict[str, Any], teacher: dict[str, Any]) -> None:
+    def look(self, student: dict[str, Any], teacher: dict[str, Any], beside: Sequence[Margin] = ()) -> None:
         """Take in a batch of each process; one without labels, or with outputs that are no numbers, changes nothing.
 
         Every process must look, whatever its batch holds.
@@ -59,9 +59,16 @@ class Margin(nn.Module):
         Args:
             student (dict): One branch, with `scores` (N, nc, A), `boxes` and what `watch_assigner` yields.
             teacher (dict): The same branch of the teacher, with `scores` and `boxes`.
+            beside (Sequence[Margin]): Others of the same classes, which look too: the labels are assigned once for all.
         """
         s, t = match_levels(student, select_classes(teacher, self.index_t, self.merge))
-        fits = [self.fit(x) for x in (self._student(s), self._teacher(s, t))]
+        s, t = self._student(s), self._teacher(s, t)
+        for margin in (self, *beside):
+            margin.take_in(s, t)
+
+    def take_in(self, student: dict[str, Any], teacher: dict[str, Any]) -> None:
+        """Add how well both fit the labels to the running averages."""
+        fits = [self.fit(x) for x in (student, teacher)]
         now = torch.stack([*fits, fits[0].new_ones(())]).to(self.seen)
         now = mean_over_processes(torch.where(now.isfinite().all(), now, 0.0))  # its last entry: how many had labels
         self.seen.copy_(torch.where(now[2] > 0, KEPT * self.seen + (1 - KEPT) * now, self.seen))
@@ -71,7 +78,8 @@ class Margin(nn.Module):
 
         Args:
             branch (dict): With `scores` and `target_scores` (N, compared classes, A), `boxes` (N, 4, A), distances in
-                cells, and in pixels `target_boxes` (N, 4, A), the anchors' `points` (1, 2, A) and `cells` (1, 1, A).
+                cells, and in pixels `target_boxes` (N, 4, A), the anchors' `points` (1, 2, A) and `cells` (1, 1, A);
+                `most_labels` is the number that the batch has no more labels than.
         """
         raise NotImplementedError
 
@@ -125,7 +133,7 @@ class ClassMargin(Margin):
     def fit(self, branch: dict[str, Any]) -> torch.Tensor:
         """Return the mean precision."""
         label = branch["target_scores"].flatten(0, 1)  # (N * nc, A): a row for each class of each image
-        rows = label.sum(1).topk(min(RANKED, len(label))).indices
+        rows = label.sum(1).topk(min(RANKED, branch["most_labels"], len(label))).indices
         return precision(branch["scores"].flatten(0, 1)[rows], label[rows].float())
 
 
