@@ -18,7 +18,7 @@ from ultralytics.distill.heads.common import head_strides
 from ultralytics.distill.heads.predictions import branches, scores_at
 from ultralytics.distill.joint import labelled
 from ultralytics.distill.losses.base import full_precision
-from ultralytics.distill.terms.building import build_responses, choose_maps, fit_scores, name_parts
+from ultralytics.distill.terms.building import build_responses, choose_maps, fit_scores, maps_suffice, name_parts
 from ultralytics.distill.terms.dense import build_dense, describe_dense
 from ultralytics.distill.terms.final import FinalTerm, build_finals
 from ultralytics.distill.terms.margin import build_margins
@@ -58,8 +58,9 @@ class Distiller(BaseDistiller):
         if self.dense:
             LOGGER.info(describe_dense([r.name for r in responses], student, teacher))
         unfit: list[str] = []
-        finals = build_finals(config, student, teacher, any(r.auto for r in responses), unfit)
         maps = choose_maps(config, teacher, whole, self.skipped)
+        compared = any(r.auto for r in responses) or maps_suffice(config, student, maps, self.skipped)
+        finals = build_finals(config, student, teacher, compared, unfit)
         pairs = pair(student, teacher, config.layers) if maps else []
         self.pairs = [replace(p, imgsz=config.imgsz) for p in pairs]
         built: list[MapTerm | ResponseTerm | FinalTerm] = [

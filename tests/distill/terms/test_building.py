@@ -108,15 +108,31 @@ def test_scores_that_the_teacher_does_not_have(teacher, layers, says, make_model
 
 
 def test_recipe_leaves_out_what_does_not_fit(make_model, make_distiller, log):
-    """What the recipe chose and these heads cannot serve is skipped, with the reason; detectors have `pseudo`."""
+    """What the recipe chose and these heads cannot serve is skipped, with the reason."""
     dual, classifier, detr = (make_model(n) for n in ("yolo26n.yaml", "yolov8n-cls.yaml", "yolov8n-rtdetr.yaml"))
     none = ["relative", "ld", "giou"]
-    cases = (dual, ["ld", "cwd"], ["bckd", "giou"]), (classifier, none, ["cwd"]), (detr, none, ["cwd", "pseudo"])
+    cases = (dual, ["ld", "cwd"], ["bckd", "giou"]), (classifier, none, ["cwd"]), (detr, [*none, "pseudo"], ["cwd"])
     for model, left, kept in cases:
         d = make_distiller(model, model, distill_feat="auto", distill_logit="auto")
         assert [x.partition(" (")[0] for x in d.skipped] == left and not any("skipping" in x for x in log())
         assert list(dict.fromkeys(p.split("/")[0] for p in d.parts)) == kept
-        assert d.columns == ["dfea_loss"] * (model is not dual) + ["dlogit_loss"] * (model is not classifier)
+        assert d.columns == ["dfea_loss"] * (model is not dual) + ["dlogit_loss"] * (model is dual)
+
+
+@pytest.mark.parametrize(
+    "logit, feat, parts",
+    [
+        ("auto", "none", {"pseudo"}),
+        ("pseudo", "auto", {"cwd", "pseudo"}),
+        ("[auto,pseudo]", "auto", {"cwd", "pseudo"}),
+        ("none", "auto", {"cwd"}),
+    ],
+)
+def test_rtdetr_has_final_boxes_where_asked_or_alone(logit, feat, parts, make_model, make_distiller, log):
+    """Maps alone teach it more; `pseudo` is there where it was named, and where there are no maps, with a warning."""
+    d = make_distiller(make_model("yolov8n-rtdetr.yaml"), make_model(), distill_feat=feat, distill_logit=logit)
+    assert {p.split("/")[0] for p in d.parts} == parts and not any("pseudo (" in x for x in d.skipped)
+    assert any("worse than plain" in x for x in log()) == (feat == "none")
 
 
 def test_the_recipes_class_term_goes_by_the_students_bins(make_model, make_distiller):

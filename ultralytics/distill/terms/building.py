@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from ultralytics.distill.answers.final import is_final
 from ultralytics.distill.config import RECIPE, WITHOUT_BINS, Config, Term, without_doubles
 from ultralytics.distill.graph import Pair, head_inputs, probe
 from ultralytics.distill.heads.common import (
@@ -47,6 +48,16 @@ def choose_maps(config: Config, teacher: nn.Module, whole: bool, skipped: list[s
             LOGGER.warning(f"Distillation: skipping {term.spelled.name}: {why}.")
         maps = [t for t in maps if t is not term]
     return maps
+
+
+def maps_suffice(config: Config, student: nn.Module, maps: Sequence[Term], skipped: list[str]) -> bool:
+    """Whether the recipe for this student is its maps alone, without `pseudo`: so for RT-DETR, docs/research/log.md."""
+    asked = [t for t in config.terms if t.kind == "logit"]
+    auto = any(t.auto for t in asked) and not any(t.spelled.needs("final") for t in asked)
+    if found := auto and bool(maps) and is_final(student):
+        head = type(student.model[-1]).__name__
+        skipped.append(f"pseudo (a {head} learns more from maps alone; name it in 'distill_logit' to add it)")
+    return found
 
 
 def build_responses(

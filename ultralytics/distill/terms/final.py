@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ultralytics.distill.answers.extra import describe_lack, shared_extra
-from ultralytics.distill.answers.final import FinalBoxes, is_detector
+from ultralytics.distill.answers.final import FinalBoxes, is_detector, is_final
 from ultralytics.distill.answers.recorded import Recorded
 from ultralytics.distill.config import Config, Term
 from ultralytics.distill.graph import Capture
@@ -54,6 +54,11 @@ def build_finals(
             continue
         if term.auto:
             LOGGER.info(f"Distillation: {term.spelled.name} takes their place: the teacher's boxes are second labels.")
+            if is_final(student):
+                LOGGER.warning(
+                    f"Distillation: with {term.spelled.name} alone a {type(student.model[-1]).__name__} was worse than "
+                    f"plain in our runs; compare with a plain one, or let a running teacher teach by 'distill_feat'."
+                )
         if lack := describe_lack(student, teacher):
             LOGGER.info(f"Distillation: {term.spelled.name} teaches boxes and classes; {lack}.")
     return built
