@@ -152,7 +152,7 @@ def draw(entries: Sequence[Entry], file: Path) -> None:
             bars[0].set_linestyle(line)
         axis.set_yticks(list(labels), list(labels.values()))
         axis.set_ylim(y - 0.4, -0.6)
-        axis.set_xlabel("mAP50-95 minus that of the same student trained alone, with 95 percent interval")
+        axis.set_xlabel("mAP50-95 minus that of the same\nstudent trained alone, with 95 percent interval")
         axis.text(1.01, -0.02, "ours", fontsize=9, weight="bold", **beside)
         fig.legend(loc="outside upper center", ncols=2, frameon=False)
 
