@@ -118,7 +118,7 @@ class Distiller(BaseDistiller):
         with full_precision(batch["img"].device.type):
             for branch in dict.fromkeys(name.split("/")[1] for name in self.margins):
                 first, *beside = (m for name, m in self.margins.items() if name.endswith(f"/{branch}"))
-                if "target_boxes" in s[branch]:
+                if "assign" in s[branch]:
                     first.look(labelled(s[branch], batch), labelled(t[branch], batch), beside)
                 elif torch.is_grad_enabled() and batch.get("labeled") != 0 and not self.unmeasured:
                     self.unmeasured = True

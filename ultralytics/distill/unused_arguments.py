@@ -51,7 +51,7 @@ def warn_beside_teacher(args: SimpleNamespace, configs: Sequence[Config]) -> Non
 
 
 def warn_of_skipped(args: SimpleNamespace, configs: Sequence[Config], distiller: nn.Module) -> None:
-    """Warn of a temperature or a share of soft targets that is for terms of the recipe which were skipped."""
+    """Warn of a gain, temperature or share of soft targets for terms of the recipe which were skipped."""
     asked = [t.spelled.cls for c in configs for t in c.terms]
     built = [type(x) for m in distiller.modules() for x in getattr(m, "losses", ())]
     said = []
@@ -60,6 +60,9 @@ def warn_of_skipped(args: SimpleNamespace, configs: Sequence[Config], distiller:
             said += [
                 f"{x} reaches none of the terms that fit the two models" for x in _given(args, (f"distill_{name}",))
             ]
+    kinds = {t.kind for c in configs for t in c.terms}, {getattr(m, "kind", None) for m in distiller.modules()}
+    if "logit" in kinds[0] - kinds[1]:  # skipped feature terms say so themselves
+        said += [f"{x} reaches none of the terms that fit the two models" for x in _given(args, ("dlogit",))]
     if said and not configs[0].module and RANK in {-1, 0}:
         LOGGER.warning(f"Arguments that do nothing here: {'; '.join(said)}.")
 

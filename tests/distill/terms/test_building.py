@@ -163,12 +163,15 @@ def test_a_one_to_one_head_learns_from_a_teacher_without_one(name, make_model, m
     [
         ("yolo26n.yaml", {"distill_tau": 2}, "'distill_tau=2' reaches none of the terms that fit the two models"),
         ("yolov8n-rtdetr.yaml", {"distill_tau": 2, "distill_feat": "none"}, "'distill_tau=2' reaches none"),
+        ("yolov8n-rtdetr.yaml", {"dlogit": 2}, "'dlogit=2' reaches none of the terms that fit the two models"),
+        ("yolov8n-rtdetr.yaml", {"dlogit": 2, "distill_feat": "none"}, ""),  # pseudo is there
+        ("yolov8n.yaml", {"dlogit": 2}, ""),
         ("yolo26n.yaml", {"distill_alpha": 0.5}, ""),  # pseudo has one
         ("yolov8n.yaml", {"distill_tau": 2}, ""),
     ],
 )
 def test_what_was_for_skipped_terms_is_named(student, given, says, make_model, make_args, log):
-    """A temperature that only skipped terms of the recipe have is said to do nothing."""
+    """A gain or a temperature that only skipped terms of the recipe have is said to do nothing."""
     args = make_args(**given)
     config = read(args)
     warn_of_skipped(args, [config], Distiller(config, make_model(student), make_model()))

@@ -18,6 +18,7 @@ from ultralytics.distill.terms.margin import BoxMargin, ClassMargin
 from ultralytics.distill.terms.several import SeveralDistillers
 from ultralytics.distill.upstream import LINE, load_checkpoint
 from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.tal import TaskAlignedAssigner
 
 STRIDES = [8.0, 16.0, 32.0]
 SHARED = Path(__file__).resolve().parents[4] / "shared/data"
@@ -93,6 +94,27 @@ def test_a_criterion_without_an_assigner(make_model, make_step, make_batch, log)
     assert float(items["dlogit_loss"] if isinstance(items, dict) else items[-1]) == pytest.approx(part)
     step(make_batch())
     assert len([x for x in log() if "teacher margin is not measured and each term keeps its whole weight" in x]) == 1
+
+
+class ByKeywords(TaskAlignedAssigner):
+    """A label assigner that is given the labels by their names."""
+
+    def __call__(self, scores, boxes, points, labels, label_boxes, mask):
+        """Hand them on."""
+        given = {"gt_labels": labels, "gt_bboxes": label_boxes, "mask_gt": mask}
+        return super().__call__(scores, boxes, points, **given)
+
+
+def test_an_assigner_that_is_called_otherwise(make_model, make_step, make_batch, log):
+    """Without the labels' place no margin is measured, which is said; terms that read the targets have them."""
+    student = make_model("yolov8n.yaml")
+    step = make_step(student, make_model("yolov8n.yaml", seed=1), distill_logit="[giou,bckd(norm=npos)]")
+    student.criterion = student.init_criterion()
+    student.criterion.assigner.__class__ = ByKeywords
+    step(make_batch())
+    assert all(v > 0 for v in step.take_means().values())
+    assert all(m.seen.eq(0).all() for m in step.distiller.margins.values())
+    assert len([x for x in log() if "teacher margin is not measured" in x]) == 1
 
 
 def test_turned_boxes_have_no_margin(make_model, make_distiller, monkeypatch):

@@ -73,8 +73,9 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, Any]]]:
             the anchors' `points` (1, 2, A), both in pixels, `fg_mask` (N, A), and `assign`, which assigns the batch's
             labels to other predictions: it takes scores (N, A, nc), 0 to 1, boxes (N, A, 4 or 5) and points (A, 2),
             both in pixels, and returns the first two; `by_boxes` says whether the assigner looks at no more than
-            these, and `most_labels` is a number that the batch has no more labels than. Nothing for a criterion that
-            assigns no labels, such as a classifier's.
+            these, and `most_labels` is an upper bound of the number of labels. These three are missing where the
+            assigner is not given the labels in upstream's order. Nothing for a criterion that assigns no labels, such
+            as a classifier's.
     """
     found: dict[str, dict[str, Any]] = {}
 
@@ -83,8 +84,9 @@ def watch_assigner(criterion: Any) -> Iterator[dict[str, dict[str, Any]]]:
             if len(args) < 3 or not isinstance(out, tuple) or len(out) < 4:
                 return  # an assigner of another form than upstream's
             found[name] = {**_targets(out), "fg_mask": out[3].bool(), "points": args[2].T[None]}
-            found[name]["assign"] = partial(_assign, module, args[3:6], kwargs)
-            found[name]["by_boxes"], found[name]["most_labels"] = not kwargs, args[3].shape[:2].numel()
+            if len(args) > 5:  # the labels are where upstream has them
+                found[name]["assign"] = partial(_assign, module, args[3:6], kwargs)
+                found[name]["by_boxes"], found[name]["most_labels"] = not kwargs, args[3].shape[:2].numel()
 
         return hook
 

@@ -15,7 +15,7 @@ from ultralytics.distill.boxes import corners, pixels
 from ultralytics.distill.config import Config
 from ultralytics.distill.graph import Capture
 from ultralytics.distill.heads.common import outputs, pair_classes
-from ultralytics.distill.losses.response import anchor_points
+from ultralytics.distill.losses.response import anchor_points, rebin
 
 CELLS = 5  # side of an anchor's square, in cells: this and the power are what comes nearest to the raw predictions of
 POWER = 4  # three teachers, docs/research/log.md
@@ -140,5 +140,4 @@ def spread(boxes: torch.Tensor, points: torch.Tensor, strides: torch.Tensor) -> 
 
 def in_bins(sides: torch.Tensor, bins: int) -> torch.Tensor:
     """Return logits (N, 4 * bins, A) of distances (N, 4, A) in cells, each split between the two bins around it."""
-    away = sides.clamp(0, bins - 1)[:, :, None] - torch.arange(bins, device=sides.device)[:, None]  # (N, 4, bins, A)
-    return away.abs_().neg_().add_(1).clamp_(min=1e-6).log_().flatten(1, 2)
+    return rebin(torch.ones_like(sides[:, :, None]), bins, shift=sides).clamp_(min=1e-6).log_().flatten(1, 2)

@@ -79,7 +79,7 @@ class Margin(nn.Module):
         Args:
             branch (dict): With `scores` and `target_scores` (N, compared classes, A), `boxes` (N, 4, A), distances in
                 cells, and in pixels `target_boxes` (N, 4, A), the anchors' `points` (1, 2, A) and `cells` (1, 1, A);
-                `most_labels` is the number that the batch has no more labels than.
+                `most_labels` is an upper bound of the number of labels.
         """
         raise NotImplementedError
 
