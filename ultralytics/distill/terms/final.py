@@ -57,7 +57,7 @@ def build_finals(
             if is_final(student):
                 LOGGER.warning(
                     f"Distillation: with {term.spelled.name} alone a {type(student.model[-1]).__name__} was worse than "
-                    f"plain in our runs; compare with a plain one, or let a running teacher teach by 'distill_feat'."
+                    f"a plain training in our runs; compare with one, or let a running teacher teach by 'distill_feat'."
                 )
         if lack := describe_lack(student, teacher):
             LOGGER.info(f"Distillation: {term.spelled.name} teaches boxes and classes; {lack}.")
