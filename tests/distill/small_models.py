@@ -59,7 +59,7 @@ def build_model(
         kind = tasks.RTDETRDetectionModel if "rtdetr" in name else MODELS[task]
         model = kind(cfg, nc=nc, verbose=False)
         model = move_statistics(model) if trained else model
-    model.args, model.task, model.nc = get_cfg(), task, nc
+    model.args, model.task, model.nc = get_cfg(), task or "detect", nc  # upstream guesses none for RT-DETR
     model.names = dict(list(NAMES.items())[:nc]) if nc <= len(NAMES) else {i: f"thing {i}" for i in range(nc)}
     return model
 

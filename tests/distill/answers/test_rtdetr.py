@@ -1,12 +1,15 @@
 # Ultralytics 🚀 AGPL-3.0 License - https://ultralytics.com/license
 """RT-DETR learns from a YOLO's boxes and a YOLO from RT-DETR's, live and from a file."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from short_run import options, rows
 from small_models import build_model, save_model, shrink
 
 from ultralytics import RTDETR, YOLO
+from ultralytics.distill.answers.file import read_answers
 from ultralytics.distill.answers.final import final_boxes
 from ultralytics.distill.graph import class_heads
 from ultralytics.distill.teacher.write_answers import write_answers
@@ -64,3 +67,18 @@ def test_whole_runs_both_ways(data_yaml, student_yaml, tmp_path):
         model.train(model_t=str(teacher), fraction=0.5, **options(data_yaml, tmp_path))
         assert 0 < rows(tmp_path)[0][f"distill/{term}"] < 1000
         assert any(not torch.equal(a, b) for a, b in zip(before, model.trainer.model.parameters()))
+
+
+@pytest.mark.parametrize("shape", [(48, 90), (90, 48)])
+def test_a_file_of_rtdetr_is_upstreams_predictions(shape, tmp_path):
+    """Upstream stretches its images to the square: so does the file's writer, also where the image is no square."""
+    folder, teacher = tmp_path / "field", save_model(sure(DETR), tmp_path / "t.pt")
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8))
+    path = write_answers(teacher, folder, tmp_path / "a.jsonl", conf=0.3, imgsz=64, workers=0, device="cpu")
+    table, shown = read_answers(path), RTDETR(teacher).predict(folder / "a.png", imgsz=64, conf=0.3, verbose=False)[0]
+    first, last = shown.boxes.xyxyn.clamp(0, 1).chunk(2, 1)  # what stands in a file is in the image
+    theirs = torch.cat([(first + last) / 2, last - first], 1).numpy()
+    apart = np.abs(table.boxes[:, None] - theirs[None]).max(2)  # a query stands there once for each class, here once
+    assert len(theirs) > 4 and apart.min(0).max() < 1e-3
+    assert table.score.max() == pytest.approx(shown.boxes.conf.max().item(), abs=1e-3)

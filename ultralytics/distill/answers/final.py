@@ -36,6 +36,11 @@ def is_final(model: nn.Module) -> bool:
     return isinstance(model, Recorded) or (is_detector(model.model[-1]) and not hasattr(model.model[-1], "cv2"))
 
 
+def is_stretched(model: nn.Module) -> bool:
+    """Whether upstream stretches a model's images to the square, as RT-DETR's, in place of letterboxing them."""
+    return hasattr(model.model[-1], "dec_score_head")
+
+
 class FinalBoxes(nn.Module):
     """Reads what a teacher finally says of a batch, as a model that ran or as a file.
 

@@ -33,13 +33,22 @@ class Images(Dataset):
         size (int): Pixels of a side.
         done (Collection[str]): Names of those that are left out.
         channels (int): Channels of an image.
+        stretch (bool): Whether each is given a second time, stretched to the square.
     """
 
-    def __init__(self, files: Mapping[str, str], size: int, done: Collection[str] = (), channels: int = 3):
+    def __init__(
+        self,
+        files: Mapping[str, str],
+        size: int,
+        done: Collection[str] = (),
+        channels: int = 3,
+        stretch: bool = False,
+    ):
         """List the files."""
         done = set(done)
         self.files = [(file, name) for file, name in files.items() if name not in done]
         self.size, self.channels = size, channels
+        self.kinds = {"img": False, "stretched": True} if stretch else {"img": False}
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -49,15 +58,16 @@ class Images(Dataset):
         """Return an image (C, H, W) of whole numbers, its name, and its own height and width; or what is no image."""
         file, name = self.files[index]
         try:
-            image, shape = read_image(file, self.size, self.channels)
+            image = read_image(file, self.channels)
         except FileNotFoundError:
             return {"broken": file}
-        return {"img": image, "name": name, "shape": shape}
+        shown = {k: fit_image(image, self.size, stretch) for k, stretch in self.kinds.items()}
+        return {**shown, "name": name, "shape": image.shape[:2]}
 
     @staticmethod
     def collate_fn(samples: list[dict[str, Any]]) -> dict[str, list[Any]]:
         """Return lists of images, names and shapes, and of the files that are no images."""
-        keys = ("img", "name", "shape", "broken")
+        keys = ("img", "stretched", "name", "shape", "broken")
         return {k: [s[k] for s in samples if k in s] for k in keys}
 
 
@@ -118,17 +128,17 @@ def _name_below(file: Path, root: Path) -> str:
     return file.name
 
 
-def read_image(file: str | Path, size: int, channels: int = 3) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Read an image as a validation shows it, letterboxed, RGB, gray or of other channels.
-
-    Returns:
-        image (torch.Tensor): Whole numbers (C, size, size).
-        shape (tuple[int, int]): Its own height and width.
-    """
+def read_image(file: str | Path, channels: int = 3) -> np.ndarray:
+    """Read an image (H, W, C) of whole numbers, RGB, gray or of other channels, or raise a FileNotFoundError."""
     flag = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
     found = imread(str(file), flag)
     if found is None:
         raise FileNotFoundError(f"'{file}' is no image that can be read.")
-    image = np.asarray(LetterBox((size, size), auto=False)(image=found)).reshape(size, size, -1)
-    image = image[..., ::-1] if channels == 3 else image
-    return torch.from_numpy(image.transpose(2, 0, 1).copy()), found.shape[:2]
+    found = found.reshape(*found.shape[:2], -1)
+    return found[..., ::-1] if channels == 3 else found
+
+
+def fit_image(image: np.ndarray, size: int, stretch: bool = False) -> torch.Tensor:
+    """Return an image (H, W, C) as a square (C, size, size), letterboxed or stretched, as upstream validates on it."""
+    fitted = LetterBox((size, size), auto=False, scale_fill=stretch)(image=np.ascontiguousarray(image))
+    return torch.from_numpy(fitted.reshape(size, size, -1).transpose(2, 0, 1).copy())

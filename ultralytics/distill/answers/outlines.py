@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,11 +18,24 @@ TOLERANCE = 1.0  # pixels of the letterboxed image by which a polygon may leave 
 AT_ONCE = 32  # masks that are enlarged together
 
 
-def unpadded(points: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> torch.Tensor:
-    """Return points (..., 2) in pixels of a letterboxed image of a size (H, W) as shares of the image's own shape."""
+def placement(size: tuple[int, int], shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where an image of a shape (H, W) lies, letterboxed to a size: its width and height, and its corner."""
     gain = min(a / b for a, b in zip(size, shape))
     padding = [round((a - round(b * gain)) / 2 - 0.1) for a, b in zip(size, shape)]  # as upstream's LetterBox rounds it
-    return (points - points.new_tensor(padding[::-1])) / (gain * points.new_tensor(shape[::-1]))
+    return gain * torch.tensor(shape[::-1], dtype=torch.float32), torch.tensor(padding[::-1], dtype=torch.float32)
+
+
+def unpadded(points: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> torch.Tensor:
+    """Return points (..., 2) in pixels of a letterboxed image of a size (H, W) as shares of the image's own shape."""
+    sides, corner = (x.to(points) for x in placement(size, shape))
+    return (points - corner) / sides
+
+
+def padded(found: Boxes, size: tuple[int, int], shapes: Sequence[tuple[int, int]]) -> Boxes:
+    """Return objects with boxes (n, 4) in shares of images of some shapes with shares of them letterboxed to a size."""
+    whole = found.boxes.new_tensor(size[::-1])
+    sides, corner = (torch.stack(x).to(whole)[found.image] / whole for x in zip(*(placement(size, s) for s in shapes)))
+    return replace(found, boxes=torch.cat([found.boxes[:, :2] * sides + corner, found.boxes[:, 2:] * sides], 1))
 
 
 def beside(found: Boxes, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, list[torch.Tensor]]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ultralytics.distill.answers.images import read_image
+from ultralytics.distill.answers.images import fit_image, read_image
 from ultralytics.distill.graph import Pair, run_layers
 from ultralytics.distill.image_files import images_at
 from ultralytics.distill.teacher.foreign import Foreign
@@ -35,7 +35,7 @@ def linear_cka(x: torch.Tensor, y: torch.Tensor) -> float:
 
 def read_images(files: Sequence[str | Path], size: int, channels: int = 3) -> torch.Tensor:
     """Read images (N, C, size, size) as a validation shows them, 0 to 1."""
-    return torch.stack([read_image(f, size, channels)[0] for f in files]).float() / 255
+    return torch.stack([fit_image(read_image(f, channels), size) for f in files]).float() / 255
 
 
 def layer_maps(

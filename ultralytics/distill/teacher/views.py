@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from ultralytics.distill.answers.extra import Extra, extra_of
-from ultralytics.distill.answers.final import NMS, final_boxes
+from ultralytics.distill.answers.final import NMS, final_boxes, is_stretched
 from ultralytics.distill.boxes import Boxes, join, overlaps, suppress
 from ultralytics.distill.heads.classes import class_map
 from ultralytics.distill.heads.common import head_strides
@@ -24,6 +24,9 @@ MASK_RATIO = 4  # pixels a cell of the masks until they are polygons, as of upst
 
 class TeacherPredictor:
     """A teacher that says of images what it sees at one or several sizes, and in their mirror images.
+
+    Attributes:
+        stretched (bool): Whether its images are stretched to the square, not letterboxed.
 
     Args:
         source (Source): The teacher.
@@ -50,6 +53,7 @@ class TeacherPredictor:
     ):
         """Build the teacher, frozen and fused."""
         self.classes, self.count = class_map(names, source.module.names), len(names)
+        self.stretched = is_stretched(source.module)
         known = extra_of(source.module)
         self.extra = known if known.name == extra else Extra()
         self.flips, self.conf, self.strides = (False, flip) if flip else (False,), conf, head_strides(source.module)

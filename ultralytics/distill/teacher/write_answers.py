@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 
 from ultralytics.distill.answers.extra import Extra, extra_of
 from ultralytics.distill.answers.file import FLOOR, footer, header, is_answers, line, read_begun, sha256
-from ultralytics.distill.answers.final import is_detector
+from ultralytics.distill.answers.final import is_detector, is_stretched
 from ultralytics.distill.answers.images import Images, list_images
-from ultralytics.distill.answers.outlines import beside, unpadded
+from ultralytics.distill.answers.outlines import beside, padded, unpadded
 from ultralytics.distill.answers.table import TASKS
 from ultralytics.distill.boxes import Boxes, corners, pixels
 from ultralytics.distill.image_files import named
@@ -80,7 +80,7 @@ def write_answers(
     first = header(names, **told)
     done, size, complete = read_begun(save, first)
     channels = spec.get("channels", 3)
-    images = Images(files, max(sizes), done, channels)
+    images = Images(files, max(sizes), done, channels, any(is_stretched(s.module) for s in sources))
     if complete and not len(images):
         LOGGER.info(f"{save} is whole already.")
         return save
@@ -123,11 +123,21 @@ def _lines(
         broken += some["broken"]
         if not some["img"]:
             continue
-        shown = torch.stack(some["img"]).to(device).float() / 255
-        size = shown.shape[2], shown.shape[3]
-        found = merge_views([x for speaker in speakers for x in speaker(shown)], len(shown), conf, size)
+        kinds = {k: torch.stack(some[k]).to(device).float() / 255 for k in ("img", "stretched") if some[k]}
+        count, _, *size = kinds["img"].shape
+        views = [v for speaker in speakers for v in _look(speaker, kinds, size, some["shape"])]
+        found = merge_views(views, count, conf, size)
         for i, (name, shape) in enumerate(zip(some["name"], some["shape"])):
             yield _line(name, shape, size, found[found.image == i])
+
+
+def _look(
+    speaker: TeacherPredictor, kinds: dict[str, torch.Tensor], size: Sequence[int], shapes: Sequence[tuple[int, int]]
+) -> list[Boxes]:
+    """Return what a teacher says in each view, its boxes as shares of the images (N, C, H, W) letterboxed to a size."""
+    if not speaker.stretched:
+        return speaker(kinds["img"])
+    return [padded(found, size, shapes) for found in speaker(kinds["stretched"])]
 
 
 def _line(name: str, shape: tuple[int, int], size: tuple[int, int], found: Boxes) -> str:
