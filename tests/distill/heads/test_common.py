@@ -61,6 +61,18 @@ def test_keypoints_of_unlike_families(make_model, make_args):
         fit(make_args, old, new, "pose")
 
 
+def test_keypoints_have_the_criterions_sigmas(make_model, make_args):
+    """How exactly each keypoint is labelled: as the data says, else COCO's or 1 / K, as in upstream's loss."""
+    person, mouse = make_model("yolov8n-pose.yaml"), make_model("yolov8n-pose.yaml", kpt_shape=[4, 3])
+    for model in (person, mouse):
+        read = fit(make_args, model, model, "pose").readers[0]
+        kpts = torch.zeros(1, 3 * model.model[-1].kpt_shape[0], 1)
+        assert read({"kpts": kpts})["sigmas"] == pytest.approx(model.init_criterion().keypoint_loss.sigmas.tolist())
+    mouse.kpt_oks_sigmas = [0.1, 0.2, 0.3, 0.4]
+    read = fit(make_args, mouse, mouse, "pose").readers[0]
+    assert read({"kpts": torch.zeros(1, 12, 1)})["sigmas"] == [0.1, 0.2, 0.3, 0.4]
+
+
 def test_a_teachers_calibration_is_applied(make_model, make_args):
     """A finished depth model teaches its calibrated depth; student and learning teacher are read raw."""
     student, teacher = (make_model("yolo26n-depth.yaml", nc=1, seed=i) for i in range(2))

@@ -10,19 +10,37 @@ import torch
 import torch.nn.functional as F
 
 from ultralytics.distill.losses import Pose
+from ultralytics.utils.loss import KeypointLoss
+from ultralytics.utils.metrics import OKS_SIGMA
 
 
 def one(x: float, y: float, *visibility: float, side: float = 2.0) -> dict:
-    """Return a dict of one anchor of confidence 3/4 with a square box and one keypoint."""
+    """Return a dict of one anchor of confidence 3/4 with a square box and one keypoint, 0.5 exact."""
     points = torch.tensor([x, y, *visibility]).view(1, 1, -1, 1)
     boxes = torch.full((1, 4, 1), side / 2)
-    return {"scores": torch.full((1, 1, 1), math.log(3)), "boxes": boxes, "keypoints": points}
+    return {"scores": torch.full((1, 1, 1), math.log(3)), "boxes": boxes, "keypoints": points, "sigmas": [0.5]}
 
 
 def test_by_hand():
     """One cell apart in a box of 2 x 2: h(1/2) = 1/8, visible with 3/4; KL(3/4 || 1/2) = 0.130812; w_a / Z = 3/4."""
     value = Pose()(one(1.0, 0.0, 0.0), one(0.0, 0.0, math.log(3)))
     assert value.item() == pytest.approx(0.75 * (0.75 / 8 + 0.130812), rel=1e-5)
+
+
+def test_near_is_the_exponent_of_the_similarity():
+    """Upstream's own loss is 1 - exp(-e); for small distances the term is e, whatever the keypoints' sigmas."""
+    s, t = one(0.0, 0.0), one(0.0, 0.0, side=4.0)
+    s["keypoints"], t["keypoints"] = torch.zeros(1, 17, 2, 1), torch.zeros(1, 17, 2, 1)
+    torch.manual_seed(0)
+    s["keypoints"] += torch.randn(1, 17, 2, 1) * 0.01
+    sigmas = torch.as_tensor(OKS_SIGMA).float()
+    area, mask = torch.full((1, 1), 16.0), torch.ones(1, 17)
+    theirs = KeypointLoss(sigmas)(s["keypoints"][..., 0], t["keypoints"][..., 0], mask, area)
+    s["sigmas"] = sigmas.tolist()
+    assert Pose()(s, t).item() == pytest.approx(0.75 * theirs.item(), rel=1e-3)
+    s["keypoints"].requires_grad_()
+    far = Pose()(s, {**t, "keypoints": t["keypoints"] + 50})
+    assert (torch.autograd.grad(far, s["keypoints"])[0].abs() > 0.01).all()  # where upstream's has no slope left
 
 
 def test_without_visibility():
@@ -49,7 +67,7 @@ def test_naive_loop(case):
             left, upper, right, lower = (
                 t["boxes"][i, :, a].view(4, 4).softmax(1) @ torch.arange(4.0).double()
             ).tolist()
-            unit = math.sqrt(max((left + right) * (upper + lower), 1))
+            unit = 2 / 5 * math.sqrt(max((left + right) * (upper + lower), 1))  # each of five is 1 / 5 exact
             for k in range(5):
                 q = t["keypoints"][i, k, 2, a].sigmoid().item()
                 p = s["keypoints"][i, k, 2, a].sigmoid().item()

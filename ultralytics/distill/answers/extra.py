@@ -35,7 +35,7 @@ def extra_of(model: nn.Module) -> Extra:
     if isinstance(head, Detections):
         return Extra(head.extra, head.points)
     name = next(iter(outputs(head)[2:]), "")
-    return Extra(name, head.kpt_shape[0], keypoint_reader(head)) if name == "keypoints" else Extra(name)
+    return Extra(name, head.kpt_shape[0], keypoint_reader(model)) if name == "keypoints" else Extra(name)
 
 
 def shared_extra(student: nn.Module, teacher: nn.Module) -> Extra:

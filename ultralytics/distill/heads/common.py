@@ -16,6 +16,7 @@ from ultralytics.distill.heads.classes import Classes, class_map
 from ultralytics.distill.upstream import WorldDetect, YOLOEDetect
 from ultralytics.distill.values import refuse
 from ultralytics.utils import LOGGER
+from ultralytics.utils.metrics import OKS_SIGMA
 
 Reader = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -92,7 +93,7 @@ def fit_response(term: Term, config: Config, student: nn.Module, teacher: nn.Mod
     if "boxes" in offered[0]:
         _fit_anchors(loss, student, teacher)
     frozen = not config.online and teacher is not student
-    readers = _reader(heads[0], needs, False), _reader(heads[1], needs, frozen)
+    readers = _reader(student, needs, False), _reader(teacher, needs, frozen)
     both = all(getattr(h, "one2one_cv2", None) is not None for h in heads)
     fit = Fit(["one2many", "one2one"] if both else ["one2many"], None, readers)
     if "classes" in offered[0]:
@@ -160,29 +161,37 @@ def report_classes(classes: Classes, student: dict[int, str], teacher: dict[int,
     )
 
 
-def _reader(head: nn.Module, needs: tuple[str, ...], calibrated: bool) -> Reader:
-    """Return what brings a head's raw output into the form that a loss with these needs reads."""
+def _reader(model: nn.Module, needs: tuple[str, ...], calibrated: bool) -> Reader:
+    """Return what brings the raw output of a model's head into the form that a loss with these needs reads."""
+    head = model.model[-1]
     if "keypoints" in needs:
-        return keypoint_reader(head)
+        return keypoint_reader(model)
     if "depth" in needs:
         a, b = (float(head.cal_a), float(head.cal_b)) if calibrated else (1.0, 0.0)
         return partial(read_depth, scale=a, offset=b)
     return dict
 
 
-def keypoint_reader(head: nn.Module) -> Reader:
-    """Return what adds `keypoints` to a branch of a head's raw output."""
+def keypoint_reader(model: nn.Module) -> Reader:
+    """Return what adds `keypoints` and their `sigmas` to a branch of the raw output of a model's head."""
+    head, sigmas = model.model[-1], getattr(model, "kpt_oks_sigmas", None)  # of the data's YAML
     old = type(head).__name__ != "Pose26"  # heads before YOLO26 predict half the distance from the cell's corner
-    return partial(read_keypoints, shape=tuple(head.kpt_shape), factor=2.0 if old else 1.0, shift=-0.5 * old)
+    shape, factor, shift = tuple(head.kpt_shape), 2.0 if old else 1.0, -0.5 * old
+    if sigmas is None:  # as upstream's criterion
+        sigmas = OKS_SIGMA if shape == (17, 3) else [1 / shape[0]] * shape[0]
+    return partial(read_keypoints, shape=shape, factor=factor, shift=shift, sigmas=[float(x) for x in sigmas])
 
 
-def read_keypoints(branch: dict[str, Any], shape: tuple[int, int], factor: float, shift: float) -> dict[str, Any]:
+def read_keypoints(
+    branch: dict[str, Any], shape: tuple[int, int], factor: float, shift: float, sigmas: list[float]
+) -> dict[str, Any]:
     """Add `keypoints` (N, K, D, A), x and y in grid units from the anchor's point and the logit of visibility.
 
-    They are made of `kpts` (N, K * D, A), whose x and y are multiplied by a factor and then shifted.
+    They are made of `kpts` (N, K * D, A), whose x and y are multiplied by a factor and then shifted. `sigmas` are K
+    numbers, how exactly each is labelled.
     """
     raw = branch["kpts"].float().unflatten(1, shape)
-    return {**branch, "keypoints": torch.cat([raw[:, :, :2] * factor + shift, raw[:, :, 2:]], 2)}
+    return {**branch, "keypoints": torch.cat([raw[:, :, :2] * factor + shift, raw[:, :, 2:]], 2), "sigmas": sigmas}
 
 
 def read_depth(branch: dict[str, Any], scale: float, offset: float) -> dict[str, Any]:
