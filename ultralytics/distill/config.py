@@ -15,7 +15,7 @@ RECIPE: dict[str, dict[str, float]] = {"feat": {"cwd": 1}, "rel": {}}
 RESPONSES: dict[str, dict[str, float]] = {  # what it means for predictions, by task
     "detect": {"relative": 1, "ld": 4, "giou": 4},
     "segment": {"relative": 1, "ld": 4, "giou": 4, "mask": 1},
-    "pose": {"relative": 1, "ld": 4, "giou": 4, "pose": 1},
+    "pose": {"relative": 0.25, "ld": 1, "giou": 1, "pose": 12},
     "obb": {"relative": 1, "probiou": 1},
     "classify": {"kl": 1},
     "semantic": {"cwdmap": 1},
