@@ -140,5 +140,5 @@ def read_image(file: str | Path, channels: int = 3) -> np.ndarray:
 
 def fit_image(image: np.ndarray, size: int, stretch: bool = False) -> torch.Tensor:
     """Return an image (H, W, C) as a square (C, size, size), letterboxed or stretched, as upstream validates on it."""
-    fitted = LetterBox((size, size), auto=False, scale_fill=stretch)(image=np.ascontiguousarray(image))
+    fitted = LetterBox((size, size), False, stretch)(image=np.ascontiguousarray(image))  # 8.3 spells the last otherwise
     return torch.from_numpy(fitted.reshape(size, size, -1).transpose(2, 0, 1).copy())
