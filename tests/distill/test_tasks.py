@@ -7,6 +7,7 @@ from small_models import build_model, save_model, shrink
 from task_sets import draw_set
 
 from ultralytics import YOLO
+from ultralytics.distill.config import RESPONSES, WITHOUT_BINS
 from ultralytics.distill.upstream import LINE, save_yaml
 
 FAMILY = "yolo26n" if LINE == "8.4" else "yolo11n"
@@ -79,7 +80,8 @@ def test_recipe(task, things, tmp_path):
     assert parts == [f"distill/{p}" for p in RECIPE[task]] and "train/dfea_loss" not in row
     assert all(0 < row[k] < 100 for k in parts)
     shares = {"one2many": 1.6, "one2one": 0.4}  # of an end-to-end criterion's first epoch, 1 on average
-    gains = {p: 4 if p.split("/")[0] in {"ld", "giou"} else 1 for p in RECIPE[task]}
+    given = {**{WITHOUT_BINS.get(k, k): v for k, v in RESPONSES[task].items()}, **RESPONSES[task]}
+    gains = {p: given[p.split("/")[0]] for p in RECIPE[task]}
     values = {p: g * shares.get(p.rpartition("/")[2], 1) * row[f"distill/{p}"] for p, g in gains.items()}
     led = sum(v for p, v in values.items() if p.split("/")[0] in {"relative", "bckd", "ld", "giou"})
     most = sum(values.values())  # what has a margin follows the teacher

@@ -91,7 +91,7 @@ def _terms(args: SimpleNamespace, kind: str) -> list[Term]:
     for item, gain in zip(items, values.gains_of(argument, value, gain_name, getattr(args, gain_name))):
         if values.is_auto(item):
             texts.append("auto")
-            terms += [Term(kind, parse(argument, name, names), gain * own, True) for name, own in recipe.items()]
+            terms += [Term(kind, parse(argument, name, names), gain * own, True, own) for name, own in recipe.items()]
             continue
         _require_kind(argument, item, names)
         spelled = parse(argument, item, names)

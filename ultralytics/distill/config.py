@@ -49,12 +49,14 @@ class Term:
         spelled (Spelled): What to build.
         gain (float): Multiplier on the loss's own scale.
         auto (bool): Whether the recipe chose it; such a term is left out, with a line, where it cannot be used.
+        own (float): What the recipe multiplied the given gain by.
     """
 
     kind: str
     spelled: Spelled
     gain: float = 1.0
     auto: bool = False
+    own: float = 1.0
 
 
 @dataclass

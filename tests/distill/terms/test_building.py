@@ -158,6 +158,15 @@ def test_a_one_to_one_head_learns_from_a_teacher_without_one(name, make_model, m
     assert "pseudo" not in make_distiller(student, other, **auto).parts
 
 
+def test_final_boxes_in_place_of_the_recipe_have_the_given_gain(make_model, make_distiller):
+    """What the recipe of a task multiplies its own terms by does not weigh the one that takes their place."""
+    student, teacher = make_model("yolo26n-pose.yaml"), make_model("yolov8n-pose.yaml")
+    for gain in (1, 3):
+        args = {"task": "pose", "distill_logit": "auto", "dlogit": gain}
+        (term,) = make_distiller(student, teacher, **args).terms
+        assert term.name == "pseudo" and term.gain == gain
+
+
 @pytest.mark.parametrize(
     "student, given, says",
     [

@@ -25,7 +25,7 @@ class Pose(AnchorLoss):
     equal keypoints give zero. Keypoints are judged by the object keypoint similarity exp(-d^2 / (2 * u^2)), d their
     distance and sigma_k how exactly each is labelled (Lin et al., "Microsoft COCO", 2014, the keypoint evaluation);
     near zero h is its exponent, and farther off its slope does not fade. w_a = max_c sigmoid(scores_T),
-    Z = max(sum of w_a over the batch, 1). Without `sigmas` each is 1 / K, as upstream's. Where a teacher
+    Z = max(sum of w_a over the batch, 1). Without `sigmas` each is 1 / K. Where a teacher
     tells no visibility, v_T is 1; where either model tells none, visibility is not compared. Z is a statistic of the
     (local) batch, so a batch's value is not the mean of its images'. Six and a half tensors of the keypoints' size are
     kept for backward.
@@ -47,7 +47,7 @@ class Pose(AnchorLoss):
             place = place * teacher["scale"][2:] + teacher["shift"][:, None, 2:]
         self.same_shape(s[:, :, :2], place)
         bw, bh = sides(reach({**teacher, "boxes": self.need(teacher, "boxes", "teacher's dict")}))
-        sigmas = s.new_tensor(student.get("sigmas") or [1 / s.shape[1]] * s.shape[1])
+        sigmas = s.new_tensor(student.get("sigmas", [1 / s.shape[1]] * s.shape[1]))
         size = 2 * sigmas[:, None, None] * (bw * bh).clamp(min=1).sqrt()[:, None, None]
         visible = t[:, :, 2].sigmoid() if t.shape[2] == 3 else torch.ones_like(t[:, :, 0])
         error = F.smooth_l1_loss(s[:, :, :2] / size, place / size, reduction="none").sum(2) * visible

@@ -40,7 +40,8 @@ def build_finals(
     named = [t for t in config.terms if t.kind == "logit" and t.spelled.needs("final")]
     autos = [t for t in config.terms if t.kind == "logit" and t.auto]
     if autos and not named and not compared:
-        named = [replace(autos[0], spelled=parse("distill_logit", "pseudo", FINAL))]
+        gain = autos[0].gain / autos[0].own  # as given
+        named = [replace(autos[0], spelled=parse("distill_logit", "pseudo", FINAL), gain=gain)]
     built = []
     for term in named:
         try:
