@@ -16,6 +16,7 @@ from ultralytics.distill.report.style import of_methods
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 MARKS = "osD^vP"
+NARROW = 50  # letters of a name from which two do not stand side by side
 
 Curve = dict[float, dict[str, float]]  # accuracy by share of the labels and seed
 
@@ -65,7 +66,7 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     """Draw a line a method over the share of the labels, with its 95 percent interval as a band from three seeds on."""
     found = curves(rows)
     shares = sorted({x for curve in found.values() for x in curve})
-    with canvas(file, (8, 6.2), lines="both") as (fig, ((axis,),)):
+    with canvas(file, (8, 6.8), lines="both") as (fig, ((axis,),)):
         shades = of_methods(found)
         for i, (name, curve) in enumerate(found.items()):
             x = sorted(curve)
@@ -88,7 +89,8 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
         axis.set_ylim(max(bottom, 0), min(top, 1))
         axis.set_xlabel("share of the training images with labels")
         axis.set_ylabel(short(decisive(rows)).replace("score", "score: main metric, median of the last epochs"))
-        fig.legend(loc="outside lower center", fontsize=9, frameon=False, handlelength=4, ncols=2)
+        columns = 2 if max(map(len, found)) < NARROW else 1
+        fig.legend(loc="outside lower center", fontsize=9, frameon=False, handlelength=4, ncols=columns)
         counts = sorted({len(v) for curve in found.values() for v in curve.values()})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
         said = f"a point is the mean of {seeds}, a band or a bar its 95 percent interval"
