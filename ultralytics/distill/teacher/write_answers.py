@@ -124,7 +124,8 @@ def _lines(
         if not some["img"]:
             continue
         kinds = {k: torch.stack(some[k]).to(device).float() / 255 for k in ("img", "stretched") if some[k]}
-        count, _, *size = kinds["img"].shape
+        count, _, height, width = kinds["img"].shape
+        size = height, width
         views = [v for speaker in speakers for v in _look(speaker, kinds, size, some["shape"])]
         found = merge_views(views, count, conf, size)
         for i, (name, shape) in enumerate(zip(some["name"], some["shape"])):
@@ -132,7 +133,10 @@ def _lines(
 
 
 def _look(
-    speaker: TeacherPredictor, kinds: dict[str, torch.Tensor], size: Sequence[int], shapes: Sequence[tuple[int, int]]
+    speaker: TeacherPredictor,
+    kinds: dict[str, torch.Tensor],
+    size: tuple[int, int],
+    shapes: Sequence[tuple[int, int]],
 ) -> list[Boxes]:
     """Return what a teacher says in each view, its boxes as shares of the images (N, C, H, W) letterboxed to a size."""
     if not speaker.stretched:
