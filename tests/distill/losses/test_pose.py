@@ -18,7 +18,12 @@ def one(x: float, y: float, *visibility: float, side: float = 2.0) -> dict:
     """Return a dict of one anchor of confidence 3/4 with a square box and one keypoint, 0.5 exact."""
     points = torch.tensor([x, y, *visibility]).view(1, 1, -1, 1)
     boxes = torch.full((1, 4, 1), side / 2)
-    return {"scores": torch.full((1, 1, 1), math.log(3)), "boxes": boxes, "keypoints": points, "sigmas": [0.5]}
+    return {
+        "scores": torch.full((1, 1, 1), math.log(3)),
+        "boxes": boxes,
+        "keypoints": points,
+        "sigmas": torch.tensor([0.5]),
+    }
 
 
 def test_by_hand():
@@ -36,7 +41,7 @@ def test_near_is_the_exponent_of_the_similarity():
     sigmas = torch.as_tensor(OKS_SIGMA).float()
     area, mask = torch.full((1, 1), 16.0), torch.ones(1, 17)
     theirs = KeypointLoss(sigmas)(s["keypoints"][..., 0], t["keypoints"][..., 0], mask, area)
-    s["sigmas"] = sigmas.tolist()
+    s["sigmas"] = sigmas
     assert Pose()(s, t).item() == pytest.approx(0.75 * theirs.item(), rel=1e-3)
     s["keypoints"].requires_grad_()
     far = Pose()(s, {**t, "keypoints": t["keypoints"] + 50})

@@ -179,16 +179,18 @@ def keypoint_reader(model: nn.Module) -> Reader:
     shape, factor, shift = tuple(head.kpt_shape), 2.0 if old else 1.0, -0.5 * old
     if sigmas is None:  # as upstream's criterion
         sigmas = OKS_SIGMA if shape == (17, 3) else [1 / shape[0]] * shape[0]
-    return partial(read_keypoints, shape=shape, factor=factor, shift=shift, sigmas=[float(x) for x in sigmas])
+    # on the device once: a copy in every step would wait for a GPU
+    sigmas = torch.as_tensor(sigmas, dtype=torch.float32, device=next(model.parameters()).device).flatten()
+    return partial(read_keypoints, shape=shape, factor=factor, shift=shift, sigmas=sigmas)
 
 
 def read_keypoints(
-    branch: dict[str, Any], shape: tuple[int, int], factor: float, shift: float, sigmas: list[float]
+    branch: dict[str, Any], shape: tuple[int, int], factor: float, shift: float, sigmas: torch.Tensor
 ) -> dict[str, Any]:
     """Add `keypoints` (N, K, D, A), x and y in grid units from the anchor's point and the logit of visibility.
 
-    They are made of `kpts` (N, K * D, A), whose x and y are multiplied by a factor and then shifted. `sigmas` are K
-    numbers, how exactly each is labelled.
+    They are made of `kpts` (N, K * D, A), whose x and y are multiplied by a factor and then shifted. `sigmas` (K,)
+    say how exactly each is labelled.
     """
     raw = branch["kpts"].float().unflatten(1, shape)
     return {**branch, "keypoints": torch.cat([raw[:, :, :2] * factor + shift, raw[:, :, 2:]], 2), "sigmas": sigmas}

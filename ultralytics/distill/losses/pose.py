@@ -38,7 +38,7 @@ class Pose(AnchorLoss):
         """Return the distance (N, A) of two dicts with `keypoints` (N, K, D, A).
 
         These are x and y in grid units from the anchor, and for D = 3 the logit of visibility. The student's dict may
-        have `sigmas`, K numbers. The teacher's has `boxes` (N, 4 * reg_max, A), and what `reach` reads where its cells
+        have `sigmas` (K,). The teacher's has `boxes` (N, 4 * reg_max, A), and what `reach` reads where its cells
         have another size.
         """
         s, t = self.both(student, teacher, "keypoints")
@@ -47,7 +47,7 @@ class Pose(AnchorLoss):
             place = place * teacher["scale"][2:] + teacher["shift"][:, None, 2:]
         self.same_shape(s[:, :, :2], place)
         bw, bh = sides(reach({**teacher, "boxes": self.need(teacher, "boxes", "teacher's dict")}))
-        sigmas = s.new_tensor(student.get("sigmas", [1 / s.shape[1]] * s.shape[1]))
+        sigmas = student["sigmas"] if "sigmas" in student else s.new_full((s.shape[1],), 1 / s.shape[1])
         size = 2 * sigmas[:, None, None] * (bw * bh).clamp(min=1).sqrt()[:, None, None]
         visible = t[:, :, 2].sigmoid() if t.shape[2] == 3 else torch.ones_like(t[:, :, 0])
         error = F.smooth_l1_loss(s[:, :, :2] / size, place / size, reduction="none").sum(2) * visible
